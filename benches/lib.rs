@@ -1,0 +1,1 @@
+//! The benches are in `throughput.rs`; run them with `cargo bench -p bwtree-benches`.

@@ -1,0 +1,72 @@
+//! `bwtree clean`: gives back the disk space of what was overwritten and deleted.
+
+use crate::failure::Outcome;
+use crate::numbers;
+use crate::out::{self, Format};
+use crate::process;
+use crate::store;
+use bwtree::{CleanOptions, Db};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Clean the log now, as far as the target or the budget allows
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The folder of the store
+    dir: PathBuf,
+    /// Move at most this many bytes (k, m, g for binary units)
+    #[arg(long, value_name = "BYTES", value_parser = numbers::parse_bytes)]
+    budget: Option<u64>,
+    /// Stop when the disk takes this many times the live bytes
+    #[arg(long, value_name = "TIMES", default_value_t = DEFAULT_TARGET)]
+    target_ratio: f64,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// What a cleaning by hand aims at.
+pub(crate) const DEFAULT_TARGET: f64 = 1.1;
+
+/// Cleans `db` with a progress bar on a terminal.
+pub(crate) fn clean(db: &Db, budget_bytes: Option<u64>, target_ratio: f64) -> Outcome {
+    let bar = out::progress(None, "cleaning");
+    let mut progress = |now: &bwtree::CleanProgress| {
+        bar.set_position(now.moved_bytes);
+        bar.set_message(format!("freed {}", numbers::bytes(now.freed_bytes)));
+        true
+    };
+    let options = CleanOptions { budget_bytes, target_ratio, progress: Some(&mut progress) };
+    let report = db.clean(options);
+    bar.finish_and_clear();
+    report?;
+    Ok(())
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let start = Instant::now();
+    let before = process::disk_bytes(&args.dir);
+    let after = clean_and_close(&args.dir, args.budget, args.target_ratio)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let value = json!({
+        "disk_bytes_before": before,
+        "disk_bytes_after": after,
+        "seconds": seconds,
+    });
+    out::answer(args.format, &value, || {
+        format!(
+            "{} on disk, {} before, in {}",
+            numbers::bytes(after),
+            numbers::bytes(before),
+            numbers::seconds(seconds)
+        )
+    })
+}
+
+/// The disk space afterwards.
+fn clean_and_close(dir: &Path, budget_bytes: Option<u64>, target_ratio: f64) -> Outcome<u64> {
+    let db = store::open_to_change(dir)?;
+    clean(&db, budget_bytes, target_ratio)?;
+    db.close()?;
+    Ok(process::disk_bytes(dir))
+}

@@ -1,0 +1,98 @@
+//! The two sides of the demo behind one face: the store, and the append-only log.
+
+use super::stored;
+use crate::baseline::Log;
+use crate::failure::Outcome;
+use crate::lanes::Numbered;
+use crate::store;
+use crate::trace::Change;
+use bwtree::{Bytes, Db, SyncPolicy, Tree};
+use std::path::Path;
+
+/// The tree of the demo's store.
+pub(crate) const TREE: &str = "jobs";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Which {
+    Store,
+    Log,
+}
+
+impl Which {
+    /// The side's folder below the demo's, and its name on a command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// What receives the operations.
+pub(crate) trait Side: Sync {
+    fn apply(&self, numbered: &Numbered) -> Outcome;
+    /// Notes that a lane's first `position` operations are in.
+    fn note(&self, lane: usize, position: u64) -> Outcome;
+    /// Makes durable what was applied and noted before the call. One call at a time.
+    fn sync(&self) -> Outcome;
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) db: Db,
+    pub(crate) tree: Tree,
+}
+
+impl Store {
+    /// Opens the store, or makes it; syncs happen only when asked for.
+    pub(crate) fn open(dir: &Path) -> Outcome<Self> {
+        let db = store::open(Db::builder(dir).sync_policy(SyncPolicy::Manual), dir)?;
+        let tree = db.tree(TREE)?;
+        Ok(Self { db, tree })
+    }
+
+    pub(crate) fn close(self) -> Outcome {
+        drop(self.tree);
+        Ok(self.db.close()?)
+    }
+}
+
+impl Side for Store {
+    fn apply(&self, numbered: &Numbered) -> Outcome {
+        let key = numbered.op.store_key();
+        match &numbered.op.change {
+            Change::Delete => {
+                self.tree.delete(&key)?;
+            }
+            Change::Put { value, expire_at_ms } => {
+                let stored = stored::value(numbered.number, *expire_at_ms, value);
+                self.tree.put(&key, Bytes::from(stored))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, lane: usize, position: u64) -> Outcome {
+        let value = Bytes::copy_from_slice(&position.to_le_bytes());
+        Ok(self.tree.put(stored::position_key(lane), value)?)
+    }
+
+    fn sync(&self) -> Outcome {
+        Ok(self.db.sync()?)
+    }
+}
+
+impl Side for Log {
+    fn apply(&self, numbered: &Numbered) -> Outcome {
+        self.append(&numbered.op)
+    }
+
+    /// A log needs no positions: it is not judged after a kill.
+    fn note(&self, _lane: usize, _position: u64) -> Outcome {
+        Ok(())
+    }
+
+    fn sync(&self) -> Outcome {
+        Log::sync(self)
+    }
+}

@@ -1,0 +1,123 @@
+//! Entries as lines of text: TSV with escapes, or one JSON object a line.
+//!
+//! TSV: key, tab, value, newline, each field with the escapes of `escape`. NDJSON: `k` and `v` hold
+//! UTF-8 text; what is not UTF-8 stands as base64 in `k64` and `v64`.
+
+use crate::failure::Outcome;
+use crate::out::Out;
+use crate::{base64, escape};
+use serde_json::{Map, Value};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Lines {
+    /// Key, tab, value; \\ \t \n \r for those bytes, \xNN for what is not UTF-8
+    Tsv,
+    /// {"k":..,"v":..} a line; k64, v64 (base64) for what is not UTF-8
+    Ndjson,
+}
+
+/// One entry as JSON.
+pub(crate) fn to_json(key: &[u8], value: &[u8]) -> Value {
+    let mut object = Map::new();
+    for (name, bytes) in [("k", key), ("v", value)] {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => object.insert(name.to_owned(), text.into()),
+            Err(_) => object.insert(format!("{name}64"), base64::encode(bytes).into()),
+        };
+    }
+    Value::Object(object)
+}
+
+pub(crate) fn write(out: &mut Out, lines: Lines, key: &[u8], value: &[u8]) -> Outcome {
+    match lines {
+        Lines::Ndjson => out.json(&to_json(key, value)),
+        Lines::Tsv => {
+            out.bytes(escape::escape(key).as_bytes())?;
+            out.bytes(b"\t")?;
+            out.line(&escape::escape(value))
+        }
+    }
+}
+
+/// Reads one line, given without its newline.
+///
+/// # Errors
+/// What is wrong with it and what to do, without the line's number.
+pub(crate) fn parse(lines: Lines, line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let text = std::str::from_utf8(line)
+        .map_err(|_| "not UTF-8; write such bytes as \\xNN (in NDJSON: k64, v64)".to_owned())?;
+    match lines {
+        Lines::Tsv => parse_tsv(text),
+        Lines::Ndjson => parse_json(text),
+    }
+}
+
+fn parse_tsv(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let Some((key, value)) = text.split_once('\t') else {
+        return Err(
+            "no tab between key and value; for an empty value end the line with a tab".into()
+        );
+    };
+    if value.contains('\t') {
+        return Err("a second tab; write a tab inside a value as \\t".to_owned());
+    }
+    if text.contains('\r') {
+        return Err("a bare carriage return; write it as \\r, or convert the line ends".to_owned());
+    }
+    Ok((escape::unescape(key)?, escape::unescape(value)?))
+}
+
+fn parse_json(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let object: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("not a JSON object ({error})"))?;
+    if let Some(name) = object.keys().find(|name| !matches!(&***name, "k" | "k64" | "v" | "v64")) {
+        return Err(format!("an unknown field {name}; known are k, k64, v and v64"));
+    }
+    let field = |name: &str| {
+        let coded = format!("{name}64");
+        match (object.get(name), object.get(&coded)) {
+            (Some(Value::String(text)), None) => Ok(text.as_bytes().to_vec()),
+            (None, Some(Value::String(text))) => {
+                base64::decode(text).ok_or_else(|| format!("{coded} is not padded base64"))
+            }
+            (None, None) => Err(format!("neither {name} nor {coded}")),
+            _ => Err(format!("one of {name} and {coded} is needed, as a string")),
+        }
+    };
+    Ok((field("k")?, field("v")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_holds_a_key_and_a_value() {
+        let parse = |line: &[u8]| parse(Lines::Tsv, line);
+        assert_eq!(parse(b"a\\t\tb\\xff"), Ok((b"a\t".to_vec(), b"b\xff".to_vec())));
+        assert_eq!(parse(b"a\t"), Ok((b"a".to_vec(), Vec::new())));
+        for bad in [&b"a"[..], b"", b"a\tb\tc", b"a\tb\r", b"\xff\tb", b"a\\q\tb"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn json_lines_come_back() {
+        for (key, value) in [(&b"k"[..], &b"v\n\""[..]), (b"\xff\x00", b""), (b"", b"\xc3")] {
+            let line = to_json(key, value).to_string();
+            let got = parse(Lines::Ndjson, line.as_bytes());
+            assert_eq!(got, Ok((key.to_vec(), value.to_vec())), "{line}");
+        }
+        for bad in [
+            "[]",
+            "{",
+            r#"{"k":"a"}"#,
+            r#"{"k":1,"v":"b"}"#,
+            r#"{"k":"a","k64":"","v":""}"#,
+            r#"{"k64":"*","v":""}"#,
+            r#"{"k":"a","v":"b","x":1}"#,
+        ] {
+            assert!(parse(Lines::Ndjson, bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

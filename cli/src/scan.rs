@@ -1,0 +1,51 @@
+//! `bwtree scan`: the entries of a range, in order.
+
+use crate::failure::{Failure, Outcome};
+use crate::out::{Format, Out};
+use crate::record::{self, Lines};
+use crate::store::{self, Place};
+use bwtree::Bytes;
+
+/// Print the entries of a range of keys as TSV, or one JSON object a line
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// The first key
+    #[arg(long, value_name = "KEY", value_parser = store::parse_key)]
+    from: Option<Bytes>,
+    /// The key before which to stop
+    #[arg(long, value_name = "KEY", value_parser = store::parse_key)]
+    to: Option<Bytes>,
+    /// Only keys that begin so
+    #[arg(long, value_parser = store::parse_key)]
+    prefix: Option<Bytes>,
+    /// From the last key to the first
+    #[arg(long)]
+    reverse: bool,
+    /// Stop after this many entries
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let bounds = store::bounds(args.from.as_ref(), args.to.as_ref(), args.prefix.as_ref());
+    let (_db, tree) = store::tree_to_read(&args.place)?;
+    let mut out = Out::new();
+    if store::is_empty(&bounds) {
+        return out.finish();
+    }
+    let lines = if args.format.json { Lines::Ndjson } else { Lines::Tsv };
+    let mut range = tree.range(bounds);
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    while left > 0
+        && let Some(entry) = if args.reverse { range.next_back() } else { range.next() }
+    {
+        let (key, value) = entry.map_err(Failure::from)?;
+        record::write(&mut out, lines, &key, &value)?;
+        left -= 1;
+    }
+    out.finish()
+}

@@ -1,0 +1,343 @@
+//! The bytes of a base page, and how to look at them.
+//!
+//! ```text
+//!  0  head of the low key, 8 bytes big-endian      Fixed8: the key itself
+//!  8  head of the high key, the same
+//! 16  interpolation: first key u64, span u64, scale u64
+//! 40  count u32, right u32
+//! 48  flags u8, level u8, shift u8, error u8
+//! 52  prefix length u16, number of absorbed u16, low length u16, high length u16
+//! 60  bytes of the base page u32
+//! 64  Fixed8: count x [key 8 big-endian | value 8]
+//!     Var:    count x head u64, count x slot [offset:24 flags:8 | suffix length u16 | value
+//!             length u16]
+//!  .. merging u32, if there is one, absorbed, u32 each
+//!  .. Var: low key, high key, heap of [suffix | value]
+//! ```
+//!
+//! What a search needs lies in the first 64 bytes. In an inner page the key of entry 0 is the low
+//! key: it isn't stored again and never compared.
+
+use core::fmt;
+
+use types::PageId;
+
+use crate::entry::{Entry, Layout, Shape, Side};
+use crate::interpolation::Line;
+use crate::key::KeyRef;
+use crate::plain::{head, u16_at, u32_at, u64_at};
+use crate::rows::{Absorbed, Entries, Rows};
+
+/// Bytes before the entries.
+pub(crate) const HEADER_BYTES: usize = 64;
+/// Bytes of an entry besides its heap: a pair in Fixed8, head and slot in Var.
+pub(crate) const ROW_BYTES: usize = 16;
+
+pub(crate) const AT_LOW: usize = 0;
+pub(crate) const AT_HIGH: usize = 8;
+pub(crate) const AT_FIRST: usize = 16;
+pub(crate) const AT_SPAN: usize = 24;
+pub(crate) const AT_SCALE: usize = 32;
+pub(crate) const AT_COUNT: usize = 40;
+pub(crate) const AT_RIGHT: usize = 44;
+pub(crate) const AT_FLAGS: usize = 48;
+pub(crate) const AT_LEVEL: usize = 49;
+pub(crate) const AT_SHIFT: usize = 50;
+pub(crate) const AT_ERROR: usize = 51;
+pub(crate) const AT_PREFIX_LEN: usize = 52;
+pub(crate) const AT_ABSORBED: usize = 54;
+pub(crate) const AT_LOW_LEN: usize = 56;
+pub(crate) const AT_HIGH_LEN: usize = 58;
+pub(crate) const AT_BYTES: usize = 60;
+
+pub(crate) const IS_VAR: u8 = 1;
+pub(crate) const HAS_HIGH: u8 = 2;
+pub(crate) const HAS_MERGING: u8 = 4;
+
+/// A view of the bytes of a base page.
+///
+/// The bytes must come from [`write_base`](crate::write_base); other bytes give wrong answers or
+/// panics, never undefined behaviour. They may be followed by others, which are not looked at.
+#[derive(Clone, Copy)]
+pub struct Base<'a> {
+    header: &'a [u8; HEADER_BYTES],
+    bytes: &'a [u8],
+}
+
+impl<'a> Base<'a> {
+    /// The base page that starts with the first of these bytes.
+    ///
+    /// # Panics
+    /// If there are fewer bytes than a header has.
+    #[inline]
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let Some(header) = bytes.first_chunk() else {
+            panic!("a base page has at least {HEADER_BYTES} bytes");
+        };
+        Self { header, bytes }
+    }
+
+    /// Levels above the leaves; 0 is a leaf.
+    #[inline]
+    #[must_use]
+    pub fn level(self) -> u8 {
+        self.header[AT_LEVEL]
+    }
+
+    /// Whether this is a leaf.
+    #[inline]
+    #[must_use]
+    pub fn is_leaf(self) -> bool {
+        self.level() == 0
+    }
+
+    /// How the entries lie.
+    #[inline]
+    #[must_use]
+    pub fn layout(self) -> Layout {
+        if self.flags() & IS_VAR == 0 { Layout::Fixed8 } else { Layout::Var }
+    }
+
+    /// Number of entries: of a leaf its keys, of an inner page its children.
+    #[inline]
+    #[must_use]
+    pub fn count(self) -> usize {
+        u32_at(self.header, AT_COUNT) as usize
+    }
+
+    /// The low key: no key of the page is below it. Empty is minus infinity.
+    #[inline]
+    #[must_use]
+    pub fn low(self) -> &'a [u8] {
+        let len = u16_at(self.header, AT_LOW_LEN) as usize;
+        match self.layout() {
+            Layout::Fixed8 => &self.header[AT_LOW..AT_LOW + len],
+            Layout::Var => {
+                let at = self.fences_at();
+                &self.bytes[at..at + len]
+            }
+        }
+    }
+
+    /// The high key: every key of the page is below it. `None` is plus infinity.
+    #[inline]
+    #[must_use]
+    pub fn high(self) -> Option<&'a [u8]> {
+        if self.flags() & HAS_HIGH == 0 {
+            return None;
+        }
+        let len = u16_at(self.header, AT_HIGH_LEN) as usize;
+        Some(match self.layout() {
+            Layout::Fixed8 => &self.header[AT_HIGH..AT_HIGH + len],
+            Layout::Var => {
+                let at = self.fences_at() + u16_at(self.header, AT_LOW_LEN) as usize;
+                &self.bytes[at..at + len]
+            }
+        })
+    }
+
+    /// The next page of the level, or none.
+    #[inline]
+    #[must_use]
+    pub fn right(self) -> PageId {
+        PageId::new(u32_at(self.header, AT_RIGHT))
+    }
+
+    /// In an inner page: the child that is being merged away, or none.
+    #[inline]
+    #[must_use]
+    pub fn merging(self) -> PageId {
+        if self.flags() & HAS_MERGING == 0 {
+            PageId::NONE
+        } else {
+            PageId::new(u32_at(self.bytes, self.links_at()))
+        }
+    }
+
+    /// Pages merged into this one whose Merged record isn't durable yet.
+    #[inline]
+    #[must_use]
+    pub fn absorbed(self) -> Absorbed<'a> {
+        let end = self.fences_at();
+        let start = end - 4 * u16_at(self.header, AT_ABSORBED) as usize;
+        Absorbed::new(self.bytes[start..end].as_chunks().0)
+    }
+
+    /// Bytes of the base page.
+    #[inline]
+    #[must_use]
+    pub fn byte_len(self) -> usize {
+        u32_at(self.header, AT_BYTES) as usize
+    }
+
+    /// What the page is besides its entries. The absorbed page ids are the caller's, since they
+    /// lie in the page as bytes: pass what the new page shall have.
+    #[must_use]
+    pub fn shape(self, absorbed: &'a [PageId]) -> Shape<'a> {
+        Shape {
+            layout: self.layout(),
+            level: self.level(),
+            low: self.low(),
+            high: self.high(),
+            right: self.right(),
+            merging: self.merging(),
+            absorbed,
+        }
+    }
+
+    /// Where a key lies as seen from this page.
+    #[inline]
+    #[must_use]
+    pub fn side(self, key: &[u8]) -> Side {
+        let key_head = head(key);
+        let low_head = u64::from_be_bytes(self.header_key(AT_LOW));
+        if key_head <= low_head && (key_head < low_head || key < self.low()) {
+            return Side::Left;
+        }
+        if self.flags() & HAS_HIGH != 0 {
+            let high_head = u64::from_be_bytes(self.header_key(AT_HIGH));
+            if key_head > high_head
+                || key_head == high_head && self.high().is_some_and(|high| key >= high)
+            {
+                return Side::Right;
+            }
+        }
+        Side::Inside
+    }
+
+    /// The entry at this position.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    #[must_use]
+    pub fn entry(self, at: usize) -> Entry<'a> {
+        self.rows().entry(at)
+    }
+
+    /// The entries in the order of their keys.
+    #[inline]
+    #[must_use]
+    pub fn entries(self) -> Entries<'a> {
+        self.entries_between(0, self.count())
+    }
+
+    /// The entries from one position up to, not including, another.
+    #[inline]
+    pub(crate) fn entries_between(self, from: usize, to: usize) -> Entries<'a> {
+        Entries::new(self.rows(), from, to)
+    }
+
+    /// In an inner page: the child at this position.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    #[must_use]
+    pub fn child(self, at: usize) -> PageId {
+        PageId::new(u32_at(self.rows().value(at), 0))
+    }
+
+    /// In an inner page: the smallest key that the child at this position is for. At position 0
+    /// that is the low key.
+    ///
+    /// # Panics
+    /// If there is no such child.
+    #[inline]
+    #[must_use]
+    pub fn separator(self, at: usize) -> KeyRef<'a> {
+        self.rows().key(at)
+    }
+
+    #[inline]
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn flags(self) -> u8 {
+        self.header[AT_FLAGS]
+    }
+
+    /// Where merging and absorbed lie.
+    #[inline]
+    pub(crate) fn links_at(self) -> usize {
+        HEADER_BYTES + ROW_BYTES * self.count()
+    }
+
+    /// Where the fences of a Var page lie: behind the links.
+    #[inline]
+    pub(crate) fn fences_at(self) -> usize {
+        let merging = usize::from(self.flags() & HAS_MERGING != 0);
+        self.links_at() + 4 * (merging + u16_at(self.header, AT_ABSORBED) as usize)
+    }
+
+    /// The prefix that the page cuts off its keys.
+    #[inline]
+    pub(crate) fn prefix(self) -> &'a [u8] {
+        let at = self.fences_at();
+        &self.bytes[at..at + u16_at(self.header, AT_PREFIX_LEN) as usize]
+    }
+
+    /// The line through the keys of a Fixed8 page.
+    #[inline]
+    pub(crate) fn line(self) -> Line {
+        Line {
+            first: u64_at(self.header, AT_FIRST),
+            span: u64_at(self.header, AT_SPAN),
+            scale: u64_at(self.header, AT_SCALE),
+            shift: self.header[AT_SHIFT],
+            error: self.header[AT_ERROR],
+        }
+    }
+
+    /// The pairs of a Fixed8 page.
+    #[inline]
+    pub(crate) fn pairs(self) -> &'a [[u8; ROW_BYTES]] {
+        self.bytes[HEADER_BYTES..self.links_at()].as_chunks().0
+    }
+
+    /// Heads and slots of a Var page.
+    #[inline]
+    pub(crate) fn heads_and_slots(self) -> (&'a [[u8; 8]], &'a [[u8; 8]]) {
+        let words = self.bytes[HEADER_BYTES..self.links_at()].as_chunks().0;
+        words.split_at(self.count())
+    }
+
+    #[inline]
+    pub(crate) fn rows(self) -> Rows<'a> {
+        match self.layout() {
+            Layout::Fixed8 => {
+                Rows::Fixed8 { pairs: self.pairs(), low: (!self.is_leaf()).then(|| self.low()) }
+            }
+            Layout::Var => Rows::Var {
+                slots: self.heads_and_slots().1,
+                bytes: self.bytes,
+                prefix: self.prefix(),
+                low: (!self.is_leaf()).then(|| self.low()),
+            },
+        }
+    }
+
+    #[inline]
+    fn header_key(self, at: usize) -> [u8; 8] {
+        let mut key = [0; 8];
+        key.copy_from_slice(&self.header[at..at + 8]);
+        key
+    }
+}
+
+impl fmt::Debug for Base<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Base")
+            .field("layout", &self.layout())
+            .field("level", &self.level())
+            .field("count", &self.count())
+            .field("low", &KeyRef::from(self.low()))
+            .field("high", &self.high().map(KeyRef::from))
+            .field("right", &self.right())
+            .field("byte_len", &self.byte_len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! The line through the keys of a page: where a key should be, and how far that is off at most.
+
+/// A search follows the line where it is off by no more than this, else it halves.
+pub(crate) const MAX_ERROR: u8 = 16;
+
+/// Bits behind the point of a position on the line.
+const FRACTION_BITS: u32 = 40;
+
+/// A line from the first key of a run to its last, as positions over keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Line {
+    /// The first key.
+    pub(crate) first: u64,
+    /// The last key minus the first.
+    pub(crate) span: u64,
+    /// Positions per key distance, as a fixed-point number.
+    pub(crate) scale: u64,
+    /// Leading zeros of the span: a distance shifted by them uses all bits of the product.
+    pub(crate) shift: u8,
+    /// How far the line is off at most, over the keys it was made for; above 254 as 255.
+    pub(crate) error: u8,
+}
+
+impl Line {
+    /// A line that no search follows: of a page in [`Layout::Var`](crate::Layout::Var).
+    pub(crate) const NONE: Self = Self { first: 0, span: 0, scale: 0, shift: 0, error: u8::MAX };
+
+    /// The line for ascending keys, at most 2^23 of them.
+    pub(crate) fn fit(keys: impl ExactSizeIterator<Item = u64> + Clone) -> Self {
+        let Some(first) = keys.clone().next() else {
+            return Self::NONE;
+        };
+        let last_position = keys.len() as u64 - 1;
+        debug_assert!(last_position < 1 << 23, "{last_position} keys in one page");
+        let mut span = 0;
+        for key in keys.clone() {
+            span = key.wrapping_sub(first);
+        }
+        if span == 0 {
+            return Self { first, error: 0, ..Self::NONE };
+        }
+        let shift = span.leading_zeros();
+        let scale = (u128::from(last_position) << (64 + FRACTION_BITS)) / u128::from(span << shift);
+        let mut line = Self { first, span, scale: scale as u64, shift: shift as u8, error: 0 };
+        let mut error = 0;
+        for (position, key) in keys.enumerate() {
+            error = error.max(line.position(key).abs_diff(position));
+        }
+        line.error = u8::try_from(error).unwrap_or(u8::MAX);
+        line
+    }
+
+    /// Where this key should be: from 0 to the last position.
+    #[inline]
+    pub(crate) fn position(&self, key: u64) -> usize {
+        let distance = key.saturating_sub(self.first).min(self.span) << self.shift;
+        let product = (u128::from(distance) * u128::from(self.scale)) >> 64;
+        ((product as u64 + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, MAX_ERROR};
+
+    #[test]
+    fn even_keys_are_hit_and_skewed_ones_told() {
+        let dense: Vec<u64> = (0..10_000).map(|i| (1 << 60) + 3 * i).collect();
+        let line = Line::fit(dense.iter().copied());
+        assert_eq!(line.error, 0);
+        assert_eq!(line.position(0), 0);
+        assert_eq!(line.position(u64::MAX), 9_999);
+
+        let skewed: Vec<u64> = (0..64).map(|i| 1 << i).collect();
+        assert!(Line::fit(skewed.iter().copied()).error > MAX_ERROR);
+        let ends = [0, u64::MAX];
+        assert_eq!(Line::fit(ends.into_iter()).error, 0);
+    }
+
+    #[test]
+    fn no_key_and_one_key_have_a_line() {
+        assert_eq!(Line::fit([].into_iter()), Line::NONE);
+        let one = Line::fit([7].into_iter());
+        assert_eq!((one.error, one.position(0), one.position(9)), (0, 0, 0));
+    }
+}

@@ -1,0 +1,73 @@
+//! What a page of bwtree is: base page, delta records, consolidation, codec. Pure.
+//!
+//! A page is a *base page*, an immutable sorted run of entries between two fences, and the *delta
+//! records* that were installed on it since. Everything here is a function from bytes to bytes: no
+//! atomics, no I/O, no clock, no threads (invariant I5). Who owns the memory, publishes it and
+//! orders the records is the engine.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `key` | a key in two pieces: the prefix that a page cuts off, and the rest |
+//! | `entry` | an entry, a layout, and what a page is besides its entries |
+//! | `base` | the bytes of a base page and how to look at them |
+//! | `rows` | one entry by its position, or all in order |
+//! | `search` | where a key is or would be: interpolation, else branchy binary search |
+//! | `interpolation` | the line through the keys of a page, and how far it is off |
+//! | `record` | a delta record and its bytes in memory |
+//! | `fold` | base page and records to entries: the heart of consolidation |
+//! | `write` | entries to a base page |
+//! | `split` | where to split, and the shortest key between two |
+//! | `inner` | an inner page with a child more or a child less |
+//! | `check` | whether a base page is what it must be |
+//! | `codec` | images and delta parts as they lie in the log |
+//!
+//! ```
+//! use bwtree_delta::{Base, Entry, Layout, Op, Record, Shape, base_bytes, fold, write_base};
+//!
+//! let shape = Shape::whole(Layout::Var);
+//! let entries = [Entry::new(b"apple", b"1"), Entry::new(b"pear", b"2")];
+//! let mut bytes = vec![0; base_bytes(&shape, &entries)];
+//! write_base(&shape, &entries, &mut bytes);
+//! let base = Base::new(&bytes);
+//! assert_eq!(base.search(b"pear"), Ok(1));
+//!
+//! let remove = Record { op: Op::Remove, flags: 0, net: -1, key: b"apple", value: b"" };
+//! let (mut left, mut dropped) = (Vec::new(), Vec::new());
+//! fold(base, &[remove], &mut left, &mut dropped);
+//! assert_eq!(left, [base.entry(1)]);
+//! assert_eq!(dropped, [(0, &b"1"[..])]);
+//! ```
+//!
+//! Bytes in memory were made here and are trusted. Bytes from the log are not: see [`codec`].
+
+#![forbid(unsafe_code)]
+
+mod base;
+mod check;
+mod entry;
+mod fold;
+mod inner;
+mod interpolation;
+mod key;
+mod plain;
+mod record;
+mod rows;
+mod search;
+mod split;
+mod write;
+
+pub mod codec;
+
+pub use base::Base;
+pub use check::check;
+pub use codec::{
+    DecodeError, Image, decode_image, decode_records, encode_image, encode_records, image_bytes,
+};
+pub use entry::{Entry, FLAG_SEPARATED, Layout, Shape, Side};
+pub use fold::{fold, fold_entries};
+pub use inner::{child_of, child_value, inner_with_child, inner_without_child};
+pub use key::KeyRef;
+pub use record::{Op, Record, fingerprint};
+pub use rows::{Absorbed, Entries};
+pub use split::{shortest_separator, split_index};
+pub use write::{base_bytes, write_base};

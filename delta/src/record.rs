@@ -1,0 +1,162 @@
+//! A delta record and its bytes in memory.
+//!
+//! ```text
+//! op u8, flags u8, net i8, fingerprint u8, key length u16, value length u16 | key | value
+//! ```
+//!
+//! padded with zeros to a multiple of eight. Stamp and link to the record before it are the
+//! engine's and lie in front.
+
+use crate::entry::{Layout, Shape, Side};
+use crate::plain::{align8, put, u16_at};
+
+const HEAD_BYTES: usize = 8;
+
+/// What a record does to its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Op {
+    /// The key has this value.
+    Put = 1,
+    /// The key has no value.
+    Remove = 2,
+}
+
+impl Op {
+    /// The op with this number, or `None` if there is none.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Put),
+            2 => Some(Self::Remove),
+            _ => None,
+        }
+    }
+}
+
+/// One change of one key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    /// What happens to the key.
+    pub op: Op,
+    /// Flags of the value: [`FLAG_SEPARATED`](crate::FLAG_SEPARATED) or nothing.
+    pub flags: u8,
+    /// By how much the record changes the number of entries: -1, 0 or 1.
+    pub net: i8,
+    /// The key.
+    pub key: &'a [u8],
+    /// The new value; empty for [`Op::Remove`].
+    pub value: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Bytes of an encoded record with a key and a value of these lengths.
+    #[inline]
+    #[must_use]
+    pub const fn encoded_len(key_len: usize, value_len: usize) -> usize {
+        align8(HEAD_BYTES + key_len + value_len)
+    }
+
+    /// Writes the record to the start of `out`.
+    ///
+    /// # Panics
+    /// If `out` is shorter than [`encoded_len`](Self::encoded_len), or key or value is longer than
+    /// 65,535 bytes.
+    #[inline]
+    pub fn encode_into(&self, out: &mut [u8]) {
+        let (key_len, value_len) = (self.key.len(), self.value.len());
+        assert!(
+            u16::try_from(key_len.max(value_len)).is_ok(),
+            "a key of {key_len} bytes and a value of {value_len} bytes don't fit a record"
+        );
+        let out = &mut out[..Self::encoded_len(key_len, value_len)];
+        out[..4].copy_from_slice(&[
+            self.op as u8,
+            self.flags,
+            self.net.to_le_bytes()[0],
+            fingerprint(self.key),
+        ]);
+        put(out, 4, &(key_len as u16).to_le_bytes());
+        put(out, 6, &(value_len as u16).to_le_bytes());
+        put(out, HEAD_BYTES, self.key);
+        put(out, HEAD_BYTES + key_len, self.value);
+        out[HEAD_BYTES + key_len + value_len..].fill(0);
+    }
+
+    /// The record at the start of these bytes, which [`encode_into`](Self::encode_into) wrote.
+    ///
+    /// # Panics
+    /// If they are shorter than the record says.
+    #[inline]
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Self {
+        debug_assert!(Op::from_number(bytes[0]).is_some(), "not a record");
+        let op = if bytes[0] == Op::Put as u8 { Op::Put } else { Op::Remove };
+        let value_at = HEAD_BYTES + u16_at(bytes, 4) as usize;
+        Self {
+            op,
+            flags: bytes[1],
+            net: i8::from_le_bytes([bytes[2]]),
+            key: &bytes[HEAD_BYTES..value_at],
+            value: &bytes[value_at..value_at + u16_at(bytes, 6) as usize],
+        }
+    }
+
+    /// Bytes of the encoded record at the start of these bytes.
+    ///
+    /// # Panics
+    /// If there are fewer than eight.
+    #[inline]
+    #[must_use]
+    pub fn len_at(bytes: &[u8]) -> usize {
+        Self::encoded_len(u16_at(bytes, 4) as usize, u16_at(bytes, 6) as usize)
+    }
+
+    /// The fingerprint of the key of the encoded record at the start of these bytes.
+    ///
+    /// # Panics
+    /// If there are fewer than four.
+    #[inline]
+    #[must_use]
+    pub fn fingerprint_at(bytes: &[u8]) -> u8 {
+        bytes[3]
+    }
+
+    /// Whether the record can be folded into a leaf of this shape: key inside the fences, and
+    /// sizes and flags as the layout wants them. To be asked of records that were read from the
+    /// log, since a delta part doesn't say which page it is of.
+    #[must_use]
+    pub fn fits(&self, shape: &Shape<'_>) -> bool {
+        let sizes = match (shape.layout, self.op) {
+            (Layout::Var, _) => true,
+            (Layout::Fixed8, Op::Remove) => self.key.len() == 8,
+            (Layout::Fixed8, Op::Put) => {
+                self.key.len() == 8 && self.value.len() == 8 && self.flags == 0
+            }
+        };
+        sizes && shape.level == 0 && shape.side(self.key) == Side::Inside
+    }
+}
+
+/// A number from 1 to 255 that depends on all bytes of the key, for skipping records without
+/// looking at their keys. 0 is kept for "no record". In memory only: never written to the log.
+#[inline]
+#[must_use]
+pub fn fingerprint(key: &[u8]) -> u8 {
+    // The odd number nearest 2^64 divided by the golden ratio: its products spread over all bits.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = key.as_chunks::<8>();
+    let mut hash = key.len() as u64;
+    for word in words {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(SPREAD);
+        hash ^= hash >> 32;
+    }
+    if !rest.is_empty() {
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(SPREAD);
+        hash ^= hash >> 32;
+    }
+    let high = hash.wrapping_mul(SPREAD) >> 32;
+    ((high * 255) >> 32) as u8 + 1
+}

@@ -1,0 +1,135 @@
+//! Where a key is or would be: interpolation and a few steps, else *branchy* binary search.
+//!
+//! Branches are wanted here: the processor runs ahead on a guess and so fetches the next line of
+//! memory while it still waits for this one. A search without branches waits for each in turn.
+
+use crate::base::{Base, ROW_BYTES};
+use crate::entry::Layout;
+use crate::interpolation::{Line, MAX_ERROR};
+use crate::plain::{cmp_behind_head, head};
+use crate::rows::Slot;
+
+use core::cmp::Ordering;
+
+impl Base<'_> {
+    /// Where this key is in a leaf: its position, or else the position at which it would stand, as
+    /// [`slice::binary_search`]. Right for any key, inside the fences or not.
+    ///
+    /// # Errors
+    /// No error: the position at which the key would stand.
+    #[inline]
+    pub fn search(self, key: &[u8]) -> Result<usize, usize> {
+        debug_assert!(self.is_leaf(), "search is for leaves, child_index for inner");
+        self.locate(0, key)
+    }
+
+    /// In an inner page: the position of the child that this key belongs to. A key below the low
+    /// key gets the first child, a key not below the high key the last.
+    #[inline]
+    #[must_use]
+    pub fn child_index(self, key: &[u8]) -> usize {
+        debug_assert!(!self.is_leaf(), "child_index is for inner pages");
+        match self.locate(1, key) {
+            Ok(at) => at,
+            Err(at) => at - 1,
+        }
+    }
+
+    /// As `search`, over the entries from `start` on.
+    #[inline]
+    fn locate(self, start: usize, key: &[u8]) -> Result<usize, usize> {
+        match self.layout() {
+            Layout::Fixed8 => locate_fixed(&self.pairs()[start..], &self.line(), key)
+                .map(|at| at + start)
+                .map_err(|at| at + start),
+            Layout::Var => self.locate_var(start, key),
+        }
+    }
+
+    #[inline]
+    fn locate_var(self, start: usize, key: &[u8]) -> Result<usize, usize> {
+        let (heads, slots) = self.heads_and_slots();
+        let prefix = self.prefix();
+        // Mostly there is no prefix, and then no call to compare it.
+        let suffix = if prefix.is_empty() {
+            key
+        } else if let Some(suffix) = key.strip_prefix(prefix) {
+            suffix
+        } else {
+            return Err(if key < prefix { start } else { self.count() });
+        };
+        let wanted = head(suffix);
+        let bytes = self.bytes();
+        let (mut low, mut high) = (start, heads.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let here = u64::from_le_bytes(heads[middle]);
+            if here != wanted {
+                if here < wanted {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+                continue;
+            }
+            match cmp_behind_head(Slot::decode(slots[middle]).suffix(bytes), suffix) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+}
+
+/// Where this key is or would be among pairs.
+#[inline]
+fn locate_fixed(pairs: &[[u8; ROW_BYTES]], line: &Line, key: &[u8]) -> Result<usize, usize> {
+    let wanted = head(key);
+    let at = lower_bound(pairs, line, wanted);
+    let found = pairs.get(at).is_some_and(|pair| head(pair) == wanted);
+    match key.len().cmp(&8) {
+        Ordering::Equal if found => Ok(at),
+        // A longer key stands right behind the one it starts with.
+        Ordering::Greater if found => Err(at + 1),
+        _ => Err(at),
+    }
+}
+
+/// The first position whose key is not below `wanted`.
+#[inline]
+fn lower_bound(pairs: &[[u8; ROW_BYTES]], line: &Line, wanted: u64) -> usize {
+    if line.error > MAX_ERROR {
+        return lower_bound_by_halves(pairs, wanted);
+    }
+    let mut at = line.position(wanted);
+    if pairs.get(at).is_some_and(|pair| head(pair) < wanted) {
+        at += 1;
+        while pairs.get(at).is_some_and(|pair| head(pair) < wanted) {
+            at += 1;
+        }
+    } else {
+        while at > 0 && head(&pairs[at - 1]) >= wanted {
+            at -= 1;
+        }
+    }
+    at
+}
+
+#[inline]
+fn lower_bound_by_halves(pairs: &[[u8; ROW_BYTES]], wanted: u64) -> usize {
+    let (mut low, mut high) = (0, pairs.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let here = head(&pairs[middle]);
+        if here == wanted {
+            return middle;
+        }
+        if here < wanted {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

@@ -1,0 +1,391 @@
+//! The one appender: parts into frames, frames into segments, groups of frames into commits.
+//!
+//! # A commit
+//!
+//! 1. The background frame is written and its file synced, if anything in it is not durable yet.
+//! 2. The foreground frame is written as COMMIT, with or without parts.
+//! 3. The foreground file is synced. Only then is the group durable.
+//!
+//! A segment that a stream leaves is synced before the stream writes to the next one. So on the
+//! common path there is one sync, and a COMMIT never names what is not durable.
+//!
+//! # A rollback
+//!
+//! Positions and sequence go back to the last COMMIT and the *attempt* in all later frames is one
+//! higher. What the voided frames leave on disk can't join a later group: recovery takes a group
+//! only if all its frames carry the same attempt, and never a lower one after a higher. A voided
+//! group has no COMMIT of its own: if writing it failed halfway, its header is wiped and synced
+//! before the rollback returns.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+
+use types::{Address, PageId};
+
+use crate::error::Error;
+use crate::frame::{self, FrameBuffer, Header, SEQUENCE_LIMIT};
+use crate::log::Log;
+use crate::part::{self, FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
+use crate::recovery::Place;
+use crate::segment;
+use crate::segments::Segment;
+use crate::superblock::Position;
+
+/// The right to append, alone, until it is dropped.
+#[derive(Debug)]
+pub struct Appender<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) state: MutexGuard<'a, AppendState>,
+}
+
+/// A stream: its open segment and its open frame.
+#[derive(Debug)]
+struct StreamState {
+    segment: Option<Arc<Segment>>,
+    /// Where the open frame starts.
+    offset: u32,
+    buffer: FrameBuffer,
+    /// Whether the open segment has bytes that are not known to be durable.
+    unsynced: bool,
+}
+
+/// The streams' places just behind a COMMIT.
+#[derive(Debug, Default)]
+struct Mark {
+    sequence: u64,
+    places: [(Option<Arc<Segment>>, u32); 2],
+}
+
+/// What only the appender touches.
+#[derive(Debug)]
+pub(crate) struct AppendState {
+    streams: [StreamState; 2],
+    next_sequence: u64,
+    pub(crate) attempt: u32,
+    /// Where a rollback goes back to.
+    committed: Mark,
+    /// Parts appended since the last COMMIT.
+    fresh: Vec<Address>,
+    /// Segments opened since the last COMMIT.
+    opened: Vec<Arc<Segment>>,
+    /// There was no room: only a rollback goes on from here.
+    full: Option<Error>,
+    /// A COMMIT whose writing failed: it may be whole on disk.
+    doubtful_commit: Option<(Arc<Segment>, u32)>,
+    /// Frames that recovery took without proof that they are durable.
+    pub(crate) unproven: Vec<Place>,
+    /// Files of an opening that never came to life.
+    pub(crate) orphans: Vec<String>,
+}
+
+impl AppendState {
+    /// The state after a recovery that ended with `sequence`.
+    pub(crate) fn new(sequence: u64, unproven: Vec<Place>, orphans: Vec<String>) -> Self {
+        let stream = || StreamState {
+            segment: None,
+            offset: 0,
+            buffer: FrameBuffer::new(),
+            unsynced: false,
+        };
+        Self {
+            streams: [stream(), stream()],
+            next_sequence: sequence + 1,
+            attempt: 0,
+            committed: Mark { sequence, places: Default::default() },
+            fresh: Vec::new(),
+            opened: Vec::new(),
+            full: None,
+            doubtful_commit: None,
+            unproven,
+            orphans,
+        }
+    }
+
+    /// Whether anything was appended since the last COMMIT.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.fresh.is_empty() || self.next_sequence != self.committed.sequence + 1
+    }
+
+    /// The last COMMIT.
+    pub(crate) fn committed_sequence(&self) -> u64 {
+        self.committed.sequence
+    }
+
+    /// Where the streams go on.
+    pub(crate) fn positions(&self) -> [Position; 2] {
+        [0, 1].map(|index| {
+            let stream: &StreamState = &self.streams[index];
+            stream.segment.as_ref().map_or_else(Position::default, |s| Position {
+                segment: s.id,
+                offset: stream.offset,
+            })
+        })
+    }
+}
+
+impl Appender<'_> {
+    /// Appends a part and says where it will lie. It can be read when it is committed.
+    ///
+    /// `tag` and `refs` mean nothing to the log; recovery gives them back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: there is no room; the group can only be rolled back.
+    /// [`Error::Misuse`]: a reserved kind, or [`Appender::begin`] was not called.
+    /// [`Error::TooLarge`]: more than [`MAX_PART_BYTES`] or [`MAX_REFS`]; nothing was appended.
+    /// Any failed write or sync poisons the log.
+    pub fn append(
+        &mut self,
+        stream: Stream,
+        page: PageId,
+        kind: u8,
+        tag: u64,
+        refs: &[Address],
+        payload: &[u8],
+    ) -> Result<Address, Error> {
+        self.check_ready()?;
+        if kind >= FIRST_RESERVED_KIND {
+            return Err(Error::Misuse { what: "kinds from 0xC0 on belong to the log" });
+        }
+        self.add(stream, (page, kind, tag), refs, payload)
+    }
+
+    /// Makes everything appended since the last commit durable, as `version`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: there is no room; nothing of the group is committed, and it can only be
+    /// rolled back. Any failed write or sync poisons the log; whether the group is committed is
+    /// then known only after reopening.
+    pub fn commit(&mut self, version: u64) -> Result<(), Error> {
+        self.check_ready()?;
+        self.commit_group(version)
+    }
+
+    /// Voids everything appended since the last commit. Addresses given out since then mean
+    /// nothing any more and will be given out again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`], or a failure to give an abandoned segment back.
+    pub fn rollback(&mut self) -> Result<(), Error> {
+        self.check_writable()?;
+        let state = &mut *self.state;
+        if !state.is_dirty() && state.full.is_none() {
+            return Ok(());
+        }
+        if let Some((segment, offset)) = state.doubtful_commit.take() {
+            let wiped = segment
+                .file
+                .write_at(&[0; frame::HEADER_BYTES], u64::from(offset))
+                .map_err(|e| Error::io("write", self.log.segments.path(segment.id), e))
+                .and_then(|()| self.log.segments.sync(&segment));
+            wiped.map_err(|error| self.log.fail(error))?;
+        }
+        let state = &mut *self.state;
+        for address in state.fresh.drain(..) {
+            self.log.segments.retire(address);
+        }
+        for segment in state.opened.drain(..) {
+            segment.abandon();
+        }
+        for (stream, (segment, offset)) in state.streams.iter_mut().zip(&state.committed.places) {
+            stream.buffer.clear(self.log.options.frame_bytes as usize);
+            stream.segment.clone_from(segment);
+            stream.offset = *offset;
+            // Voided frames may lie there unsynced: they are overwritten or never looked at.
+            stream.unsynced = segment.is_some();
+            if let Some(segment) = segment {
+                segment.activate();
+                segment.wrote(u64::from(*offset), state.committed.sequence);
+            }
+        }
+        state.next_sequence = state.committed.sequence + 1;
+        state.attempt += 1;
+        state.full = None;
+        self.log.segments.tally.rollbacks.add(1);
+        self.log.reclaim_dead().map(drop)
+    }
+
+    /// The appender can be used: begun, not poisoned, not waiting for a rollback.
+    pub(crate) fn check_ready(&self) -> Result<(), Error> {
+        self.check_writable()?;
+        if !self.log.begun.load(Ordering::Relaxed) {
+            return Err(Error::Misuse { what: "begin comes before the first append" });
+        }
+        match &self.state.full {
+            Some(full) => Err(full.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        if self.log.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.log.check_poison()
+    }
+
+    /// Appends a part of any kind.
+    pub(crate) fn add(
+        &mut self,
+        stream: Stream,
+        name: (PageId, u8, u64),
+        refs: &[Address],
+        payload: &[u8],
+    ) -> Result<Address, Error> {
+        limit("a part", payload.len(), MAX_PART_BYTES)?;
+        limit("a list of references", refs.len(), MAX_REFS)?;
+        let frame_bytes = self.log.options.frame_bytes as usize;
+        let index = stream.index();
+        let open = &self.state.streams[index];
+        if !open.buffer.is_empty() {
+            let bytes = open.buffer.bytes_with(payload.len(), refs.len());
+            if bytes > frame_bytes || !self.fits(index, bytes) {
+                self.write_frame(stream, None)?;
+            }
+        }
+        // The room is made sure of before anything of the frame is written (R12).
+        let bytes = self.state.streams[index].buffer.bytes_with(payload.len(), refs.len());
+        self.make_room(stream, bytes)?;
+        let open = &mut self.state.streams[index];
+        let Some(segment) = &open.segment else {
+            return Err(Error::Misuse { what: "a stream with room has a segment" });
+        };
+        let address = Address {
+            segment: segment.id,
+            offset: open.buffer.push(open.offset, name, refs, payload),
+            len: payload.len() as u32,
+        };
+        self.state.fresh.push(address);
+        self.log.segments.adopt(address);
+        self.log.segments.tally.parts.add(1);
+        Ok(address)
+    }
+
+    pub(crate) fn commit_group(&mut self, version: u64) -> Result<(), Error> {
+        if !self.state.streams[Stream::Background.index()].buffer.is_empty() {
+            self.write_frame(Stream::Background, None)?;
+        }
+        self.sync_stream(Stream::Background)?;
+        if self.state.streams[Stream::Foreground.index()].buffer.is_empty() {
+            self.make_room(Stream::Foreground, frame::HEADER_BYTES)?;
+        }
+        let sequence = self.write_frame(Stream::Foreground, Some(version))?;
+        self.sync_stream(Stream::Foreground)?;
+        let state = &mut *self.state;
+        state.committed.sequence = sequence;
+        for (place, stream) in state.committed.places.iter_mut().zip(&state.streams) {
+            place.0.clone_from(&stream.segment);
+            place.1 = stream.offset;
+        }
+        state.fresh.clear();
+        state.opened.clear();
+        self.log.segments.tally.commits.add(1);
+        // ORDERING: Release, paired with the Acquire of `durable_version`: who sees the version
+        // may read its parts.
+        self.log.durable_version.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether a frame of this size still fits in the stream's segment.
+    fn fits(&self, index: usize, bytes: usize) -> bool {
+        let stream = &self.state.streams[index];
+        stream.segment.as_ref().is_some_and(|s| u64::from(stream.offset) + bytes as u64 <= s.size)
+    }
+
+    /// Opens the next segment of a stream whose frame is empty, if this size does not fit.
+    fn make_room(&mut self, stream: Stream, bytes: usize) -> Result<(), Error> {
+        let index = stream.index();
+        if self.fits(index, bytes) {
+            return Ok(());
+        }
+        let next = self
+            .log
+            .segments
+            .begin(stream, self.state.next_sequence, bytes as u64)
+            .map_err(|error| self.refuse(error))?;
+        self.sync_stream(stream)?;
+        let state = &mut *self.state;
+        let open = &mut state.streams[index];
+        if let Some(left) = open.segment.replace(Arc::clone(&next)) {
+            left.seal();
+        }
+        open.offset = segment::HEADER_BYTES as u32;
+        open.unsynced = true;
+        state.opened.push(next);
+        Ok(())
+    }
+
+    /// Seals the open frame and writes it; returns its sequence.
+    fn write_frame(&mut self, stream: Stream, commit: Option<u64>) -> Result<u64, Error> {
+        let state = &mut *self.state;
+        let sequence = state.next_sequence;
+        let open = &mut state.streams[stream.index()];
+        let Some(segment) = &open.segment else {
+            return Err(Error::Misuse { what: "a stream with a frame has a segment" });
+        };
+        limit("a sequence", sequence as usize, SEQUENCE_LIMIT as usize - 1)?;
+        let header = Header {
+            commit: commit.is_some(),
+            stream,
+            segment: segment.id,
+            generation: self.log.segments.generation,
+            sequence,
+            durable: state.committed.sequence,
+            version: commit.unwrap_or(0),
+            attempt: state.attempt,
+            payload_bytes: 0,
+            directory_bytes: 0,
+            directory_checksum: 0,
+        };
+        let bytes = open.buffer.seal(header, self.log.segments.store, open.offset);
+        open.unsynced = true;
+        let written = bytes.len();
+        if let Err(error) = segment.file.write_at(bytes, u64::from(open.offset)) {
+            if commit.is_some() {
+                state.doubtful_commit = Some((Arc::clone(segment), open.offset));
+            }
+            let error = self.log.segments.failed("write", segment.id, error);
+            return Err(self.refuse(error));
+        }
+        open.offset += written as u32;
+        segment.wrote(u64::from(open.offset), sequence);
+        open.buffer.clear(self.log.options.frame_bytes as usize);
+        state.next_sequence += 1;
+        let tally = &self.log.segments.tally;
+        tally.frames.add(1);
+        tally.bytes_written.add(written as u64);
+        self.log.since_checkpoint.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(sequence)
+    }
+
+    /// Syncs the open segment of a stream, if it has anything to sync.
+    fn sync_stream(&mut self, stream: Stream) -> Result<(), Error> {
+        let open = &mut self.state.streams[stream.index()];
+        if let (true, Some(segment)) = (open.unsynced, &open.segment) {
+            self.log.segments.sync(segment).map_err(|error| self.log.fail(error))?;
+            open.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// What an error means: no room stops the group, anything else poisons the log.
+    fn refuse(&mut self, error: Error) -> Error {
+        if error.is_full() {
+            self.state.full = Some(error.clone());
+            error
+        } else {
+            self.log.fail(error)
+        }
+    }
+}
+
+pub(crate) fn limit(what: &'static str, size: usize, most: usize) -> Result<(), Error> {
+    if size <= most {
+        return Ok(());
+    }
+    Err(Error::TooLarge { what, size: size as u64, most: most as u64 })
+}
+
+const _: () = assert!(part::stored_bytes(MAX_PART_BYTES) < u32::MAX as usize / 2);

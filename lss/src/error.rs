@@ -1,0 +1,165 @@
+//! Every way in which the log can fail, with the evidence: what happened, where, what to do.
+
+use core::fmt;
+use std::io;
+use std::sync::Arc;
+
+use types::Address;
+
+/// Why the log refused or failed. Cheap to clone: the first error of a poisoned log is given out
+/// again and again.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused a call.
+    Io {
+        /// What was tried: "write", "sync", "rename" and so on.
+        op: &'static str,
+        /// The file or directory.
+        file: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Bytes that were once durable are not what was written.
+    Corrupt {
+        /// The damaged file.
+        file: String,
+        /// Byte offset of the damage in it.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// The store was written by a newer version.
+    UnsupportedFormat {
+        /// The file that says so.
+        file: String,
+        /// Its format version.
+        found: u32,
+        /// Its incompatible feature bits that this version does not know.
+        features: u64,
+        /// The newest format version that this version reads.
+        supported: u32,
+    },
+    /// Another opener holds the store.
+    Locked {
+        /// The store's directory.
+        path: String,
+        /// Who holds it, as far as the lock file says.
+        owner: String,
+    },
+    /// There is no room on the disk. The group in progress can't be committed; roll it back.
+    Full {
+        /// The file that could not grow.
+        file: String,
+    },
+    /// An earlier write or sync failed; nothing more is written until the store is reopened.
+    Poisoned {
+        /// The first failure.
+        cause: Arc<Error>,
+    },
+    /// The address names a segment that is gone, because nothing in it was live any more.
+    Gone {
+        /// The address that was asked for.
+        address: Address,
+    },
+    /// The directory holds other files and no store.
+    NotAStore {
+        /// The directory.
+        path: String,
+    },
+    /// The directory holds no store, and none was to be created.
+    Missing {
+        /// The directory.
+        path: String,
+    },
+    /// The store was opened without the right to write.
+    ReadOnly,
+    /// A payload or a list is longer than the format allows.
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+        /// The most there may be.
+        most: u64,
+    },
+    /// A call came out of order; the log is unharmed.
+    Misuse {
+        /// The rule that was broken.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    pub(crate) fn corrupt(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {
+        Self::Corrupt { file: file.into(), offset, what: what.into() }
+    }
+
+    pub(crate) fn io(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { op, file: file.into(), source: Arc::new(source) }
+    }
+
+    /// Whether the log says that there is no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+}
+
+/// Whether the system says that there is no room, by device or by quota.
+pub(crate) fn means_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { op, file, source } => {
+                write!(f, "{op} failed on {file}: {source}; check the disk and the path")
+            }
+            Self::Corrupt { file, offset, what } => write!(
+                f,
+                "{file} is damaged at offset {offset}: {what}; restore the store from a copy"
+            ),
+            Self::UnsupportedFormat { file, found, features, supported } => write!(
+                f,
+                "{file} has format version {found} (unknown features {features:#x}), this program \
+                 reads up to {supported}; use a newer version of the program"
+            ),
+            Self::Locked { path, owner } => {
+                write!(f, "the store {path} is open elsewhere ({owner}); close it there first")
+            }
+            Self::Full { file } => {
+                write!(f, "no room on the disk for {file}; free some space and try again")
+            }
+            Self::Poisoned { cause } => write!(
+                f,
+                "the log takes no more writes since an earlier failure ({cause}); reopen the store"
+            ),
+            Self::Gone { address } => write!(
+                f,
+                "{address} was given back; look the page up again for its present address"
+            ),
+            Self::NotAStore { path } => {
+                write!(f, "{path} holds other files and no store; choose an empty directory")
+            }
+            Self::Missing { path } => {
+                write!(f, "{path} holds no store; allow its creation, or check the path")
+            }
+            Self::ReadOnly => write!(f, "the store was opened read-only; open it for writing"),
+            Self::TooLarge { what, size, most } => {
+                write!(f, "{what} of {size} is too large, {most} is the most")
+            }
+            Self::Misuse { what } => write!(f, "call out of order: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source.as_ref()),
+            Self::Poisoned { cause } => Some(cause.as_ref()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The seam to the disk: everything the log asks of the outside passes through two small traits.
+//!
+//! [`FileDisk`] is a directory of real files, [`MemoryDisk`] keeps them in memory, and [`SimDisk`]
+//! keeps what is durable apart from what is visible, so that tests can cut the power at any call.
+
+mod file;
+mod memory;
+mod sim;
+
+use core::fmt;
+use std::io;
+use std::sync::Arc;
+
+pub use file::FileDisk;
+pub use memory::MemoryDisk;
+pub use sim::{Fault, Op, SimDisk};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A new file, or an old one made empty, to read and write.
+    Create,
+}
+
+/// A directory of files, of which one store owns all.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; `NotFound` if it is to exist and does not.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// The names of all files, in no order. An empty list if the directory itself is missing.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Removes a file. Who has it open can still read it.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Gives a file another name, in place of any file that has it.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes creations, removals and renames durable.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn sync_directory(&self) -> io::Result<()>;
+
+    /// Locks the store, alone or together with other readers, until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`LockFailure::Held`] if another opener holds it.
+    fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure>;
+
+    /// Where this is, for messages.
+    fn place(&self) -> String;
+}
+
+/// An open file, read and written at positions by any number of threads.
+pub trait File: Send + Sync + fmt::Debug {
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the file ends before; else as the system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; some of the bytes may then have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes the contents and the length durable.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; what was not yet durable may then be lost, and a second call proves
+    /// nothing.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Makes the file at least `len` bytes long, with room on the disk set aside for all of them.
+    ///
+    /// # Errors
+    ///
+    /// `StorageFull` if there is not that much room; else as the system says.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+}
+
+/// Holds the lock of a store until it is dropped.
+pub trait DiskLock: Send + Sync + fmt::Debug {}
+
+/// Why a store could not be locked.
+#[derive(Debug)]
+pub enum LockFailure {
+    /// Another opener holds it; the text says who.
+    Held(String),
+    /// The system refused.
+    Io(io::Error),
+}
+
+/// The name of the lock file.
+pub(crate) const LOCK_FILE: &str = "LOCK";

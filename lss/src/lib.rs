@@ -1,0 +1,67 @@
+//! The log-structured store of bwtree: an append-only log of parts, with commits, checkpoints and
+//! recovery. It knows no keys and no tree (invariant I6).
+//!
+//! # The shape of the log
+//!
+//! A **part** is one payload with a line in a directory: page id, kind, tag, references. Parts are
+//! packed in **frames**, frames lie one after another in **segment files**, and a frame with the
+//! COMMIT flag ends a group of frames that counts as a whole or not at all. Two **streams** each
+//! have one open segment: the foreground stream holds what a sync waits for and every COMMIT, the
+//! background stream holds what can be written ahead. Every so often a **checkpoint** writes the
+//! changed chunks of the caller's table of addresses and then the **superblock**, from which
+//! recovery starts. Sequence numbers run through both streams without a gap.
+//!
+//! # The life of a store
+//!
+//! 1. [`Log::open`] takes the lock, reads the superblock, follows the frames behind the checkpoint
+//!    up to the last whole commit and returns what it found as [`Recovered`].
+//! 2. The caller builds its state, calls [`Log::adopt`] for every live part, and
+//!    [`Appender::begin`], which starts a new *generation*: whatever lay behind the last commit is
+//!    cut off for good.
+//! 3. [`Appender::append`] and [`Appender::commit`]; what is committed can be read by
+//!    [`Log::read`]; what is dead is told by [`Log::retire`].
+//! 4. [`Appender::checkpoint`] now and then, [`Log::reclaim`] to give dead segments back,
+//!    [`Log::prepare`] to have the next segment ready.
+//!
+//! # Promises
+//!
+//! - When `commit` has returned `Ok`, its parts survive any crash, all of them.
+//! - Recovery yields exactly one commit, not older than the last that was acknowledged. A torn tail
+//!   is cut; damage below what is known to be durable is an [`Error::Corrupt`].
+//! - A failed write or sync poisons the log: no retry, reads go on, a reopen recovers. A full disk
+//!   does not: [`Appender::rollback`] voids the group in progress and the log goes on.
+//!
+//! Not promised: that damage to the very last commit can be told from a torn tail. Nothing behind
+//! it says that it was durable, until the next frame or a checkpoint does.
+
+mod appender;
+mod checkpoint;
+mod chunks;
+mod counters;
+mod error;
+mod fields;
+mod frame;
+pub mod io;
+mod log;
+mod open;
+mod options;
+mod part;
+mod recovery;
+mod scan;
+mod segment;
+mod segments;
+mod superblock;
+
+pub use appender::Appender;
+pub use counters::Counters;
+pub use error::Error;
+pub use log::Log;
+pub use open::{Recovered, RecoveredPart};
+pub use options::Options;
+pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
+pub use segments::{SegmentInfo, SegmentState};
+pub use superblock::MAX_META_BYTES;
+pub use types::{Address, PageId};
+
+/// The version of the log's format that this code reads and writes.
+pub const FORMAT_VERSION: u32 = 1;

@@ -1,0 +1,258 @@
+//! The open log: what any thread may ask of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use types::{Address, PageId};
+
+use crate::appender::{AppendState, Appender};
+use crate::chunks::Chunks;
+use crate::counters::Counters;
+use crate::error::Error;
+use crate::io::DiskLock;
+use crate::options::Options;
+use crate::part::{self, CHECKSUM_BYTES};
+use crate::segments::{Segment, SegmentInfo, Segments};
+use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
+
+/// An open log. Shared by all threads; closing is dropping it.
+#[derive(Debug)]
+pub struct Log {
+    pub(crate) options: Options,
+    pub(crate) segments: Segments,
+    pub(crate) superblock: SuperblockFile,
+    /// The chunks of the durable checkpoint.
+    pub(crate) chunks: RwLock<Chunks>,
+    pub(crate) appender: Mutex<AppendState>,
+    pub(crate) durable_version: AtomicU64,
+    pub(crate) since_checkpoint: AtomicU64,
+    pub(crate) begun: AtomicBool,
+    pub(crate) durable: Durable,
+    pub(crate) poison: OnceLock<Error>,
+    /// Last, so that the store is unlocked when all else is closed.
+    pub(crate) _lock: Box<dyn DiskLock>,
+}
+
+/// What the durable superblock says, as far as it is needed later.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    number: AtomicU64,
+    sequence: AtomicU64,
+    /// The segments in which recovery starts to read.
+    positions: [AtomicU32; 2],
+    directory: Mutex<Address>,
+}
+
+impl Durable {
+    pub(crate) fn new(superblock: &Superblock) -> Self {
+        Self {
+            number: AtomicU64::new(superblock.number),
+            sequence: AtomicU64::new(superblock.sequence),
+            positions: superblock.positions.map(|p| AtomicU32::new(p.segment)),
+            directory: Mutex::new(superblock.directory),
+        }
+    }
+}
+
+impl Log {
+    /// Reads a committed part: one exact read, checked against page and kind.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`]: the segment was given back meanwhile; look the address up again.
+    /// [`Error::Corrupt`]: the bytes there are not this part. [`Error::Io`]: the system refused.
+    pub fn read(&self, address: Address, page: PageId, kind: u8) -> Result<Bytes, Error> {
+        let segment = self.segments.get(address.segment).ok_or(Error::Gone { address })?;
+        let payload = read_part(&self.segments, &segment, address, page, kind)?;
+        let tally = &self.segments.tally;
+        tally.reads.add(1);
+        tally.bytes_read.add(u64::from(address.len));
+        Ok(payload)
+    }
+
+    /// Waits for the right to append and takes it.
+    pub fn appender(&self) -> Appender<'_> {
+        let state = self.appender.lock().unwrap_or_else(|poisoned| {
+            self.poison(Error::Misuse { what: "a thread panicked while it was appending" });
+            poisoned.into_inner()
+        });
+        Appender { log: self, state }
+    }
+
+    /// The version of the last durable commit.
+    pub fn durable_version(&self) -> u64 {
+        // ORDERING: Acquire, paired with the Release in `commit`.
+        self.durable_version.load(Ordering::Acquire)
+    }
+
+    /// Tells that a part is dead. Only when the commit that made it so is durable: a rollback
+    /// can't take it back.
+    pub fn retire(&self, address: Address) {
+        self.segments.retire(address);
+    }
+
+    /// Tells, between opening and [`Appender::begin`], that a part is live. `false` if its segment
+    /// is not there: then the part can't be read.
+    pub fn adopt(&self, address: Address) -> bool {
+        self.segments.adopt(address)
+    }
+
+    /// All segments, by number.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.segments.infos()
+    }
+
+    /// Bytes of all files of the log.
+    pub fn disk_bytes(&self) -> u64 {
+        self.segments.disk_bytes() + FILE_BYTES
+    }
+
+    /// Bytes of all live parts, chunks included.
+    pub fn live_bytes(&self) -> u64 {
+        self.segments.live_bytes()
+    }
+
+    /// What was done since the opening.
+    pub fn counters(&self) -> Counters {
+        self.segments.tally.counters()
+    }
+
+    /// Bytes that recovery would have to follow.
+    pub fn bytes_since_checkpoint(&self) -> u64 {
+        self.since_checkpoint.load(Ordering::Relaxed)
+    }
+
+    /// The indexes of the chunks that lie in these segments: what a checkpoint must write anew
+    /// before the segments can die.
+    pub fn chunks_in(&self, segments: &[u32]) -> Vec<u32> {
+        let inside = |(_, address): &(&u32, &Address)| segments.contains(&address.segment);
+        let chunks = self.chunks();
+        chunks.iter().filter(inside).map(|(&index, _)| index).collect()
+    }
+
+    /// Gives back every sealed segment in which nothing is live and which recovery would not read.
+    /// Returns the bytes freed; files of the right size are kept for use. May be called any time;
+    /// frees nothing before [`Appender::begin`].
+    ///
+    /// # Errors
+    ///
+    /// A failure to remove or rename a file, or to sync the directory, poisons the log.
+    pub fn reclaim(&self) -> Result<u64, Error> {
+        if self.options.read_only || !self.begun.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        self.check_poison()?;
+        self.reclaim_dead()
+    }
+
+    /// Makes a segment ready for the stream that needs one next, if none is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: no room, nothing else is the matter. Other failures poison the log.
+    pub fn prepare(&self) -> Result<(), Error> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.check_poison()?;
+        self.segments.prepare().map_err(|error| self.fail_unless_full(error))
+    }
+
+    /// The failure after which nothing more is written, if there was one.
+    pub fn poisoned(&self) -> Option<Error> {
+        self.poison.get().cloned()
+    }
+
+    /// Lets nothing more be written. The first cause stays.
+    pub fn poison(&self, error: Error) {
+        // A second cause changes nothing.
+        let _ = self.poison.set(error);
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<(), Error> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned { cause: Arc::new(cause.clone()) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Poisons the log and hands the error on.
+    pub(crate) fn fail(&self, error: Error) -> Error {
+        self.poison(error.clone());
+        error
+    }
+
+    pub(crate) fn fail_unless_full(&self, error: Error) -> Error {
+        if error.is_full() { error } else { self.fail(error) }
+    }
+
+    pub(crate) fn reclaim_dead(&self) -> Result<u64, Error> {
+        // ORDERING: Acquire, paired with the Release in `moved_checkpoint`: the positions are
+        // those of this checkpoint or of a later one.
+        // Before `begin` recovery would still start from the old checkpoint, and not every live
+        // part may be known: only what a rollback abandoned can go.
+        let checkpoint = if self.begun.load(Ordering::Relaxed) {
+            self.durable.sequence.load(Ordering::Acquire)
+        } else {
+            0
+        };
+        let keep = [0, 1].map(|at: usize| self.durable.positions[at].load(Ordering::Acquire));
+        self.segments.reclaim(checkpoint, keep).map_err(|error| self.fail(error))
+    }
+
+    pub(crate) fn chunks(&self) -> RwLockReadGuard<'_, Chunks> {
+        self.chunks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn next_superblock(&self) -> u64 {
+        self.durable.number.load(Ordering::Relaxed) + 1
+    }
+
+    /// Takes note that this superblock is durable; the old chunk directory is dead.
+    pub(crate) fn moved_checkpoint(&self, superblock: &Superblock) {
+        let durable = &self.durable;
+        durable.number.store(superblock.number, Ordering::Relaxed);
+        for (word, position) in durable.positions.iter().zip(superblock.positions) {
+            word.store(position.segment, Ordering::Release);
+        }
+        // ORDERING: Release, after the positions; see `reclaim_dead`.
+        durable.sequence.store(superblock.sequence, Ordering::Release);
+        self.since_checkpoint.store(0, Ordering::Relaxed);
+        let mut directory = durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        self.segments.retire(*directory);
+        *directory = superblock.directory;
+    }
+}
+
+/// Reads a part from its segment and checks it.
+pub(crate) fn read_part(
+    segments: &Segments,
+    segment: &Segment,
+    address: Address,
+    page: PageId,
+    kind: u8,
+) -> Result<Bytes, Error> {
+    let offset = u64::from(address.offset);
+    let wrong = |what: &str| Error::corrupt(segments.path(segment.id), offset, what);
+    let bytes = address.len as usize + CHECKSUM_BYTES;
+    // Looked at before any memory is taken for it (R10).
+    if offset + bytes as u64 > segment.size {
+        return Err(wrong("a part reaches beyond the end of its segment"));
+    }
+    let mut payload = vec![0; bytes];
+    segment.file.read_at(&mut payload, offset).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::UnexpectedEof {
+            wrong("the file ends inside a part")
+        } else {
+            Error::io("read", segments.path(segment.id), e)
+        }
+    })?;
+    let stored = payload.split_off(address.len as usize);
+    if stored != part::checksum(page, kind, &payload).to_le_bytes() {
+        return Err(wrong(&format!(
+            "the checksum of the part of page {page}, kind {kind}, is wrong"
+        )));
+    }
+    Ok(Bytes::from(payload))
+}

@@ -1,0 +1,148 @@
+//! Finding frames in a segment file.
+//!
+//! Behind a bad frame the search goes on in steps of 64 bytes: a later frame may prove that the
+//! bad one was durable, and then it is damage and not a torn tail.
+
+use std::io;
+
+use crate::error::Error;
+use crate::frame::{HEADER_BYTES, Header};
+use crate::io::File;
+use crate::part::{self, CHECKSUM_BYTES, Line};
+
+/// Bytes read at once.
+const WINDOW_BYTES: u64 = 256 << 10;
+
+/// A file read front to back through a window.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    file: &'a dyn File,
+    path: &'a str,
+    len: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    /// The first `len` bytes of a file that has at least as many.
+    pub(crate) fn new(file: &'a dyn File, path: &'a str, len: u64) -> Self {
+        Self { file, path, len, start: 0, bytes: Vec::new() }
+    }
+
+    /// `n` bytes from `offset`, or `None` if the file ends before.
+    fn get(&mut self, offset: u64, n: u64) -> Result<Option<&[u8]>, Error> {
+        let Some(end) = offset.checked_add(n).filter(|&end| end <= self.len) else {
+            return Ok(None);
+        };
+        if offset < self.start || end > self.start + self.bytes.len() as u64 {
+            let ahead = n.max(WINDOW_BYTES).min(self.len - offset);
+            self.start = offset;
+            self.bytes.resize(ahead as usize, 0);
+            if let Err(error) = self.file.read_at(&mut self.bytes, offset) {
+                self.bytes.clear();
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    return Ok(None);
+                }
+                return Err(Error::io("read", self.path, error));
+            }
+        }
+        let at = (offset - self.start) as usize;
+        Ok(self.bytes.get(at..at + n as usize))
+    }
+
+    /// Whether the payload of a line is what the line says.
+    pub(crate) fn holds(&mut self, line: &Line) -> Result<bool, Error> {
+        let mut rest = u64::from(line.len);
+        let mut at = u64::from(line.offset);
+        let mut sum = part::checksum(line.page, line.kind, &[]);
+        while rest > 0 {
+            let step = rest.min(WINDOW_BYTES);
+            let Some(piece) = self.get(at, step)? else {
+                return Ok(false);
+            };
+            sum = crc32c::crc32c_append(sum, piece);
+            at += step;
+            rest -= step;
+        }
+        let stored = self.get(at, CHECKSUM_BYTES as u64)?;
+        Ok(sum == line.checksum && stored == Some(&sum.to_le_bytes()))
+    }
+}
+
+/// A frame whose header and directory are whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) header: Header,
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// What a scan has found so far, over all segments.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub(crate) frames: Vec<Found>,
+    /// Sequence, segment and offset of frames with a whole header and a bad directory.
+    pub(crate) broken: Vec<(u64, u32, u64)>,
+    /// Everything up to this sequence was durable, some frame says.
+    pub(crate) durable: u64,
+}
+
+/// Which frames count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) store: u64,
+    pub(crate) generation: u64,
+    /// Only frames behind this sequence.
+    pub(crate) after: u64,
+}
+
+impl Scan {
+    /// Adds the frames of one segment, from `offset` on.
+    pub(crate) fn segment(
+        &mut self,
+        window: &mut Window<'_>,
+        id: u32,
+        offset: u64,
+        wanted: Wanted,
+    ) -> Result<(), Error> {
+        let mut at = offset.next_multiple_of(HEADER_BYTES as u64);
+        while let Ok(place) = u32::try_from(at)
+            && let Some(bytes) = window.get(at, HEADER_BYTES as u64)?
+        {
+            let header = Header::decode(bytes, wanted.store, place).filter(|header| {
+                header.segment == id
+                    && header.generation == wanted.generation
+                    && header.sequence > wanted.after
+            });
+            let step = match header {
+                Some(header) => self.frame(window, header, id, place)?,
+                None => HEADER_BYTES as u64,
+            };
+            at += step;
+        }
+        Ok(())
+    }
+
+    /// Takes a frame whose header is whole; returns how far to go on.
+    fn frame(
+        &mut self,
+        window: &mut Window<'_>,
+        header: Header,
+        id: u32,
+        offset: u32,
+    ) -> Result<u64, Error> {
+        self.durable = self.durable.max(header.durable);
+        let at = u64::from(offset) + HEADER_BYTES as u64 + u64::from(header.payload_bytes);
+        let lines = window
+            .get(at, u64::from(header.directory_bytes))?
+            .and_then(|directory| header.lines(offset, directory));
+        let Some(lines) = lines else {
+            // It may be what a rollback left, half overwritten: what lies inside is looked at.
+            self.broken.push((header.sequence, id, u64::from(offset)));
+            return Ok(HEADER_BYTES as u64);
+        };
+        self.frames.push(Found { header, segment: id, offset, lines });
+        Ok(header.frame_bytes())
+    }
+}

@@ -1,0 +1,427 @@
+//! The segments of an open log: which there are, what is live in them, how they come and go.
+//!
+//! A segment is *active* while a stream writes to it, then *sealed*, and *free* while it waits,
+//! prepared, for a stream. A sealed one is reclaimed when nothing in it is live and recovery would
+//! not read it: it lies before the replay start of the durable superblock (invariant I8). Numbers
+//! are never used twice, so who still holds an old address finds the segment gone and nothing else.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use types::Address;
+
+use crate::counters::Tally;
+use crate::error::{Error, means_full};
+use crate::io::{Access, Disk, File};
+use crate::options::Options;
+use crate::part::{self, Stream};
+use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
+
+/// Free segments that are kept for use; more are removed.
+const MOST_SPARES: usize = 2;
+
+/// A segment is about this part of what is live, within the limits of the options.
+const LIVE_PER_SEGMENT: u64 = 16;
+
+/// What a segment is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SegmentState {
+    /// A stream writes to it.
+    Active,
+    /// It is read and, when nothing in it is live, reclaimed.
+    Sealed,
+    /// It is prepared for a stream to come.
+    Free,
+}
+
+/// A segment as the cleaner sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number.
+    pub id: u32,
+    /// Whose it is; `None` if it is free, or if that is not known any more.
+    pub stream: Option<Stream>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes written to it, header included; of a segment from before the opening, all.
+    pub written: u64,
+    /// Bytes of live parts in it, their checksums and padding included.
+    pub live: u64,
+    /// What it is doing.
+    pub state: SegmentState,
+    /// No frame in it has a higher sequence; of a segment from before the opening, the last
+    /// sequence that recovery took.
+    pub last_sequence: u64,
+}
+
+/// A segment and its file. Who holds it can read it, whatever becomes of its name.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: u32,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) size: u64,
+    stream: AtomicU8,
+    state: AtomicU8,
+    live: AtomicU64,
+    written: AtomicU64,
+    last_sequence: AtomicU64,
+    /// Holds only frames that a rollback voided.
+    abandoned: AtomicBool,
+}
+
+const STATE_ACTIVE: u8 = 0;
+const STATE_SEALED: u8 = 1;
+const NO_STREAM: u8 = 0xFF;
+
+impl Segment {
+    pub(crate) fn sealed(id: u32, file: Arc<dyn File>, size: u64, stream: Option<Stream>) -> Self {
+        Self {
+            id,
+            file,
+            size,
+            stream: AtomicU8::new(stream.map_or(NO_STREAM, |s| s as u8)),
+            state: AtomicU8::new(STATE_SEALED),
+            live: AtomicU64::new(0),
+            written: AtomicU64::new(size),
+            last_sequence: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    // ORDERING: the words of a segment are written under the appender's or the map's lock and are
+    // read as estimates elsewhere; Relaxed is enough, the locks order what must be ordered.
+
+    pub(crate) fn activate(&self) {
+        self.state.store(STATE_ACTIVE, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seal(&self) {
+        self.state.store(STATE_SEALED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.seal();
+    }
+
+    pub(crate) fn wrote(&self, end: u64, sequence: u64) {
+        self.written.store(end, Ordering::Relaxed);
+        self.last_sequence.store(sequence, Ordering::Relaxed);
+    }
+
+    fn info(&self, state: SegmentState) -> SegmentInfo {
+        SegmentInfo {
+            id: self.id,
+            stream: Stream::from_byte(self.stream.load(Ordering::Relaxed)),
+            size: self.size,
+            written: self.written.load(Ordering::Relaxed),
+            live: self.live.load(Ordering::Relaxed),
+            state,
+            last_sequence: self.last_sequence.load(Ordering::Relaxed),
+        }
+    }
+
+    fn state(&self) -> SegmentState {
+        if self.state.load(Ordering::Relaxed) == STATE_ACTIVE {
+            SegmentState::Active
+        } else {
+            SegmentState::Sealed
+        }
+    }
+
+    /// Whether nothing needs it, with recovery starting behind `checkpoint`.
+    fn is_dead(&self, checkpoint: u64) -> bool {
+        self.state() == SegmentState::Sealed
+            && self.live.load(Ordering::Relaxed) == 0
+            && (self.abandoned.load(Ordering::Relaxed)
+                || self.last_sequence.load(Ordering::Relaxed) <= checkpoint)
+    }
+}
+
+/// All segments of a log.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) store: u64,
+    /// The generation of this opening.
+    pub(crate) generation: u64,
+    pub(crate) tally: Arc<Tally>,
+    options: Options,
+    map: RwLock<HashMap<u32, Arc<Segment>>>,
+    spares: Mutex<Vec<Segment>>,
+    next: AtomicU32,
+    live: AtomicU64,
+    reclaiming: Mutex<()>,
+}
+
+impl Segments {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        (store, generation): (u64, u64),
+        options: Options,
+        tally: Arc<Tally>,
+        found: Vec<Segment>,
+        next: u32,
+    ) -> Self {
+        let map = found.into_iter().map(|s| (s.id, Arc::new(s))).collect();
+        Self {
+            disk,
+            store,
+            generation,
+            tally,
+            options,
+            map: RwLock::new(map),
+            spares: Mutex::new(Vec::new()),
+            next: AtomicU32::new(next),
+            live: AtomicU64::new(0),
+            reclaiming: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn path(&self, id: u32) -> String {
+        format!("{}/{}", self.disk.place(), file_name(id))
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<Arc<Segment>> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        map.get(&id).cloned()
+    }
+
+    pub(crate) fn next_id(&self) -> u32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Counts a part as live. `false` if its segment is not there.
+    pub(crate) fn adopt(&self, address: Address) -> bool {
+        let Some(segment) = self.get(address.segment) else {
+            return false;
+        };
+        let bytes = part::stored_bytes(address.len as usize) as u64;
+        segment.live.fetch_add(bytes, Ordering::Relaxed);
+        self.live.fetch_add(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Counts a part as dead.
+    pub(crate) fn retire(&self, address: Address) {
+        let Some(segment) = self.get(address.segment) else {
+            return;
+        };
+        let bytes = part::stored_bytes(address.len as usize) as u64;
+        let less = |live: u64| {
+            debug_assert!(live >= bytes, "a part is retired once");
+            Some(live.saturating_sub(bytes))
+        };
+        for live in [&segment.live, &self.live] {
+            // The closure always answers, so there is no failure to look at.
+            let _ = live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn infos(&self) -> Vec<SegmentInfo> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let mut infos: Vec<_> = map.values().map(|s| s.info(s.state())).collect();
+        drop(map);
+        infos.extend(self.spares().iter().map(|s| s.info(SegmentState::Free)));
+        infos.sort_unstable_by_key(|info| info.id);
+        infos
+    }
+
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.infos().iter().map(|info| info.size).sum()
+    }
+
+    /// Bytes of the next segment: a power of two that grows with what is live.
+    fn wanted_bytes(&self) -> u64 {
+        let min = u64::from(self.options.segment_bytes_min);
+        let max = u64::from(self.options.segment_bytes_max);
+        (self.live_bytes() / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max)
+    }
+
+    /// Makes a free segment ready, if none is.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        let wanted = self.wanted_bytes();
+        if self.spares().iter().any(|spare| spare.size >= wanted) {
+            return Ok(());
+        }
+        let spare = self.create(wanted)?;
+        self.spares().push(spare);
+        Ok(())
+    }
+
+    /// Opens a segment for a stream, with room for a frame of `frame_bytes`.
+    ///
+    /// Nothing has been written to it but its header, which becomes durable with the first frame.
+    pub(crate) fn begin(
+        &self,
+        stream: Stream,
+        first_sequence: u64,
+        frame_bytes: u64,
+    ) -> Result<Arc<Segment>, Error> {
+        let needed = HEADER_BYTES as u64 + frame_bytes;
+        let mut spares = self.spares();
+        let ready = spares.iter().position(|spare| spare.size >= needed);
+        let taken = ready.map(|at| spares.swap_remove(at));
+        drop(spares);
+        let segment = match taken {
+            Some(spare) => spare,
+            None => self.create(self.wanted_bytes().max(needed.next_multiple_of(4096)))?,
+        };
+        self.write_header(&segment, Some(stream), first_sequence)
+            .inspect_err(|_| drop(self.disk.remove(&file_name(segment.id))))?;
+        segment.stream.store(stream as u8, Ordering::Relaxed);
+        segment.written.store(HEADER_BYTES as u64, Ordering::Relaxed);
+        segment.activate();
+        let segment = Arc::new(segment);
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        map.insert(segment.id, Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Creates a segment file: allocated, with a header, durable, and durably in the directory.
+    fn create(&self, size: u64) -> Result<Segment, Error> {
+        let id = self.take_id()?;
+        let name = file_name(id);
+        self.try_create(id, &name, size).inspect_err(|error| {
+            if error.is_full() {
+                // What could not be made whole is nobody's; a left-over is removed at opening.
+                let _ = self.disk.remove(&name);
+            }
+        })
+    }
+
+    fn try_create(&self, id: u32, name: &str, size: u64) -> Result<Segment, Error> {
+        let file =
+            self.disk.open(name, Access::Create).map_err(|e| self.failed("create", id, e))?;
+        file.allocate(size).map_err(|e| self.failed("allocate", id, e))?;
+        let segment = Segment::sealed(id, file, size, None);
+        self.write_header(&segment, None, 0)?;
+        self.sync(&segment)?;
+        self.sync_directory()?;
+        self.tally.segments_created.add(1);
+        Ok(segment)
+    }
+
+    fn take_id(&self) -> Result<u32, Error> {
+        let step = |id: u32| id.checked_add(1);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).map_err(|id| {
+            Error::TooLarge {
+                what: "a segment number",
+                size: u64::from(id) + 1,
+                most: u64::from(u32::MAX),
+            }
+        })
+    }
+
+    fn write_header(
+        &self,
+        segment: &Segment,
+        stream: Option<Stream>,
+        first_sequence: u64,
+    ) -> Result<(), Error> {
+        let header = SegmentHeader {
+            store: self.store,
+            generation: self.generation,
+            first_sequence,
+            id: segment.id,
+            stream,
+            size: segment.size,
+        };
+        segment
+            .file
+            .write_at(&header.encode(), 0)
+            .map_err(|e| self.failed("write", segment.id, e))?;
+        self.tally.bytes_written.add(HEADER_BYTES as u64);
+        Ok(())
+    }
+
+    /// Gives back every dead segment save those in `keep`; returns the bytes freed.
+    pub(crate) fn reclaim(&self, checkpoint: u64, keep: [u32; 2]) -> Result<u64, Error> {
+        // One at a time, so that no more spares are kept than there is place for.
+        let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = self.take_dead(checkpoint, keep);
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        let mut freed = 0;
+        let mut recycled = Vec::new();
+        for segment in dead {
+            freed += segment.size;
+            // An abandoned segment holds frames from behind the checkpoint. With a new header under
+            // its old name, as a crash may leave it, it would look like a damaged one.
+            let may_recycle = !segment.abandoned.load(Ordering::Relaxed)
+                && segment.size == self.wanted_bytes()
+                && self.spares().len() + recycled.len() < MOST_SPARES;
+            // A reader that found the segment before it left the map still holds it; its file must
+            // keep its bytes.
+            match Arc::try_unwrap(segment) {
+                Ok(segment) if may_recycle => recycled.push(self.recycle(segment)?),
+                Ok(segment) => self.remove(segment.id)?,
+                Err(shared) => self.remove(shared.id)?,
+            }
+        }
+        self.sync_directory()?;
+        self.spares().append(&mut recycled);
+        Ok(freed)
+    }
+
+    /// Takes the dead segments out of the map: from here on nobody finds them.
+    fn take_dead(&self, checkpoint: u64, keep: [u32; 2]) -> Vec<Arc<Segment>> {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        let dead = |s: &Segment| !keep.contains(&s.id) && s.is_dead(checkpoint);
+        let mut taken: Vec<_> =
+            map.extract_if(|_, segment| dead(segment)).map(|(_, segment)| segment).collect();
+        // In one order, so that a seed repeats a run.
+        taken.sort_unstable_by_key(|segment| segment.id);
+        taken
+    }
+
+    /// Gives the file a new number. Frames in it can't come to life again: their headers name the
+    /// old one.
+    fn recycle(&self, old: Segment) -> Result<Segment, Error> {
+        let id = self.take_id()?;
+        self.disk
+            .rename(&file_name(old.id), &file_name(id))
+            .map_err(|e| self.failed("rename", old.id, e))?;
+        let segment = Segment::sealed(id, old.file, old.size, None);
+        self.write_header(&segment, None, 0)?;
+        self.sync(&segment)?;
+        self.tally.segments_recycled.add(1);
+        Ok(segment)
+    }
+
+    fn remove(&self, id: u32) -> Result<(), Error> {
+        self.disk.remove(&file_name(id)).map_err(|e| self.failed("remove", id, e))?;
+        self.tally.segments_removed.add(1);
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, segment: &Segment) -> Result<(), Error> {
+        self.tally.syncs.add(1);
+        // A sync that fails may have lost older bytes of the file too, so even a full disk is told
+        // as a failure and never as room to make.
+        segment.file.sync_data().map_err(|e| Error::io("sync", self.path(segment.id), e))
+    }
+
+    pub(crate) fn sync_directory(&self) -> Result<(), Error> {
+        self.disk.sync_directory().map_err(|e| Error::io("sync directory", self.disk.place(), e))
+    }
+
+    /// The error of a call on a segment: a full disk is told apart.
+    pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
+        let file = self.path(id);
+        if means_full(&error) { Error::Full { file } } else { Error::io(op, file, error) }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Segment>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,327 @@
+//! The superblock: from where recovery starts, twice, in a file of its own.
+//!
+//! The file has two slots of 4 KiB. Each checkpoint writes one and syncs, then the other and syncs:
+//! so a single damaged slot never means an older state. After an opening the slot that was not
+//! believed comes first, because a crash may have left it torn: one slot is whole at any moment.
+
+use std::io;
+use std::sync::Arc;
+
+use types::Address;
+
+use crate::counters::Tally;
+use crate::error::{Error, means_full};
+use crate::fields::{Fields, put};
+use crate::frame::SEQUENCE_LIMIT;
+use crate::io::{Access, Disk, File};
+use crate::{FORMAT_VERSION, part};
+
+/// Most bytes of the caller's own data in a checkpoint.
+pub const MAX_META_BYTES: usize = 64 << 10;
+
+/// The name of the superblock's file.
+pub(crate) const FILE: &str = "superblock";
+
+/// The name under which the first superblock of a store is written.
+pub(crate) const NEW_FILE: &str = "superblock.new";
+
+/// Bytes of a slot.
+pub(crate) const SLOT_BYTES: usize = 4096;
+
+/// Bytes of the file.
+pub(crate) const FILE_BYTES: u64 = 2 * SLOT_BYTES as u64;
+
+/// The first eight bytes of every slot.
+pub(crate) const MAGIC: [u8; 8] = *b"BWSUPER1";
+
+/// Bytes in front of the caller's data.
+const FIXED_BYTES: usize = 120;
+
+/// Most bytes of the caller's data that lie in the slot; longer ones lie in the chunk directory.
+pub(crate) const INLINE_META_BYTES: usize = SLOT_BYTES - FIXED_BYTES;
+
+const META_IN_DIRECTORY: u32 = 1;
+
+/// The place of a stream's next frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// 0 if the stream has no open segment.
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+/// What a slot says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Superblock {
+    pub(crate) store: u64,
+    /// Counts the superblocks of this store; the higher of two slots is the newer.
+    pub(crate) number: u64,
+    pub(crate) generation: u64,
+    /// The sequence of the checkpoint's COMMIT; recovery starts behind it.
+    pub(crate) sequence: u64,
+    pub(crate) version: u64,
+    /// The chunk directory, or no place.
+    pub(crate) directory: Address,
+    /// No segment up to the checkpoint has this number or a higher one.
+    pub(crate) next_segment: u32,
+    /// Where frames behind the checkpoint start, by stream.
+    pub(crate) positions: [Position; 2],
+    /// Rollbacks so far in this generation.
+    pub(crate) attempt: u32,
+    /// The caller's data, or `None` if it lies in the chunk directory.
+    pub(crate) meta: Option<Vec<u8>>,
+}
+
+/// What a slot turns out to be.
+#[derive(Debug)]
+enum Slot {
+    Whole(Superblock),
+    Unsupported { version: u32, features: u64 },
+    Damaged,
+}
+
+impl Superblock {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![0; SLOT_BYTES];
+        let meta = self.meta.as_deref().unwrap_or_default();
+        put(&mut out, 0, MAGIC);
+        put(&mut out, 12, FORMAT_VERSION.to_le_bytes());
+        // 16: compatible feature bits, 24: incompatible feature bits; none yet.
+        put(&mut out, 32, self.store.to_le_bytes());
+        put(&mut out, 40, self.number.to_le_bytes());
+        put(&mut out, 48, self.generation.to_le_bytes());
+        put(&mut out, 56, self.sequence.to_le_bytes());
+        put(&mut out, 64, self.version.to_le_bytes());
+        put(&mut out, 72, self.directory.encode());
+        put(&mut out, 84, self.next_segment.to_le_bytes());
+        for (at, position) in [88, 96].into_iter().zip(self.positions) {
+            put(&mut out, at, position.segment.to_le_bytes());
+            put(&mut out, at + 4, position.offset.to_le_bytes());
+        }
+        let flags = u32::from(self.meta.is_none()) * META_IN_DIRECTORY;
+        put(&mut out, 104, (meta.len() as u32).to_le_bytes());
+        put(&mut out, 108, flags.to_le_bytes());
+        put(&mut out, 112, self.attempt.to_le_bytes());
+        out[FIXED_BYTES..FIXED_BYTES + meta.len()].copy_from_slice(meta);
+        let sum = crc32c::crc32c(&out[12..]);
+        put(&mut out, 8, sum.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Slot {
+        Self::try_decode(bytes).unwrap_or(Slot::Damaged)
+    }
+
+    fn try_decode(bytes: &[u8]) -> Option<Slot> {
+        let bytes = bytes.get(..SLOT_BYTES)?;
+        let mut fields = Fields::new(bytes);
+        if fields.array::<8>()? != MAGIC || fields.u32()? != crc32c::crc32c(&bytes[12..]) {
+            return None;
+        }
+        let version = fields.u32()?;
+        fields.u64()?;
+        let features = fields.u64()?;
+        if version != FORMAT_VERSION || features != 0 {
+            return Some(Slot::Unsupported { version, features });
+        }
+        let store = fields.u64()?;
+        let (number, generation) = (fields.u64()?, fields.u64()?);
+        let (sequence, commit_version) = (fields.u64()?, fields.u64()?);
+        let directory = Address::decode(fields.take(Address::ENCODED_BYTES)?)?;
+        let next_segment = fields.u32()?;
+        let mut positions = [Position::default(); 2];
+        for position in &mut positions {
+            *position = Position { segment: fields.u32()?, offset: fields.u32()? };
+        }
+        let (meta_bytes, flags) = (fields.u32()?, fields.u32()?);
+        let attempt = fields.u32()?;
+        fields.u32()?;
+        let meta = fields.take(meta_bytes as usize)?;
+        if number.max(generation).max(sequence) >= SEQUENCE_LIMIT {
+            return None;
+        }
+        Some(Slot::Whole(Self {
+            store,
+            number,
+            generation,
+            sequence,
+            version: commit_version,
+            directory,
+            next_segment,
+            positions,
+            attempt,
+            meta: (flags & META_IN_DIRECTORY == 0).then(|| meta.to_vec()),
+        }))
+    }
+}
+
+/// The open file of the superblock.
+#[derive(Debug)]
+pub(crate) struct SuperblockFile {
+    file: Arc<dyn File>,
+    path: String,
+    /// The offset of the slot that was believed at the opening.
+    believed: u64,
+}
+
+impl SuperblockFile {
+    /// Writes the first superblock of a store, so that a crash leaves all of it or none.
+    pub(crate) fn create(disk: &dyn Disk, first: &Superblock) -> Result<(), Error> {
+        let path = format!("{}/{NEW_FILE}", disk.place());
+        let failed = |op| {
+            let path = path.clone();
+            move |error: io::Error| {
+                if means_full(&error) {
+                    Error::Full { file: path }
+                } else {
+                    Error::io(op, path, error)
+                }
+            }
+        };
+        let slot = first.encode();
+        let file = disk.open(NEW_FILE, Access::Create).map_err(failed("create"))?;
+        for at in [0, SLOT_BYTES as u64] {
+            file.write_at(&slot, at).map_err(failed("write"))?;
+        }
+        file.sync_data().map_err(failed("sync"))?;
+        disk.rename(NEW_FILE, FILE).map_err(failed("rename"))?;
+        disk.sync_directory().map_err(failed("sync directory"))
+    }
+
+    /// Opens the file and reads the newer of its whole slots.
+    pub(crate) fn open(disk: &dyn Disk, access: Access) -> Result<(Self, Superblock), Error> {
+        let path = format!("{}/{FILE}", disk.place());
+        let file = disk.open(FILE, access).map_err(|error| Error::io("open", &path, error))?;
+        let mut newest: Option<(u64, Superblock)> = None;
+        for at in [0, SLOT_BYTES as u64] {
+            let mut bytes = vec![0; SLOT_BYTES];
+            match file.read_at(&mut bytes, at) {
+                Ok(()) => {}
+                // A file cut short has a damaged slot; the other may be whole.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                Err(error) => return Err(Error::io("read", path, error)),
+            }
+            match Superblock::decode(&bytes) {
+                Slot::Whole(found) => {
+                    if newest.as_ref().is_none_or(|(_, n)| n.number < found.number) {
+                        newest = Some((at, found));
+                    }
+                }
+                Slot::Unsupported { version, features } => {
+                    return Err(Error::UnsupportedFormat {
+                        file: path,
+                        found: version,
+                        features,
+                        supported: FORMAT_VERSION,
+                    });
+                }
+                Slot::Damaged => {}
+            }
+        }
+        match newest {
+            Some((believed, superblock)) => Ok((Self { file, path, believed }, superblock)),
+            None => Err(Error::corrupt(path, 0, "both superblock slots are damaged")),
+        }
+    }
+
+    /// Makes sure that the slot that was believed is durable: it may have been found in the cache
+    /// that a killed process left behind. Writing it again makes the sync a real one.
+    pub(crate) fn settle(&self, tally: &Tally) -> Result<(), Error> {
+        let mut slot = vec![0; SLOT_BYTES];
+        self.file
+            .read_at(&mut slot, self.believed)
+            .map_err(|error| Error::io("read", &self.path, error))?;
+        self.write_slot(&slot, self.believed, tally)
+    }
+
+    /// Makes `superblock` the durable one.
+    pub(crate) fn write(&self, superblock: &Superblock, tally: &Tally) -> Result<(), Error> {
+        let slot = superblock.encode();
+        for at in [SLOT_BYTES as u64 - self.believed, self.believed] {
+            self.write_slot(&slot, at, tally)?;
+        }
+        Ok(())
+    }
+
+    fn write_slot(&self, slot: &[u8], at: u64, tally: &Tally) -> Result<(), Error> {
+        self.file.write_at(slot, at).map_err(|error| Error::io("write", &self.path, error))?;
+        self.file.sync_data().map_err(|error| Error::io("sync", &self.path, error))?;
+        tally.syncs.add(1);
+        tally.bytes_written.add(SLOT_BYTES as u64);
+        Ok(())
+    }
+}
+
+const _: () = assert!(MAX_META_BYTES < part::MAX_PART_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Fault, Op, SimDisk};
+
+    #[test]
+    fn bytes_of_a_slot_are_as_documented() {
+        let superblock = Superblock {
+            store: 1,
+            number: 2,
+            generation: 3,
+            sequence: 4,
+            version: 5,
+            directory: Address { segment: 6, offset: 7, len: 8 },
+            next_segment: 9,
+            positions: [Position { segment: 10, offset: 11 }, Position { segment: 12, offset: 13 }],
+            attempt: 14,
+            meta: Some(b"meta".to_vec()),
+        };
+        let bytes = superblock.encode();
+        assert_eq!(bytes.len(), 4096);
+        assert_eq!(&bytes[..8], b"BWSUPER1");
+        assert_eq!(bytes[8..12], crc32c::crc32c(&bytes[12..]).to_le_bytes());
+        assert_eq!(bytes[12..16], 1u32.to_le_bytes());
+        assert_eq!(bytes[16..32], [0; 16]);
+        for (at, value) in [(32, 1u64), (40, 2), (48, 3), (56, 4), (64, 5)] {
+            assert_eq!(bytes[at..at + 8], value.to_le_bytes());
+        }
+        for (index, value) in [6u32, 7, 8, 9, 10, 11, 12, 13, 4, 0, 14, 0].into_iter().enumerate() {
+            let at = 72 + 4 * index;
+            assert_eq!(bytes[at..at + 4], value.to_le_bytes(), "offset {at}");
+        }
+        assert_eq!(&bytes[120..124], b"meta");
+        assert!(bytes[124..].iter().all(|&b| b == 0));
+        assert!(matches!(Superblock::decode(&bytes), Slot::Whole(found) if found == superblock));
+    }
+
+    /// A crash while the second slot was written left it torn; the next opening began with the
+    /// first, and a second crash took that one too.
+    #[test]
+    fn the_slot_that_is_believed_is_written_last() {
+        let first = Superblock {
+            store: 1,
+            number: 1,
+            generation: 0,
+            sequence: 0,
+            version: 0,
+            directory: Address::NONE,
+            next_segment: 1,
+            positions: [Position::default(); 2],
+            attempt: 0,
+            meta: Some(vec![9; 3000]),
+        };
+        for torn in [0, SLOT_BYTES as u64] {
+            let disk = SimDisk::new();
+            SuperblockFile::create(&disk, &first).unwrap();
+            let file = disk.open(FILE, Access::Write).unwrap();
+            file.write_at(&[1; 100], torn + 2000).unwrap();
+            let (opened, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
+            assert_eq!(found, first);
+            disk.fail(Op::Write, 1, Fault::ShortWrite);
+            let second = Superblock { number: 2, ..first.clone() };
+            assert!(opened.write(&second, &Tally::default()).is_err());
+            let (opened, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
+            assert_eq!(found, first);
+            opened.write(&second, &Tally::default()).unwrap();
+            let (_, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
+            assert_eq!(found, second);
+        }
+    }
+}

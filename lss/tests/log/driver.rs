@@ -1,0 +1,208 @@
+//! A tiny engine over the log: a table of pages, written at random, checked against its history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bwtree_lss::io::Disk;
+use bwtree_lss::{Address, Error, Log, Options, PageId, Recovered, Stream};
+
+use crate::random::Random;
+
+pub(crate) const KIND: u8 = 3;
+const PAGES: u64 = 12;
+const PAGES_PER_CHUNK: u32 = 4;
+
+/// What each page holds.
+pub(crate) type Contents = BTreeMap<u32, Vec<u8>>;
+
+/// What may be found after a crash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    /// The contents of every version that may have been committed.
+    pub(crate) attempted: BTreeMap<u64, Contents>,
+    /// The newest version whose commit returned.
+    pub(crate) acknowledged: u64,
+    pub(crate) acknowledgements: u64,
+}
+
+/// Small limits, so that everything happens often.
+pub(crate) fn small() -> Options {
+    Options {
+        frame_bytes: 512,
+        segment_bytes_min: 4096,
+        segment_bytes_max: 8192,
+        store_id: Some(77),
+        ..Options::default()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) log: Log,
+    pub(crate) table: BTreeMap<u32, Address>,
+    pub(crate) contents: Contents,
+    pub(crate) version: u64,
+    pub(crate) random: Random,
+}
+
+/// The table that an opening found.
+pub(crate) fn table_of(recovered: &Recovered) -> BTreeMap<u32, Address> {
+    let mut table = BTreeMap::new();
+    for (_, bytes) in &recovered.chunks {
+        for line in bytes[1..].chunks_exact(16) {
+            let page = u32::from_le_bytes(line[..4].try_into().unwrap());
+            table.insert(page, Address::decode(&line[4..]).unwrap());
+        }
+    }
+    for part in &recovered.parts {
+        assert_eq!(part.kind, KIND);
+        assert_eq!(part.tag, u64::from(part.page.number()) * 3);
+        assert!(part.version <= recovered.version);
+        table.insert(part.page.number(), part.address);
+    }
+    table
+}
+
+/// Reads every page of a table.
+pub(crate) fn read_all(log: &Log, table: &BTreeMap<u32, Address>) -> Result<Contents, Error> {
+    let read = |(&page, &address): (&u32, &Address)| {
+        let payload = log.read(address, PageId::new(page), KIND)?;
+        Ok((page, payload.to_vec()))
+    };
+    table.iter().map(read).collect()
+}
+
+impl Driver {
+    /// Opens and checks that what is found is one of the states that may be; `begin` is left to
+    /// the caller.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        history: &mut History,
+        random: Random,
+    ) -> Result<Self, Error> {
+        let (log, recovered) = Log::open(disk, small())?;
+        let table = table_of(&recovered);
+        let contents = read_all(&log, &table)?;
+        let version = recovered.version;
+        assert!(
+            version >= history.acknowledged,
+            "version {version} found, {} was acknowledged",
+            history.acknowledged
+        );
+        if version == 0 {
+            assert!(contents.is_empty());
+        } else {
+            let expected = history.attempted.get(&version);
+            assert_eq!(Some(&contents), expected, "version {version}");
+        }
+        for &address in table.values() {
+            assert!(log.adopt(address));
+        }
+        Ok(Self { log, table, contents, version, random })
+    }
+
+    /// From here on the recovered version is the past, whatever was attempted after it.
+    pub(crate) fn settle(&self, history: &mut History) {
+        history.acknowledged = self.version;
+        history.attempted.retain(|&v, _| v <= self.version);
+    }
+
+    pub(crate) fn begin(&self) -> Result<(), Error> {
+        let chunks = self.chunks();
+        self.log.appender().begin(&chunks, b"begin", self.version)
+    }
+
+    /// The table as chunks; the first byte makes an empty one different from none.
+    pub(crate) fn chunks(&self) -> Vec<(u32, Vec<u8>)> {
+        let mut chunks = Vec::new();
+        for index in 0..(PAGES as u32).div_ceil(PAGES_PER_CHUNK) {
+            let first = index * PAGES_PER_CHUNK;
+            let mut bytes = Vec::new();
+            for (page, address) in self.table.range(first..first + PAGES_PER_CHUNK) {
+                bytes.extend_from_slice(&page.to_le_bytes());
+                bytes.extend_from_slice(&address.encode());
+            }
+            if !bytes.is_empty() {
+                bytes.insert(0, 1);
+            }
+            chunks.push((index, bytes));
+        }
+        chunks
+    }
+
+    /// Random writes, then a commit or, one time in five, a rollback.
+    pub(crate) fn write(&mut self, history: &mut History) -> Result<(), Error> {
+        let next = self.version + 1;
+        let mut contents = self.contents.clone();
+        let mut table = self.table.clone();
+        let mut dead = Vec::new();
+        let mut appender = self.log.appender();
+        for _ in 0..=self.random.below(4) {
+            let page = self.random.below(PAGES) as u32;
+            let mut payload = self.random.next().to_le_bytes().to_vec();
+            payload.extend_from_slice(&next.to_le_bytes());
+            let fill = match self.random.below(12) {
+                0 => self.random.below(6000),
+                1..4 => self.random.below(700),
+                _ => self.random.below(60),
+            };
+            payload.extend((0..fill).map(|i| i as u8 ^ page as u8));
+            let stream =
+                if self.random.one_in(3) { Stream::Background } else { Stream::Foreground };
+            let refs = table.get(&page).copied();
+            let tag = u64::from(page) * 3;
+            let address =
+                appender.append(stream, PageId::new(page), KIND, tag, refs.as_slice(), &payload)?;
+            // Replay takes the streams in the order of their frames, so a page is written once.
+            if let Some(old) = table.insert(page, address) {
+                if self.table.get(&page) != Some(&old) {
+                    drop(appender);
+                    return self.log.appender().rollback();
+                }
+                dead.push(old);
+            }
+            contents.insert(page, payload);
+        }
+        if self.random.one_in(5) {
+            return appender.rollback();
+        }
+        history.attempted.insert(next, contents.clone());
+        match appender.commit(next) {
+            Ok(()) => {}
+            Err(error) if error.is_full() => {
+                appender.rollback()?;
+                history.attempted.remove(&next);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        drop(appender);
+        history.acknowledged = next;
+        history.acknowledgements += 1;
+        (self.version, self.table, self.contents) = (next, table, contents);
+        for address in dead {
+            self.log.retire(address);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn checkpoint(&mut self) -> Result<(), Error> {
+        let meta = vec![self.version as u8; self.random.below(5000) as usize];
+        let chunks = self.chunks();
+        self.log.appender().checkpoint(&chunks, &meta)
+    }
+
+    /// One random thing.
+    pub(crate) fn step(&mut self, history: &mut History) -> Result<(), Error> {
+        match self.random.below(12) {
+            0 => self.checkpoint(),
+            1 => self.log.reclaim().map(drop),
+            2 => self.log.prepare(),
+            _ => self.write(history),
+        }
+    }
+
+    pub(crate) fn check_reads(&self) {
+        assert_eq!(read_all(&self.log, &self.table).unwrap(), self.contents);
+    }
+}

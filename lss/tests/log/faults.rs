@@ -1,0 +1,210 @@
+//! Failures of the disk: what poisons, what only stops one commit, what is never tried again.
+
+use std::sync::Arc;
+
+use bwtree_lss::io::{Disk, Fault, Op, SimDisk};
+use bwtree_lss::{Error, Log, PageId, Stream};
+
+use crate::driver::{Driver, History, KIND, read_all, small};
+use crate::random::Random;
+
+fn begun(disk: &SimDisk, history: &mut History, seed: u64) -> Driver {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let driver = Driver::open(shared, history, Random(seed)).unwrap();
+    driver.begin().unwrap();
+    driver
+}
+
+#[test]
+fn a_failed_sync_poisons_and_is_never_tried_again() {
+    let disk = SimDisk::new();
+    let mut history = History::default();
+    let driver = begun(&disk, &mut history, 1);
+    let page = PageId::new(1);
+    let mut appender = driver.log.appender();
+    let first = appender.append(Stream::Foreground, page, KIND, 0, &[], b"first").unwrap();
+    appender.commit(1).unwrap();
+    disk.fail(Op::Sync, 1, Fault::Eio);
+    appender.append(Stream::Foreground, page, KIND, 0, &[], b"second").unwrap();
+    assert!(matches!(appender.commit(2), Err(Error::Io { op: "sync", .. })));
+    let (syncs, writes) = (disk.calls(Op::Sync), disk.calls(Op::Write));
+    let poisoned = |result: Result<(), Error>| match result {
+        Err(Error::Poisoned { cause }) => assert!(matches!(*cause, Error::Io { op: "sync", .. })),
+        other => panic!("{other:?}"),
+    };
+    poisoned(appender.commit(2));
+    poisoned(appender.rollback());
+    poisoned(appender.checkpoint(&[], b""));
+    poisoned(appender.append(Stream::Foreground, page, KIND, 0, &[], b"x").map(drop));
+    poisoned(driver.log.prepare());
+    poisoned(driver.log.reclaim().map(drop));
+    assert_eq!((disk.calls(Op::Sync), disk.calls(Op::Write)), (syncs, writes));
+    assert_eq!(driver.log.read(first, page, KIND).unwrap(), b"first"[..]);
+    assert_eq!(driver.log.durable_version(), 1);
+    drop(appender);
+    drop(driver);
+    // What the failed sync left in the cache is found again; beginning makes it durable.
+    let (log, recovered) = Log::open(Arc::new(disk.clone()), small()).unwrap();
+    assert_eq!(recovered.version, 2);
+    for part in &recovered.parts {
+        log.adopt(part.address);
+    }
+    log.appender().begin(&[(0, vec![1])], b"", 2).unwrap();
+    let second = recovered.parts[1].address;
+    drop(log);
+    let disk = disk.crash(&mut |_| 0);
+    let (log, recovered) = Log::open(Arc::new(disk), small()).unwrap();
+    assert_eq!(recovered.version, 2);
+    assert_eq!(log.read(second, page, KIND).unwrap(), b"second"[..]);
+}
+
+/// Every call of every kind fails once; whatever comes of it, nothing acknowledged is lost, by a
+/// crash too.
+#[test]
+fn any_call_may_fail_once() {
+    let ops = [
+        Op::Write,
+        Op::Sync,
+        Op::Allocate,
+        Op::Create,
+        Op::Remove,
+        Op::Rename,
+        Op::SyncDirectory,
+        Op::Read,
+    ];
+    let faults = [Fault::Eio, Fault::Enospc, Fault::ShortWrite, Fault::ShortWriteEnospc];
+    let (mut failed, mut went_on) = (0, 0);
+    for op in ops {
+        for fault in faults {
+            for nth in 1..1000 {
+                let disk = SimDisk::new();
+                disk.fail(op, nth, fault);
+                let mut history = History::default();
+                let healthy = life(&disk, &mut history, nth);
+                if disk.calls(op) < nth {
+                    break;
+                }
+                failed += 1;
+                went_on += u64::from(healthy == Some(true));
+                let mut random = Random(nth);
+                let after = disk.crash(&mut |n| random.below(n));
+                let shared: Arc<dyn Disk> = Arc::new(after);
+                let opened = Driver::open(shared, &mut history, Random(nth));
+                let driver = opened.unwrap_or_else(|e| panic!("{op:?} {nth} {fault:?}: {e}"));
+                driver.begin().unwrap();
+                driver.check_reads();
+            }
+        }
+    }
+    println!("{{\"failed_calls\": {failed}, \"went_on_after\": {went_on}}}");
+    assert!(failed > 300 && went_on > 0);
+}
+
+/// A life in which one call fails: `None` if none did, else whether the log went on after it.
+fn life(disk: &SimDisk, history: &mut History, nth: u64) -> Option<bool> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut failure = None;
+    let Ok(mut driver) = Driver::open(shared, history, Random(nth % 3)) else {
+        return Some(false);
+    };
+    if driver.begin().is_err() && driver.begin().is_err() {
+        return Some(false);
+    }
+    for _ in 0..40 {
+        let Err(error) = driver.step(history) else {
+            continue;
+        };
+        failure = Some(false);
+        if driver.log.poisoned().is_some() {
+            assert!(driver.step(history).is_err() || driver.step(history).is_err());
+            break;
+        }
+        assert!(error.is_full(), "{error}");
+        driver.log.appender().rollback().unwrap();
+        history.attempted.retain(|&v, _| v <= history.acknowledged);
+        failure = Some(true);
+    }
+    // A failed read poisons nothing, and the next one is a new one.
+    let read = || read_all(&driver.log, &driver.table);
+    assert_eq!(read().or_else(|_| read()).unwrap(), driver.contents);
+    failure
+}
+
+#[test]
+fn a_full_disk_stops_the_commit_and_nothing_else() {
+    let mut stopped = 0;
+    for seed in 0..40 {
+        let disk = SimDisk::new();
+        let mut history = History::default();
+        let mut driver = begun(&disk, &mut history, seed);
+        disk.set_capacity(Some(60_000));
+        for _ in 0..400 {
+            match driver.step(&mut history) {
+                Ok(()) => {}
+                Err(error) if error.is_full() => {
+                    stopped += 1;
+                    driver.log.appender().rollback().unwrap();
+                    assert!(driver.log.poisoned().is_none());
+                    driver.check_reads();
+                    // Room is made as an owner would, or by giving dead segments back.
+                    disk.set_capacity(Some(disk.used() + 40_000));
+                    driver.checkpoint().unwrap();
+                    driver.log.reclaim().unwrap();
+                    disk.set_capacity(Some(disk.used().max(60_000)));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        driver.check_reads();
+        drop(driver);
+        let disk = disk.crash(&mut |_| 0);
+        let driver = Driver::open(Arc::new(disk), &mut history, Random(0)).unwrap();
+        assert_eq!(driver.version, history.acknowledged);
+    }
+    println!("{{\"commits_stopped_by_a_full_disk\": {stopped}}}");
+    assert!(stopped > 40);
+}
+
+#[test]
+fn a_begin_without_room_may_be_repeated() {
+    let disk = SimDisk::new();
+    let mut history = History::default();
+    let mut driver = begun(&disk, &mut history, 3);
+    for _ in 0..30 {
+        driver.step(&mut history).unwrap();
+    }
+    drop(driver);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut driver = Driver::open(shared, &mut history, Random(0)).unwrap();
+    disk.set_capacity(Some(disk.used() + 5000));
+    assert!(driver.begin().unwrap_err().is_full());
+    disk.set_capacity(None);
+    driver.begin().unwrap();
+    driver.write(&mut history).unwrap();
+    driver.check_reads();
+}
+
+/// A COMMIT may be whole on the disk though its writing was refused; rolled back is rolled back.
+#[test]
+fn a_refused_commit_that_is_on_the_disk_all_the_same_is_wiped_by_the_rollback() {
+    let disk = SimDisk::new();
+    let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
+    let page = PageId::new(1);
+    let mut appender = log.appender();
+    appender.begin(&[], b"", 0).unwrap();
+    appender.commit(1).unwrap();
+    appender.append(Stream::Foreground, page, KIND, 0, &[], b"x").unwrap();
+    disk.fail(Op::Write, 1, Fault::WholeWriteEnospc);
+    assert!(appender.commit(2).unwrap_err().is_full());
+    assert!(appender.commit(2).unwrap_err().is_full(), "only a rollback goes on from here");
+    let (_, recovered) = Log::open(Arc::new(disk.kill()), small()).unwrap();
+    assert_eq!(recovered.version, 2, "the refused COMMIT is whole");
+    appender.rollback().unwrap();
+    for after in [disk.kill(), disk.crash(&mut |_| 0), disk.crash(&mut |n| n - 1)] {
+        let (_, recovered) = Log::open(Arc::new(after), small()).unwrap();
+        assert_eq!(recovered.version, 1);
+    }
+    appender.commit(3).unwrap();
+    let (_, recovered) = Log::open(Arc::new(disk.crash(&mut |n| n - 1)), small()).unwrap();
+    assert_eq!((recovered.version, recovered.parts.len()), (3, 0));
+}

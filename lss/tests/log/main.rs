@@ -1,0 +1,11 @@
+//! The log from outside: round trips, crashes, failures of the disk, damage.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+mod crash;
+mod damage;
+mod driver;
+mod faults;
+mod opening;
+mod random;
+mod round_trip;

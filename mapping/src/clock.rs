@@ -1,0 +1,104 @@
+//! The clock and the cuts that are open.
+//!
+//! The clock is bumped by a cut only, never by a write. A cut at `S` sees every record with a
+//! version of at most `S`. It is opened in one order (A8): read `S`; publish it; CAS the clock
+//! from `S` to `S + 1`; if that fails, unpublish and start again.
+//!
+//! Thread K consolidates, thread T opens a cut, thread W writes:
+//!
+//! 1. K loads the word and stamps every record in it.
+//! 2. K reads the registry and folds only what every open cut sees.
+//!
+//! Were a record with a version above `S` among those of step 1, its stamp was taken from a clock
+//! that T had bumped after publishing `S`. Reading the stamp (Acquire) makes that publication
+//! visible to step 2. So K never folds a version away that `S` needs.
+
+use sync::atomic::{AtomicU64, Ordering, fence};
+
+#[cfg(not(loom))]
+const CUTS: usize = 64;
+#[cfg(loom)]
+const CUTS: usize = 2;
+
+/// The clock of a store.
+#[derive(Debug)]
+pub struct Clock {
+    now: AtomicU64,
+    open: [AtomicU64; CUTS],
+}
+
+/// A cut that consolidations respect until this is dropped.
+#[derive(Debug)]
+pub struct OpenCut<'c> {
+    cell: &'c AtomicU64,
+    version: u64,
+}
+
+impl Clock {
+    /// A clock that reads `now`, at least 1.
+    pub fn new(now: u64) -> Self {
+        Self { now: AtomicU64::new(now.max(1)), open: core::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// What the clock reads.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        // ORDERING: Acquire pairs with the bump in `open`; see the module's proof.
+        self.now.load(Ordering::Acquire)
+    }
+
+    /// Sets the clock forward, at recovery, before anybody else uses it.
+    pub fn advance_to(&self, now: u64) {
+        self.now.fetch_max(now, Ordering::AcqRel);
+    }
+
+    /// Opens a cut. `None` if too many are open.
+    ///
+    /// What was stamped with at most the cut's version is on the dirty list, or was drained from
+    /// it before, when this returns.
+    pub fn open(&self) -> Option<OpenCut<'_>> {
+        loop {
+            let version = self.now.load(Ordering::Acquire);
+            let cell = self.open.iter().find(|cell| {
+                let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
+                cell.compare_exchange(0, version, ok, fail).is_ok()
+            })?;
+            // ORDERING: Release publishes the registration to whoever reads the new time.
+            let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
+            if self.now.compare_exchange(version, version + 1, ok, fail).is_ok() {
+                // ORDERING: the cut's side of the store buffering with `stamp`: bump | fence |
+                // drain and words, against install | listed | fence | clock.
+                fence(Ordering::SeqCst);
+                return Some(OpenCut { cell, version });
+            }
+            cell.store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether an open cut sees the older of two versions of a key and not the newer.
+    pub fn cut_between(&self, older: u64, newer: u64) -> bool {
+        let versions = self.open.iter().map(|cell| cell.load(Ordering::Acquire));
+        versions.filter(|&cut| cut != 0).any(|cut| older <= cut && cut < newer)
+    }
+
+    /// The version of the oldest open cut.
+    pub fn oldest_open(&self) -> Option<u64> {
+        // ORDERING: Acquire; see the module's proof.
+        let versions = self.open.iter().map(|cell| cell.load(Ordering::Acquire));
+        versions.filter(|&version| version != 0).min()
+    }
+}
+
+impl OpenCut<'_> {
+    /// The cut sees records with at most this version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Drop for OpenCut<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Release, so that what the cut has read is read before it is closed.
+        self.cell.store(0, Ordering::Release);
+    }
+}

@@ -1,0 +1,46 @@
+//! The mapping table: a page id is a promise, the table says where it is kept today.
+//!
+//! ```text
+//!   page id --> slot { page word, place }
+//!                       |          '--> what the log holds of the page (the appender writes it)
+//!                       '-> Resident(page, head) | Capped(page, head) | Unborn(page)
+//!                           Merged(into, clock)  | Disk(token)        | Free(next)
+//!
+//!   page = header | base page (immutable) | delta area: records, newest named by `head`
+//! ```
+//!
+//! # Protocol
+//!
+//! 1. The page word is the only point of serialisation. An update *reserves* bytes in the area of
+//!    the page that it saw, writes its record there, and moves `head` by one CAS
+//!    ([`Table::append`]). Consolidation, split, merge, eviction and page-in each publish a whole
+//!    page by one CAS of the word that they saw.
+//! 2. A page is read-only once it is published, save for the free part of its area, its stamps,
+//!    its `listed` word, its fingerprints and its reference bit.
+//! 3. Whoever unlinks a page retires it; it is freed when nobody pinned then is pinned any more.
+//!    An offset is installed at most once in the life of a page, so a word that was seen under a
+//!    pin cannot come back under the same pin: no ABA.
+//! 4. A fresh page is **Unborn** until the page that links to it is installed. Who meets it by a
+//!    link makes it Resident first ([`Table::birth`]); who meets it any other way finds nothing.
+//!
+//! # Versions
+//!
+//! [`Clock`], [`DirtyList`] and [`stamp`] give every record of a durable tree a version, such that
+//! a record stamped `v` is in the commit of every cut `>= v` (I13). The module docs tell how.
+
+mod clock;
+mod dirty;
+mod ids;
+mod page;
+mod stamp;
+mod table;
+mod word;
+
+pub use clock::{Clock, OpenCut};
+pub use dirty::{DirtyList, Listed};
+pub use page::{Birth, Chain, Head, PageBox, PageRef, RecordRef, Reservation};
+pub use stamp::stamp;
+pub use table::{Table, TableFull};
+pub use word::{Seen, Word};
+
+const _: () = assert!(usize::BITS == 64, "page words need 64-bit pointers");

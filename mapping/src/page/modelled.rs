@@ -1,0 +1,294 @@
+//! The resident page under loom: the same operations over cells that loom watches.
+#![expect(unsafe_code, reason = "payloads live in loom's UnsafeCell, which reports races")]
+
+use super::{Birth, FINGERPRINTS, Head, RECORD_HEAD_BYTES, any_byte};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use sync::atomic::{AtomicU64, Ordering};
+use sync::cell::UnsafeCell;
+
+/// Most records of a modelled page.
+const SLOTS: usize = 8;
+
+#[repr(align(64))]
+pub(crate) struct Page {
+    base: Vec<u8>,
+    area_bytes: usize,
+    birth: Birth,
+    tail: AtomicU64,
+    listed: AtomicU64,
+    fingerprints: [AtomicU64; FINGERPRINTS / 8],
+    records: Vec<Record>,
+}
+
+struct Record {
+    stamp: AtomicU64,
+    body: UnsafeCell<(Head, Vec<u8>)>,
+}
+
+/// A page that nobody else can see yet, or no longer.
+pub struct PageBox {
+    page: NonNull<Page>,
+    head: Head,
+}
+
+// SAFETY: as in production.
+unsafe impl Send for PageBox {}
+// SAFETY: as in production.
+unsafe impl Sync for PageBox {}
+
+/// A published page, protected by the pin it was found under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PageRef<'g> {
+    page: NonNull<Page>,
+    pin: PhantomData<&'g ()>,
+}
+
+/// A record that was reached through a page word.
+#[derive(Clone, Copy)]
+pub struct RecordRef<'g>(&'g Record);
+
+/// A slot of a page's area that belongs to one writer until it installs it.
+pub struct Reservation<'g> {
+    page: PageRef<'g>,
+    slot: usize,
+    payload_bytes: usize,
+}
+
+impl PageBox {
+    /// Bytes of memory that a page with this base and area takes in production.
+    pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
+        64 + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8)
+    }
+
+    /// Bytes of area that a record with this payload takes.
+    pub fn record_bytes(payload_bytes: usize) -> usize {
+        RECORD_HEAD_BYTES + payload_bytes.next_multiple_of(8)
+    }
+
+    /// A zeroed page with room for a base page and a delta area.
+    pub fn new(base_bytes: usize, area_bytes: usize, birth: Birth) -> Self {
+        let record = || Record { stamp: AtomicU64::new(0), body: UnsafeCell::new((0, Vec::new())) };
+        let page = Page {
+            base: vec![0; base_bytes],
+            area_bytes,
+            birth,
+            tail: AtomicU64::new(0),
+            listed: AtomicU64::new(0),
+            fingerprints: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
+            records: (0..SLOTS).map(|_| record()).collect(),
+        };
+        // SAFETY: a box is never null.
+        Self { page: unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(page))) }, head: 0 }
+    }
+
+    /// The bytes of the base page, to be filled in.
+    pub fn base_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `&mut self` is the only user of the page.
+        unsafe { &mut (*self.page.as_ptr()).base }
+    }
+
+    /// Puts a record with a known stamp on top, as a consolidation carries it over.
+    pub fn carry(&mut self, stamp: u64, fingerprint: u8, payload: &[u8]) {
+        let page = self.page();
+        let Some(reservation) = page.reserve(payload.len()) else {
+            panic!("the area of a page under construction is too small")
+        };
+        reservation.write(self.head, fingerprint, |out| out.copy_from_slice(payload));
+        let head = reservation.head();
+        page.record(head).stamp().store(stamp, Ordering::Relaxed);
+        self.head = head;
+    }
+
+    /// The page, as long as the box is borrowed.
+    pub fn page(&self) -> PageRef<'_> {
+        PageRef { page: self.page, pin: PhantomData }
+    }
+
+    pub(crate) fn into_raw(self) -> (*mut Page, Head) {
+        let raw = (self.page.as_ptr(), self.head);
+        let _ = core::mem::ManuallyDrop::new(self);
+        raw
+    }
+
+    /// Takes a page back that was published by [`PageBox::into_raw`].
+    ///
+    /// # Safety
+    /// As in production.
+    pub(crate) unsafe fn from_raw(page: *mut Page, head: Head) -> Self {
+        // SAFETY: `into_raw` never gives a null pointer.
+        let page = unsafe { NonNull::new_unchecked(page) };
+        Self { page, head }
+    }
+}
+
+impl Drop for PageBox {
+    fn drop(&mut self) {
+        // SAFETY: the box is the only owner of what `Box::into_raw` gave.
+        drop(unsafe { Box::from_raw(self.page.as_ptr()) });
+    }
+}
+
+impl<'g> PageRef<'g> {
+    /// A reference to a published page.
+    ///
+    /// # Safety
+    /// As in production.
+    pub(crate) unsafe fn from_raw(page: *mut Page) -> Self {
+        // SAFETY: published pages are not null.
+        let page = unsafe { NonNull::new_unchecked(page) };
+        Self { page, pin: PhantomData }
+    }
+
+    pub(crate) fn as_raw(self) -> *mut Page {
+        self.page.as_ptr()
+    }
+
+    fn header(self) -> &'g Page {
+        // SAFETY: the page lives at least as long as the pin.
+        unsafe { self.page.as_ref() }
+    }
+
+    /// The bytes of the base page.
+    pub fn base(self) -> &'g [u8] {
+        &self.header().base
+    }
+
+    /// Bytes of memory that the page takes in production.
+    pub fn size_bytes(self) -> usize {
+        PageBox::size_for(self.header().base.len(), self.header().area_bytes)
+    }
+
+    /// Largest version folded into the base.
+    pub fn base_version(self) -> u64 {
+        self.header().birth.base_version
+    }
+
+    /// The tree that the page is of.
+    pub fn tree(self) -> u32 {
+        self.header().birth.tree
+    }
+
+    /// Changes with each SMO.
+    pub fn serial(self) -> u32 {
+        self.header().birth.serial
+    }
+
+    /// The last interval in which the page was put on the dirty list.
+    pub fn listed(self) -> &'g AtomicU64 {
+        &self.header().listed
+    }
+
+    /// Nothing to do in a model.
+    pub fn touch(self) {}
+
+    /// In a model no page was used lately.
+    pub fn take_touch(self) -> bool {
+        false
+    }
+
+    /// Whether a record of a key with this fingerprint may be in the area.
+    pub fn may_hold(self, fingerprint: u8) -> bool {
+        any_byte(self.header().fingerprints.iter().map(|w| w.load(Ordering::Relaxed)), fingerprint)
+    }
+
+    /// Bytes of the area, and how many of them are reserved.
+    pub fn area(self) -> (usize, usize) {
+        let used = (self.header().tail.load(Ordering::Relaxed) & u64::from(u32::MAX)) as usize;
+        (self.header().area_bytes, used.min(self.header().area_bytes))
+    }
+
+    /// Reserves room for a record with this payload; `None` if the area is full.
+    pub fn reserve(self, payload_bytes: usize) -> Option<Reservation<'g>> {
+        let header = self.header();
+        let bytes = PageBox::record_bytes(payload_bytes) as u64;
+        let fits = |tail: u64| {
+            (tail & u64::from(u32::MAX)) + bytes <= header.area_bytes as u64
+                && tail >> 32 < SLOTS as u64
+        };
+        if !fits(header.tail.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let tail = header.tail.fetch_add((1 << 32) | bytes, Ordering::Relaxed);
+        fits(tail).then(|| Reservation { page: self, slot: (tail >> 32) as usize, payload_bytes })
+    }
+
+    /// The record that `head` names.
+    pub fn record(self, head: Head) -> RecordRef<'g> {
+        RecordRef(&self.header().records[usize::from(head) - 1])
+    }
+}
+
+impl Reservation<'_> {
+    /// How a word names this record.
+    pub fn head(&self) -> Head {
+        self.slot as Head + 1
+    }
+
+    /// Writes the record. May be done again until the record is installed.
+    pub fn write(&self, prev: Head, fingerprint: u8, fill: impl FnOnce(&mut [u8])) {
+        let mut payload = vec![0; self.payload_bytes];
+        fill(&mut payload);
+        self.page.header().records[self.slot].body.with_mut(|body| {
+            // SAFETY: the slot is this writer's until it is installed; loom checks that.
+            unsafe { *body = (prev, payload) }
+        });
+        let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
+        self.page.header().fingerprints[self.slot / 8].fetch_or(byte, Ordering::Relaxed);
+    }
+
+    /// Names the record that this one follows, after a lost race.
+    pub fn link(&self, prev: Head) {
+        self.page.header().records[self.slot].body.with_mut(|body| {
+            // SAFETY: as in `write`.
+            unsafe { (*body).0 = prev }
+        });
+    }
+}
+
+impl<'g> RecordRef<'g> {
+    fn body(self) -> &'g (Head, Vec<u8>) {
+        // SAFETY: an installed record is immutable; loom checks the access.
+        self.0.body.with(|body| unsafe { &*body })
+    }
+
+    /// The record before this one, 0 if this is the oldest.
+    pub fn prev(self) -> Head {
+        self.body().0
+    }
+
+    /// The payload.
+    pub fn payload(self) -> &'g [u8] {
+        &self.body().1
+    }
+
+    /// The version of the record; 0 while it has none.
+    pub fn stamp(self) -> &'g AtomicU64 {
+        &self.0.stamp
+    }
+}
+
+impl fmt::Debug for PageBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("page")
+    }
+}
+
+impl fmt::Debug for PageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("page")
+    }
+}
+
+impl fmt::Debug for RecordRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("record")
+    }
+}
+
+impl fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {}", self.slot)
+    }
+}

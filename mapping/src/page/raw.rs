@@ -1,0 +1,381 @@
+//! The resident page over raw bytes: what production runs.
+#![expect(unsafe_code, reason = "one allocation holds atomics, immutable bytes and an area")]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "pages are 64-aligned, and all offsets in them multiples of 8"
+)]
+
+use super::{Birth, FINGERPRINTS, Head, RECORD_HEAD_BYTES, any_byte};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::slice;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+const HEADER_BYTES: usize = 64;
+const REFERENCED: u32 = 1;
+const TREE_SHIFT: u32 = 8;
+
+#[repr(C, align(64))]
+pub(crate) struct Page {
+    serial: u32,
+    base_bytes: u32,
+    area_bytes: u32,
+    flags: AtomicU32,
+    tail: AtomicU64,
+    base_version: u64,
+    listed: AtomicU64,
+    fingerprints: [AtomicU64; FINGERPRINTS / 8],
+}
+
+const _: () = assert!(size_of::<Page>() == HEADER_BYTES);
+
+/// A page that nobody else can see yet, or no longer.
+pub struct PageBox {
+    page: NonNull<Page>,
+    head: Head,
+}
+
+// SAFETY: a page is bytes and atomics; the box is its only owner.
+unsafe impl Send for PageBox {}
+// SAFETY: shared access reads immutable bytes and atomics only.
+unsafe impl Sync for PageBox {}
+
+/// A published page, protected by the pin it was found under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PageRef<'g> {
+    page: NonNull<Page>,
+    pin: PhantomData<&'g ()>,
+}
+
+/// A record that was reached through a page word.
+#[derive(Clone, Copy)]
+pub struct RecordRef<'g> {
+    record: NonNull<u8>,
+    pin: PhantomData<&'g ()>,
+}
+
+/// Bytes of a page's area that belong to one writer until it installs them.
+pub struct Reservation<'g> {
+    page: PageRef<'g>,
+    offset: u32,
+    slot: u32,
+    payload_bytes: u32,
+}
+
+impl PageBox {
+    /// Bytes of memory that a page with this base and area takes.
+    pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
+        (HEADER_BYTES + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8))
+            .next_multiple_of(64)
+    }
+
+    /// Bytes of area that a record with this payload takes.
+    pub fn record_bytes(payload_bytes: usize) -> usize {
+        RECORD_HEAD_BYTES + payload_bytes.next_multiple_of(8)
+    }
+
+    /// A zeroed page with room for a base page and a delta area.
+    ///
+    /// # Panics
+    /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB).
+    pub fn new(base_bytes: usize, area_bytes: usize, birth: Birth) -> Self {
+        let size = Self::size_for(base_bytes, area_bytes);
+        assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
+        let layout = page_layout(size);
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(page) = NonNull::new(memory.cast::<Page>()) else { handle_alloc_error(layout) };
+        let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8);
+        // SAFETY: the allocation is large enough, aligned for `Page` and ours alone.
+        unsafe {
+            page.write(Page {
+                serial: birth.serial,
+                base_bytes: base_bytes as u32,
+                area_bytes: area_bytes as u32,
+                flags: AtomicU32::new(birth.tree << TREE_SHIFT | REFERENCED),
+                tail: AtomicU64::new(0),
+                base_version: birth.base_version,
+                listed: AtomicU64::new(0),
+                fingerprints: Default::default(),
+            });
+        }
+        Self { page, head: 0 }
+    }
+
+    /// The bytes of the base page, to be filled in.
+    pub fn base_mut(&mut self) -> &mut [u8] {
+        let len = self.page().header().base_bytes as usize;
+        // SAFETY: the range lies in the allocation, and `&mut self` is its only user.
+        unsafe { slice::from_raw_parts_mut(self.page.as_ptr().cast::<u8>().add(HEADER_BYTES), len) }
+    }
+
+    /// Puts a record with a known stamp on top, as a consolidation carries it over.
+    ///
+    /// # Panics
+    /// If the area has no room: its size is the caller's to compute.
+    pub fn carry(&mut self, stamp: u64, fingerprint: u8, payload: &[u8]) {
+        let page = self.page();
+        let Some(reservation) = page.reserve(payload.len()) else {
+            panic!("the area of a page under construction is too small")
+        };
+        reservation.write(self.head, fingerprint, |out| out.copy_from_slice(payload));
+        let head = reservation.head();
+        page.record(head).stamp().store(stamp, Ordering::Relaxed);
+        self.head = head;
+    }
+
+    /// The page, as long as the box is borrowed.
+    pub fn page(&self) -> PageRef<'_> {
+        PageRef { page: self.page, pin: PhantomData }
+    }
+
+    pub(crate) fn into_raw(self) -> (*mut Page, Head) {
+        let raw = (self.page.as_ptr(), self.head);
+        let _ = core::mem::ManuallyDrop::new(self);
+        raw
+    }
+
+    /// Takes a page back that was published by [`PageBox::into_raw`].
+    ///
+    /// # Safety
+    /// `page` came from `into_raw`, has not been taken back yet, and nobody else can reach it.
+    pub(crate) unsafe fn from_raw(page: *mut Page, head: Head) -> Self {
+        // SAFETY: `into_raw` never gives a null pointer.
+        let page = unsafe { NonNull::new_unchecked(page) };
+        Self { page, head }
+    }
+}
+
+impl Drop for PageBox {
+    fn drop(&mut self) {
+        let layout = page_layout(self.page().size_bytes());
+        // SAFETY: the page was allocated with this very layout, and the box is its only owner.
+        unsafe { dealloc(self.page.as_ptr().cast::<u8>(), layout) };
+    }
+}
+
+fn page_layout(size: usize) -> Layout {
+    // SAFETY: 64 is a power of two, and sizes are far below isize::MAX (see `new`).
+    unsafe { Layout::from_size_align_unchecked(size, align_of::<Page>()) }
+}
+
+impl<'g> PageRef<'g> {
+    /// A reference to a published page.
+    ///
+    /// # Safety
+    /// `page` was published, and the pin of `'g` was taken before it could be retired.
+    pub(crate) unsafe fn from_raw(page: *mut Page) -> Self {
+        // SAFETY: published pages are not null.
+        let page = unsafe { NonNull::new_unchecked(page) };
+        Self { page, pin: PhantomData }
+    }
+
+    pub(crate) fn as_raw(self) -> *mut Page {
+        self.page.as_ptr()
+    }
+
+    #[inline]
+    fn header(self) -> &'g Page {
+        // SAFETY: the page lives at least as long as the pin; the header is shared and atomic
+        // where it changes.
+        unsafe { self.page.as_ref() }
+    }
+
+    #[inline]
+    fn area_start(self) -> usize {
+        HEADER_BYTES + (self.header().base_bytes as usize).next_multiple_of(8)
+    }
+
+    /// The bytes of the base page.
+    #[inline]
+    pub fn base(self) -> &'g [u8] {
+        let len = self.header().base_bytes as usize;
+        // SAFETY: the base lies behind the header and is never written after publication; the
+        // pointer's provenance is the whole allocation.
+        unsafe { slice::from_raw_parts(self.page.as_ptr().cast::<u8>().add(HEADER_BYTES), len) }
+    }
+
+    /// Bytes of memory that the page takes.
+    pub fn size_bytes(self) -> usize {
+        let header = self.header();
+        self.area_start() + header.area_bytes as usize
+    }
+
+    /// Largest version folded into the base.
+    #[inline]
+    pub fn base_version(self) -> u64 {
+        self.header().base_version
+    }
+
+    /// The tree that the page is of.
+    #[inline]
+    pub fn tree(self) -> u32 {
+        self.header().flags.load(Ordering::Relaxed) >> TREE_SHIFT
+    }
+
+    /// Changes with each SMO: an image with another serial has another range, or other children.
+    #[inline]
+    pub fn serial(self) -> u32 {
+        self.header().serial
+    }
+
+    /// The last interval in which the page was put on the dirty list.
+    #[inline]
+    pub fn listed(self) -> &'g AtomicU64 {
+        &self.header().listed
+    }
+
+    /// Marks the page as used lately. Writes only where the mark is not there yet.
+    #[inline]
+    pub fn touch(self) {
+        let flags = &self.header().flags;
+        if flags.load(Ordering::Relaxed) & REFERENCED == 0 {
+            flags.fetch_or(REFERENCED, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the mark of [`PageRef::touch`] away and says whether it was there.
+    pub fn take_touch(self) -> bool {
+        self.header().flags.fetch_and(!REFERENCED, Ordering::Relaxed) & REFERENCED != 0
+    }
+
+    /// Whether a record of a key with this fingerprint may be in the area. Never a false no for a
+    /// record that is reachable from the word the page was found by.
+    #[inline]
+    pub fn may_hold(self, fingerprint: u8) -> bool {
+        let header = self.header();
+        // ORDERING: Relaxed; each record's byte and its share of the tail were set before the CAS
+        // that made it reachable, and the word was loaded with Acquire.
+        let reserved = header.tail.load(Ordering::Relaxed) >> 32;
+        reserved > FINGERPRINTS as u64
+            || any_byte(header.fingerprints.iter().map(|w| w.load(Ordering::Relaxed)), fingerprint)
+    }
+
+    /// Bytes of the area, and how many of them are reserved.
+    pub fn area(self) -> (usize, usize) {
+        let header = self.header();
+        let used = header.tail.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        (header.area_bytes as usize, (used as usize).min(header.area_bytes as usize))
+    }
+
+    /// Reserves room for a record with this payload; `None` if the area is full.
+    #[inline]
+    pub fn reserve(self, payload_bytes: usize) -> Option<Reservation<'g>> {
+        let header = self.header();
+        let bytes = PageBox::record_bytes(payload_bytes) as u64;
+        let capacity = u64::from(header.area_bytes);
+        let fits = |tail: u64| (tail & u64::from(u32::MAX)) + bytes <= capacity;
+        // The load comes first so that no number of overshooting writers wraps the counter.
+        if !fits(header.tail.load(Ordering::Relaxed)) {
+            return None;
+        }
+        // ORDERING: Relaxed; a reservation publishes nothing, the CAS of the word does.
+        let tail = header.tail.fetch_add((1 << 32) | bytes, Ordering::Relaxed);
+        fits(tail).then(|| Reservation {
+            page: self,
+            offset: (self.area_start() as u64 + (tail & u64::from(u32::MAX))) as u32,
+            slot: (tail >> 32) as u32,
+            payload_bytes: payload_bytes as u32,
+        })
+    }
+
+    /// The record that `head` names.
+    #[inline]
+    pub fn record(self, head: Head) -> RecordRef<'g> {
+        debug_assert!(head != 0 && usize::from(head) * 8 < self.size_bytes());
+        // SAFETY: heads come from words and records of this page, so the offset is inside it.
+        let record = unsafe { self.page.cast::<u8>().add(usize::from(head) * 8) };
+        RecordRef { record, pin: PhantomData }
+    }
+}
+
+impl Reservation<'_> {
+    /// How a word names this record.
+    #[inline]
+    pub fn head(&self) -> Head {
+        (self.offset / 8) as Head
+    }
+
+    /// Writes the record. May be done again until the record is installed.
+    #[inline]
+    pub fn write(&self, prev: Head, fingerprint: u8, fill: impl FnOnce(&mut [u8])) {
+        self.link(prev);
+        // SAFETY: the range was reserved for this writer alone and is not published yet.
+        fill(unsafe {
+            let start = self.page.page.as_ptr().cast::<u8>().add(self.offset as usize);
+            slice::from_raw_parts_mut(start.add(RECORD_HEAD_BYTES), self.payload_bytes as usize)
+        });
+        if let Some(word) = self.page.header().fingerprints.get(self.slot as usize / 8) {
+            // ORDERING: Relaxed, before the Release of the installing CAS (see `may_hold`).
+            let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
+            word.fetch_or(byte, Ordering::Relaxed);
+        }
+    }
+
+    /// Names the record that this one follows, after a lost race.
+    #[inline]
+    pub fn link(&self, prev: Head) {
+        let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
+        // SAFETY: as in `write`; the second word of a record is plain and ours until installed.
+        unsafe {
+            let start = self.page.page.as_ptr().cast::<u8>().add(self.offset as usize);
+            start.add(8).cast::<u64>().write(head);
+        }
+    }
+}
+
+impl<'g> RecordRef<'g> {
+    #[inline]
+    fn link(self) -> u64 {
+        // SAFETY: the record was installed before its head could be seen; this word is immutable.
+        unsafe { self.record.add(8).cast::<u64>().read() }
+    }
+
+    /// The record before this one, 0 if this is the oldest.
+    #[inline]
+    pub fn prev(self) -> Head {
+        self.link() as Head
+    }
+
+    /// The payload.
+    #[inline]
+    pub fn payload(self) -> &'g [u8] {
+        let len = (self.link() >> 16) as usize;
+        // SAFETY: the payload lies behind the head and is immutable once installed (I2).
+        unsafe { slice::from_raw_parts(self.record.as_ptr().add(RECORD_HEAD_BYTES), len) }
+    }
+
+    /// The version of the record; 0 while it has none.
+    #[inline]
+    pub fn stamp(self) -> &'g AtomicU64 {
+        // SAFETY: the first eight bytes of a record are only ever used as this atomic.
+        unsafe { self.record.cast::<AtomicU64>().as_ref() }
+    }
+}
+
+impl fmt::Debug for PageBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.page().fmt(f)
+    }
+}
+
+impl fmt::Debug for PageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (area, used) = self.area();
+        write!(f, "page of {} bytes, area {used} of {area}", self.size_bytes())
+    }
+}
+
+impl fmt::Debug for RecordRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record of {} bytes", self.payload().len())
+    }
+}
+
+impl fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {}", self.payload_bytes, self.offset)
+    }
+}

@@ -1,0 +1,60 @@
+//! Stamping: how a record gets its version, and its page onto the dirty list before that.
+//!
+//! A record is installed with stamp 0 and stamped right after, by whoever meets it first: its
+//! writer, a reader that returns it, a writer that installs on top of it, a consolidation before
+//! it copies it, the flush. The order inside the loop is the whole protocol:
+//!
+//! 1. read `listed` of the page,
+//! 2. fence,
+//! 3. read the clock `c`,
+//! 4. if they are equal, CAS the stamp from 0 to `c`;
+//! 5. else push `(page, c)` on the dirty list, *then* set `listed` to `c`, and start again.
+//!
+//! The drain of a cut `g` takes the entries with `c <= g` only, after its bump and a fence. So a
+//! record stamped `v` is in the commit of every cut `>= v` (I13). The races that break each
+//! variant (clock first, listed before push, no fence, a drain that takes all) are in the models.
+
+use crate::clock::Clock;
+use crate::dirty::DirtyList;
+use crate::page::{PageRef, RecordRef};
+use sync::atomic::{Ordering, fence};
+use types::PageId;
+
+/// Gives `record` of page `id` its version if it has none, and returns the version.
+#[inline]
+pub fn stamp(
+    record: RecordRef<'_>,
+    page: PageRef<'_>,
+    id: PageId,
+    clock: &Clock,
+    dirty: &DirtyList,
+) -> u64 {
+    // ORDERING: Acquire pairs with the CAS below: who reads a version sees the push before it.
+    let version = record.stamp().load(Ordering::Acquire);
+    if version != 0 { version } else { decide(record, page, id, clock, dirty) }
+}
+
+fn decide(
+    record: RecordRef<'_>,
+    page: PageRef<'_>,
+    id: PageId,
+    clock: &Clock,
+    dirty: &DirtyList,
+) -> u64 {
+    loop {
+        // ORDERING: Acquire pairs with the Release below: who reads `listed == c` sees the push.
+        let listed = page.listed().load(Ordering::Acquire);
+        // ORDERING: the stamper's side of the store buffering with `Clock::open`.
+        fence(Ordering::SeqCst);
+        let now = clock.now();
+        if listed == now {
+            let (ok, fail) = (Ordering::AcqRel, Ordering::Acquire);
+            return match record.stamp().compare_exchange(0, now, ok, fail) {
+                Ok(_) => now,
+                Err(version) => version,
+            };
+        }
+        dirty.push(id, now);
+        page.listed().store(now, Ordering::Release);
+    }
+}

@@ -1,0 +1,378 @@
+//! The table: loads, installs and frees page words. Every publication of a page happens here (I3).
+//!
+//! It grows without moving: bucket `k` holds `FIRST << k` slots and is allocated when the first id
+//! in it is handed out.
+#![expect(unsafe_code, reason = "words own pages; what a word points to lives as long as the pin")]
+
+use crate::page::{Chain, Page, PageBox, PageRef, Reservation};
+use crate::word::{CAPPED, DISK, FREE, MERGED, RESIDENT, Seen, Tomb, UNBORN, Word};
+use core::fmt;
+use core::ptr::{self, NonNull};
+use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use sync::epoch::Guard;
+use types::PageId;
+
+#[cfg(not(loom))]
+const FIRST: usize = 64;
+#[cfg(loom)]
+const FIRST: usize = 8;
+#[cfg(not(loom))]
+const BUCKETS: usize = 26;
+#[cfg(loom)]
+const BUCKETS: usize = 2;
+
+/// One page: its word, and what the log holds of it.
+struct Slot<D> {
+    word: AtomicPtr<Page>,
+    place: AtomicPtr<D>,
+}
+
+/// The mapping table. `D` is what the owner keeps about a page's place in the log.
+pub struct Table<D> {
+    buckets: [AtomicPtr<Slot<D>>; BUCKETS],
+    pub(crate) next: AtomicU64,
+    pub(crate) free: AtomicU64,
+}
+
+/// No page id is left (2^32 pages, or the tiny table of a model).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFull;
+
+/// Lets a deferred action own a pointer.
+struct Carry<T>(*mut T);
+// SAFETY: what is carried is owned by the action alone and is `Send` itself.
+unsafe impl<T: Send> Send for Carry<T> {}
+
+impl<T> Carry<T> {
+    fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+fn place_of(id: PageId) -> (usize, usize) {
+    let n = id.index() + FIRST;
+    let bucket = (n / FIRST).ilog2() as usize;
+    (bucket, n - (FIRST << bucket))
+}
+
+impl<D: Send + Sync + 'static> Table<D> {
+    /// An empty table. Id 0 is [`PageId::NONE`] and never handed out.
+    pub fn new() -> Self {
+        Self {
+            buckets: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            next: AtomicU64::new(1),
+            free: AtomicU64::new(0),
+        }
+    }
+
+    fn slot(&self, id: PageId) -> Option<&Slot<D>> {
+        let (bucket, index) = place_of(id);
+        // ORDERING: Acquire pairs with the Release in `grow`.
+        let slots = NonNull::new(self.buckets.get(bucket)?.load(Ordering::Acquire))?;
+        // SAFETY: a bucket has `FIRST << bucket` slots, never moves and lives as long as the table.
+        Some(unsafe { slots.add(index).as_ref() })
+    }
+
+    /// Makes sure that `id` has a slot.
+    pub(crate) fn grow(&self, id: PageId) -> Result<(), TableFull> {
+        let (bucket, _) = place_of(id);
+        let cell = self.buckets.get(bucket).ok_or(TableFull)?;
+        // ORDERING: Acquire pairs with the Release below.
+        if !cell.load(Ordering::Acquire).is_null() {
+            return Ok(());
+        }
+        let empty = || Slot {
+            word: AtomicPtr::new(ptr::null_mut()),
+            place: AtomicPtr::new(ptr::null_mut()),
+        };
+        let slots: Box<[Slot<D>]> = (0..FIRST << bucket).map(|_| empty()).collect();
+        let slots = Box::into_raw(slots).cast::<Slot<D>>();
+        let (null, release, acquire) = (ptr::null_mut(), Ordering::Release, Ordering::Acquire);
+        // ORDERING: Release publishes the slots' contents.
+        if cell.compare_exchange(null, slots, release, acquire).is_err() {
+            // SAFETY: nobody has seen this bucket.
+            unsafe { Self::drop_bucket(slots, bucket) };
+        }
+        Ok(())
+    }
+
+    unsafe fn drop_bucket(slots: *mut Slot<D>, bucket: usize) {
+        let slots = ptr::slice_from_raw_parts_mut(slots, FIRST << bucket);
+        // SAFETY: the caller owns the bucket, which came from a box of this length.
+        drop(unsafe { Box::from_raw(slots) });
+    }
+
+    /// Bytes of memory that the table itself takes.
+    pub fn memory_bytes(&self) -> usize {
+        let held = |(k, b): (usize, &AtomicPtr<Slot<D>>)| {
+            if b.load(Ordering::Relaxed).is_null() {
+                0
+            } else {
+                (FIRST << k) * size_of::<Slot<D>>()
+            }
+        };
+        self.buckets.iter().enumerate().map(held).sum()
+    }
+
+    /// What the word of `id` says. An id without a slot is Free.
+    #[inline]
+    pub fn load<'g>(&self, id: PageId, guard: &'g Guard) -> Word<'g> {
+        let Some(slot) = self.slot(id) else {
+            return Word::Free;
+        };
+        // ORDERING: Acquire pairs with every Release CAS of the word: the page, its records and
+        // their fingerprints are visible.
+        Self::read(Seen(slot.word.load(Ordering::Acquire)), guard)
+    }
+
+    #[inline]
+    fn read(seen: Seen, _guard: &Guard) -> Word<'_> {
+        // SAFETY: the word was published, and the guard was taken before it was loaded, so what it
+        // points to is not freed while the guard lives.
+        let chain = || Chain::new(unsafe { PageRef::from_raw(seen.pointer()) }, seen.head());
+        match seen.tag() {
+            RESIDENT => Word::Resident(chain()),
+            CAPPED => Word::Capped(chain()),
+            UNBORN => Word::Unborn,
+            MERGED => {
+                // SAFETY: a Merged word points to a tomb, retired under epochs like a page.
+                let tomb = unsafe { &*seen.pointer().cast::<Tomb>() };
+                Word::Merged { into: tomb.into, clock: tomb.clock }
+            }
+            DISK => Word::Disk(seen.number()),
+            _ => Word::Free,
+        }
+    }
+
+    fn swap(&self, id: PageId, seen: Seen, new: Seen) -> bool {
+        self.slot(id).is_some_and(|slot| {
+            let (new, order) = (new.0, Ordering::AcqRel);
+            // ORDERING: Release publishes what `new` points to; Acquire orders it after what is
+            // replaced. Failure teaches nothing.
+            slot.word.compare_exchange(seen.0, new, order, Ordering::Relaxed).is_ok()
+        })
+    }
+
+    /// Publishes a reserved record on top of the chain that it was linked to. `false` if the word
+    /// has changed.
+    #[inline]
+    pub fn append(&self, id: PageId, seen: Chain<'_>, record: &Reservation<'_>) -> bool {
+        let old = Seen::of(seen.page(), seen.head(), RESIDENT);
+        self.swap(id, old, Seen::of(seen.page(), record.head(), RESIDENT))
+    }
+
+    /// Publishes a whole new page in place of a Resident one. The old page is the caller's to
+    /// retire; a page that lost the race is handed back.
+    ///
+    /// # Errors
+    /// The page, if the word has changed.
+    pub fn replace(&self, id: PageId, seen: Chain<'_>, page: PageBox) -> Result<(), PageBox> {
+        self.publish(id, Seen::of(seen.page(), seen.head(), RESIDENT), page, RESIDENT)
+    }
+
+    /// Publishes a page read from the log in place of `Disk(token)`.
+    ///
+    /// # Errors
+    /// The page, if the word has changed.
+    pub fn page_in(&self, id: PageId, token: u64, page: PageBox) -> Result<(), PageBox> {
+        self.publish(id, Seen::with_number(token, DISK), page, RESIDENT)
+    }
+
+    fn publish(&self, id: PageId, old: Seen, page: PageBox, tag: usize) -> Result<(), PageBox> {
+        let (raw, head) = page.into_raw();
+        if self.swap(id, old, Seen::with_pointer(raw, head, tag)) {
+            return Ok(());
+        }
+        // SAFETY: the CAS failed, so nobody has seen the page.
+        Err(unsafe { PageBox::from_raw(raw, head) })
+    }
+
+    /// Sets the word of a freshly allocated id to Unborn.
+    pub fn set_unborn(&self, id: PageId, page: PageBox) {
+        let (raw, head) = page.into_raw();
+        self.set(id, Seen::with_pointer(raw, head, UNBORN));
+    }
+
+    /// Sets the word of an id that nobody else can reach to a page: a root, or at recovery.
+    pub fn set_resident(&self, id: PageId, page: PageBox) {
+        let (raw, head) = page.into_raw();
+        self.set(id, Seen::with_pointer(raw, head, RESIDENT));
+    }
+
+    /// Sets the word of an id that nobody else can reach to Disk, at recovery.
+    pub fn set_disk(&self, id: PageId, token: u64) {
+        self.set(id, Seen::with_number(token, DISK));
+    }
+
+    /// Sets the word of an id that nobody else can reach to Merged, at recovery.
+    pub fn set_merged(&self, id: PageId, into: PageId, clock: u64) {
+        let tomb = Box::into_raw(Box::new(Tomb { into, clock }));
+        self.set(id, Seen::with_pointer(tomb.cast(), 0, MERGED));
+    }
+
+    fn set(&self, id: PageId, word: Seen) {
+        let Some(slot) = self.slot(id) else { panic!("page id {id} has no slot") };
+        // ORDERING: Release publishes the page to whoever loads the word.
+        slot.word.store(word.0, Ordering::Release);
+    }
+
+    /// Takes an Unborn page back after the split that made it has failed: no epoch is needed, for
+    /// whoever meets an Unborn word without coming by a link does not look at the page.
+    pub fn take_unborn(&self, id: PageId) -> Option<PageBox> {
+        let slot = self.slot(id)?;
+        let seen = Seen(slot.word.load(Ordering::Relaxed));
+        if seen.tag() != UNBORN || !self.swap(id, seen, Seen::with_number(0, FREE)) {
+            return None;
+        }
+        // SAFETY: the word was the only way to the page, and nobody follows an Unborn word.
+        Some(unsafe { PageBox::from_raw(seen.pointer(), seen.head()) })
+    }
+
+    /// Makes an Unborn page Resident. To be called only by who installed, or came over, the link
+    /// of an installed page; anybody may, and it is done once.
+    pub fn birth(&self, id: PageId) -> bool {
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
+        // ORDERING: Acquire, so that the page behind the word is visible to who goes on to read it.
+        let seen = Seen(slot.word.load(Ordering::Acquire));
+        seen.tag() == UNBORN
+            && self.swap(id, seen, Seen::with_pointer(seen.pointer(), seen.head(), RESIDENT))
+    }
+
+    /// Resident -> Capped: from now on the page takes no record.
+    pub fn cap(&self, id: PageId, seen: Chain<'_>) -> bool {
+        let word = |tag| Seen::of(seen.page(), seen.head(), tag);
+        self.swap(id, word(RESIDENT), word(CAPPED))
+    }
+
+    /// Capped -> Merged. The winner retires the capped page.
+    pub fn bury(&self, id: PageId, seen: Chain<'_>, into: PageId, clock: u64) -> bool {
+        let tomb = Box::into_raw(Box::new(Tomb { into, clock }));
+        let old = Seen::of(seen.page(), seen.head(), CAPPED);
+        let won = self.swap(id, old, Seen::with_pointer(tomb.cast(), 0, MERGED));
+        if !won {
+            // SAFETY: the CAS failed, so nobody has seen the tomb.
+            drop(unsafe { Box::from_raw(tomb) });
+        }
+        won
+    }
+
+    /// Merged -> Free. The id is not handed out again before [`Table::release`].
+    pub fn clear_merged(&self, id: PageId, guard: &Guard) -> bool {
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
+        let seen = Seen(slot.word.load(Ordering::Acquire));
+        if seen.tag() != MERGED || !self.swap(id, seen, Seen::with_number(0, FREE)) {
+            return false;
+        }
+        let tomb = Carry(seen.pointer().cast::<Tomb>());
+        // SAFETY: the tomb is unlinked; nobody pinned now can be left when this runs.
+        guard.defer(move || drop(unsafe { Box::from_raw(tomb.get()) }));
+        true
+    }
+
+    /// Resident -> Disk. The winner retires the page.
+    pub fn evict(&self, id: PageId, seen: Chain<'_>, token: u64) -> bool {
+        let old = Seen::of(seen.page(), seen.head(), RESIDENT);
+        self.swap(id, old, Seen::with_number(token, DISK))
+    }
+
+    /// Frees a page that this caller has unlinked, once nobody pinned now is pinned any more, and
+    /// then runs `after` with the page still there.
+    pub fn retire(
+        &self,
+        page: PageRef<'_>,
+        guard: &Guard,
+        before_free: impl FnOnce() + Send + 'static,
+    ) {
+        let page = Carry(page.as_raw());
+        guard.defer(move || {
+            before_free();
+            // SAFETY: the caller unlinked the page, so it is retired once, and the epoch passed.
+            drop(unsafe { PageBox::from_raw(page.get(), 0) });
+        });
+    }
+
+    /// What is known of the page's place in the log.
+    pub fn place<'g>(&self, id: PageId, _guard: &'g Guard) -> Option<&'g D> {
+        // ORDERING: Acquire pairs with the Release in `set_place`.
+        let place = self.slot(id)?.place.load(Ordering::Acquire);
+        // SAFETY: a replaced place is retired under epochs.
+        NonNull::new(place).map(|place| unsafe { place.as_ref() })
+    }
+
+    /// Sets what is known of the page's place. Only one thread at a time does this: the appender.
+    ///
+    /// # Panics
+    /// If the id was never allocated.
+    pub fn set_place(&self, id: PageId, place: Option<D>, guard: &Guard) {
+        let Some(slot) = self.slot(id) else { panic!("page id {id} has no slot") };
+        let new = place.map_or(ptr::null_mut(), |place| Box::into_raw(Box::new(place)));
+        // ORDERING: Release publishes the place; Acquire for the one that is retired.
+        let old = slot.place.swap(new, Ordering::AcqRel);
+        if !old.is_null() {
+            let old = Carry(old);
+            // SAFETY: unlinked by the swap, retired once.
+            guard.defer(move || drop(unsafe { Box::from_raw(old.get()) }));
+        }
+    }
+
+    /// One more than the largest id ever handed out.
+    pub fn id_limit(&self) -> u32 {
+        self.next.load(Ordering::Acquire).min(u64::from(u32::MAX)) as u32
+    }
+
+    pub(crate) fn next_free(&self, id: PageId) -> u64 {
+        self.slot(id).map_or(0, |slot| Seen(slot.word.load(Ordering::Acquire)).number())
+    }
+
+    pub(crate) fn set_next_free(&self, id: PageId, next: u64) {
+        self.set(id, Seen::with_number(next, FREE));
+    }
+}
+
+impl<D> Drop for Table<D> {
+    fn drop(&mut self) {
+        for (k, bucket) in self.buckets.iter().enumerate() {
+            let slots = bucket.load(Ordering::Relaxed);
+            if slots.is_null() {
+                continue;
+            }
+            let slots = ptr::slice_from_raw_parts_mut(slots, FIRST << k);
+            // SAFETY: `&mut self`: nobody uses the bucket, which came from a box of this length.
+            for slot in unsafe { Box::from_raw(slots) } {
+                let seen = Seen(slot.word.load(Ordering::Relaxed));
+                match seen.tag() {
+                    RESIDENT | CAPPED | UNBORN => {
+                        // SAFETY: the word owns its page; replaced pages were retired instead.
+                        drop(unsafe { PageBox::from_raw(seen.pointer(), 0) });
+                    }
+                    MERGED => {
+                        // SAFETY: the word owns its tomb.
+                        drop(unsafe { Box::from_raw(seen.pointer().cast::<Tomb>()) });
+                    }
+                    _ => {}
+                }
+                let place = slot.place.load(Ordering::Relaxed);
+                if !place.is_null() {
+                    // SAFETY: the slot owns its place.
+                    drop(unsafe { Box::from_raw(place) });
+                }
+            }
+        }
+    }
+}
+
+impl<D: Send + Sync + 'static> Default for Table<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D> fmt::Debug for Table<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Table")
+    }
+}

@@ -1,0 +1,184 @@
+//! Options for opening a store, each with its default, range and effect.
+
+use super::background::Workers;
+use super::catalog::Catalog;
+use super::{Db, Inner};
+use crate::engine::{Engine, Limits};
+use crate::error::{Error, Result};
+use crate::paging::LogStore;
+use delta::Layout;
+use gc::{Budget, CleaningSchedule};
+use lss::io::{Disk, FileDisk};
+use lss::{Log, Options};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use sync::atomic::{AtomicBool, AtomicU32};
+
+/// When writes become durable without being asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Only when [`Db::sync`] is called, the store is closed, or memory runs short.
+    Manual,
+    /// The writer that makes the Nth write since the last sync syncs before its call returns.
+    EveryWrites(u32),
+    /// A background thread syncs this often.
+    EveryMillis(u64),
+    /// Every write is durable when its call returns; concurrent writers share syncs.
+    Always,
+}
+
+/// Options for opening a store.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing before `open`"]
+pub struct Builder {
+    path: PathBuf,
+    memory_budget_bytes: u64,
+    sync_policy: SyncPolicy,
+    cleaning: CleaningSchedule,
+    read_only: bool,
+    create: bool,
+    limits: Limits,
+    options: Options,
+    background: bool,
+}
+
+/// Least memory budget: some hundred pages.
+const LEAST_BUDGET_BYTES: u64 = 1 << 20;
+
+impl Builder {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            memory_budget_bytes: 256 << 20,
+            sync_policy: SyncPolicy::EveryMillis(100),
+            cleaning: CleaningSchedule::new(),
+            read_only: false,
+            create: true,
+            limits: Limits::of(Layout::Var),
+            options: Options::default(),
+            background: true,
+        }
+    }
+
+    /// Bytes of memory for pages, values and the table. Default: 256 MiB; least: 1 MiB.
+    ///
+    /// Above nine tenths of it pages are evicted; above all of it writers wait for that.
+    pub fn memory_budget_bytes(mut self, bytes: u64) -> Self {
+        self.memory_budget_bytes = bytes;
+        self
+    }
+
+    /// When writes become durable by themselves. Default: every 100 ms.
+    pub fn sync_policy(mut self, policy: SyncPolicy) -> Self {
+        self.sync_policy = policy;
+        self
+    }
+
+    /// When and how far the log is cleaned. Default: every 100 ms, to 1.5 bytes on disk per live
+    /// byte and 8 MiB.
+    pub fn cleaning(mut self, schedule: CleaningSchedule) -> Self {
+        self.cleaning = schedule;
+        self
+    }
+
+    /// Open for reading only: nothing on disk is changed. Default: no.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Create the store if the directory holds none. Default: yes.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Pages and segments so small that a few entries make the store do everything; for tests.
+    #[doc(hidden)]
+    pub fn tiny(mut self) -> Self {
+        self.limits = Limits { leaf_bytes: 500, inner_bytes: 400, area_bytes: 320 };
+        self.options.segment_bytes_min = 16 << 10;
+        self.options.segment_bytes_max = 16 << 10;
+        self.options.frame_bytes = 2048;
+        self
+    }
+
+    /// No background threads; for tests that count on every step.
+    #[doc(hidden)]
+    pub fn without_background(mut self) -> Self {
+        self.background = false;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// If an option is impossible, another process has the store open, the directory holds
+    /// something else or nothing, or what it holds is damaged.
+    pub fn open(self) -> Result<Db> {
+        // Before anything is made on disk.
+        self.validate()?;
+        let disk: Arc<dyn Disk> = if self.create && !self.read_only {
+            let created = FileDisk::create(&self.path).map_err(|source| lss::Error::Io {
+                op: "create the directory",
+                file: self.path.display().to_string(),
+                source: Arc::new(source),
+            });
+            Arc::new(created?)
+        } else {
+            Arc::new(FileDisk::new(&self.path))
+        };
+        self.open_on(disk)
+    }
+
+    /// Opens the store on this disk, in place of the directory; for tests.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<Db> {
+        self.validate()?;
+        let options = Options { create: self.create, read_only: self.read_only, ..self.options };
+        let (log, recovered) = Log::open(disk, options)?;
+        let budget = Arc::new(Budget::new(self.memory_budget_bytes));
+        let store = LogStore::new(log, budget, self.read_only);
+        let engine = Arc::new(Engine::new(store, self.limits));
+        let counts = engine.recover(&recovered)?;
+        drop(recovered);
+        let catalog = Catalog::load(&engine, counts)?;
+        let workers = if self.background && !self.read_only {
+            Some(Workers::start(&engine, self.sync_policy, self.cleaning)?)
+        } else {
+            None
+        };
+        let inner = Inner {
+            engine,
+            catalog,
+            policy: self.sync_policy,
+            writes: AtomicU32::new(0),
+            workers: Mutex::new(workers),
+            closed: AtomicBool::new(false),
+        };
+        Ok(Db { inner: Arc::new(inner) })
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.memory_budget_bytes < LEAST_BUDGET_BYTES {
+            let what = format!(
+                "a memory budget of {} bytes is too small; give at least {LEAST_BUDGET_BYTES}",
+                self.memory_budget_bytes
+            );
+            return Err(Error::InvalidOption { what });
+        }
+        match self.sync_policy {
+            SyncPolicy::EveryWrites(0) | SyncPolicy::EveryMillis(0) => {
+                let what = "a sync policy of every 0 is not possible; use SyncPolicy::Always";
+                return Err(Error::InvalidOption { what: what.into() });
+            }
+            _ => {}
+        }
+        self.cleaning
+            .validate()
+            .map_err(|invalid| Error::InvalidOption { what: invalid.to_string() })
+    }
+}

@@ -1,0 +1,343 @@
+//! `Db`: named trees over one log.
+
+mod background;
+mod builder;
+mod catalog;
+mod range;
+mod stats;
+mod tree;
+mod value;
+
+pub use builder::{Builder, SyncPolicy};
+pub use range::Range;
+pub use stats::{MemoryStats, Stats, TreeStats, VerifyReport};
+pub use tree::Tree;
+
+use crate::error::{Error, Result};
+use crate::paging::DurableEngine;
+use background::Workers;
+use catalog::Catalog;
+use core::fmt;
+use gc::{Evictable, Evicted, Reach};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// A durable, ordered store: named trees over one log. A cheap handle; clones share the store.
+///
+/// A write is visible when its call returns, and durable when a later [`sync`](Db::sync) has
+/// returned, or the [`SyncPolicy`] has synced. After any crash the store is exactly what it was at
+/// one moment, not before the last sync that was acknowledged.
+///
+/// No operation on a tree takes a latch. Background threads write, clean and evict; they never
+/// hold a writer back, save when memory is above the budget.
+///
+/// ```
+/// # fn main() -> bwtree::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("store");
+/// let db = bwtree::Db::open(&path)?;
+/// let jobs = db.tree("jobs")?;
+/// jobs.put("job-1", "RUNNING")?;
+/// db.sync()?;
+/// assert_eq!(jobs.get("job-1")?.as_deref(), Some(b"RUNNING".as_slice()));
+/// db.close()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the handles of a store share. The background threads hold the engine, not this.
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<DurableEngine>,
+    pub(crate) catalog: Catalog,
+    policy: SyncPolicy,
+    /// Writes since the policy last synced.
+    writes: AtomicU32,
+    workers: Mutex<Option<Workers>>,
+    closed: AtomicBool,
+}
+
+impl Db {
+    /// Opens the store in this directory, or creates it, with the defaults of [`Builder`].
+    ///
+    /// # Errors
+    /// If another process has it open, the directory holds something else, or it is damaged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open()
+    }
+
+    /// Options for opening the store in this directory.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        Builder::new(path.as_ref())
+    }
+
+    /// The tree of this name; it is created if there is none.
+    ///
+    /// # Errors
+    /// If the name is empty or too long, or the tree must be created and cannot be.
+    pub fn tree(&self, name: &str) -> Result<Tree> {
+        self.inner.check_open()?;
+        let core = self.inner.catalog.open(&self.inner.engine, name)?;
+        Ok(Tree::new(Arc::clone(&self.inner), core, name))
+    }
+
+    /// The tree of this name, if there is one.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn find_tree(&self, name: &str) -> Result<Option<Tree>> {
+        self.inner.check_open()?;
+        let core = self.inner.catalog.find(&self.inner.engine, name)?;
+        Ok(core.map(|core| Tree::new(Arc::clone(&self.inner), core, name)))
+    }
+
+    /// The names of all trees, in order.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn tree_names(&self) -> Result<Vec<String>> {
+        self.inner.check_open()?;
+        self.inner.catalog.names(&self.inner.engine)
+    }
+
+    /// Removes a tree and all its entries; `false` if there is none of this name. Handles to it
+    /// fail from then on.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn drop_tree(&self, name: &str) -> Result<bool> {
+        self.inner.check_open()?;
+        self.inner.catalog.remove(&self.inner.engine, name)
+    }
+
+    /// Makes every write that is visible now durable. Callers that come while another one syncs
+    /// share its work.
+    ///
+    /// # Errors
+    /// If the log cannot be written. A full disk can be tried again once there is room; after any
+    /// other failure the store takes no more writes until it is opened again.
+    pub fn sync(&self) -> Result<()> {
+        self.inner.check_open()?;
+        self.inner.sync()
+    }
+
+    /// The version up to which all writes are durable.
+    pub fn durable_version(&self) -> u64 {
+        self.inner.engine.store.log.durable_version()
+    }
+
+    /// Makes everything durable, and makes sure that opening the store reads nothing that was
+    /// written before.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub fn checkpoint(&self) -> Result<()> {
+        self.inner.check_open()?;
+        self.inner.check_writable()?;
+        self.inner.engine.checkpoint()?;
+        self.inner.engine.store.log.reclaim()?;
+        Ok(())
+    }
+
+    /// Cleans now: moves what is live out of segments that are partly dead, and gives these back.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub fn clean(&self, options: CleanOptions<'_>) -> Result<CleanReport> {
+        self.inner.check_open()?;
+        self.inner.check_writable()?;
+        self.inner.clean(options)
+    }
+
+    /// What the store holds and has done. Walks the catalog and the page table; some microseconds
+    /// for each thousand pages.
+    pub fn stats(&self) -> Stats {
+        stats::stats(self)
+    }
+
+    /// Reads everything that is live, and checks every checksum and every invariant that holds at
+    /// rest. Writers should be quiet: what they change meanwhile may be reported.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.inner.check_open()?;
+        stats::verify(self)
+    }
+
+    /// Evicts every page that can be evicted, and says how many; for tests.
+    #[doc(hidden)]
+    pub fn evict_pages(&self) -> u64 {
+        let engine = &self.inner.engine;
+        // The first look at a page that was used lately only forgets that it was.
+        let evict = |id| match engine.try_evict(id) {
+            Evicted::Referenced => engine.try_evict(id),
+            other => other,
+        };
+        let evicted = (1..engine.page_count()).map(evict);
+        evicted.filter(|evicted| matches!(evicted, Evicted::Freed(_))).count() as u64
+    }
+
+    /// Syncs, writes a checkpoint, stops the background threads and releases the lock when the
+    /// last handle is gone. Dropping the last handle does the same and ignores errors.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync), and what background work has failed with.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl Inner {
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.engine.store.read_only { Err(Error::ReadOnly) } else { self.engine.store.check() }
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.engine.store.read_only {
+            return Ok(());
+        }
+        let synced = self.engine.sync();
+        if let Some(workers) = &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
+            workers.after_commit(&self.engine);
+        }
+        synced
+    }
+
+    /// What the policy wants done after a write of this many bytes.
+    pub(crate) fn after_write(&self, bytes: usize) -> Result<()> {
+        self.engine.store.count_user(bytes);
+        match self.policy {
+            SyncPolicy::Manual | SyncPolicy::EveryMillis(_) => Ok(()),
+            SyncPolicy::Always => self.sync(),
+            SyncPolicy::EveryWrites(every) => {
+                // The writer that makes the last of them leads the sync.
+                if (self.writes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every.max(1)) {
+                    self.sync()
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    fn clean(&self, options: CleanOptions<'_>) -> Result<CleanReport> {
+        let CleanOptions { budget_bytes, target_ratio, mut progress } = options;
+        let log = &self.engine.store.log;
+        let disk_before = log.disk_bytes();
+        self.engine.sync()?;
+        let goal = (log.live_bytes() as f64 * target_ratio.max(1.0)) as u64;
+        let goal_bytes = log.disk_bytes().saturating_sub(goal);
+        let budget = budget_bytes.unwrap_or(u64::MAX);
+        let cleaned = self.engine.clean(goal_bytes, budget, Reach::Anything, |cleaned| {
+            let now = CleanProgress {
+                moved_bytes: cleaned.moved_bytes,
+                freed_bytes: disk_before.saturating_sub(log.disk_bytes()),
+                segments: cleaned.segments,
+            };
+            progress.as_mut().is_none_or(|progress| progress(&now))
+        })?;
+        self.engine.checkpoint()?;
+        log.reclaim()?;
+        Ok(CleanReport {
+            moved_bytes: cleaned.moved_bytes,
+            freed_bytes: disk_before.saturating_sub(log.disk_bytes()),
+            segments: cleaned.segments,
+            disk_bytes: log.disk_bytes(),
+            live_bytes: log.live_bytes(),
+        })
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(workers) = workers {
+            workers.stop();
+        }
+        if self.engine.store.read_only {
+            return Ok(());
+        }
+        self.engine.checkpoint()?;
+        self.engine.free_buried();
+        self.engine.store.log.reclaim()?;
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ignored = self.close();
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Db(durable up to {})", self.durable_version())
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inner")
+    }
+}
+
+/// What [`Db::clean`] is to do.
+pub struct CleanOptions<'a> {
+    /// Most bytes to move; `None` is no limit.
+    pub budget_bytes: Option<u64>,
+    /// Bytes on disk per live byte to be reached. Default: 1.1.
+    pub target_ratio: f64,
+    /// Called after each step; `false` stops the cleaning.
+    pub progress: Option<&'a mut dyn FnMut(&CleanProgress) -> bool>,
+}
+
+impl Default for CleanOptions<'_> {
+    fn default() -> Self {
+        Self { budget_bytes: None, target_ratio: 1.1, progress: None }
+    }
+}
+
+impl fmt::Debug for CleanOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CleanOptions(to {} within {:?})", self.target_ratio, self.budget_bytes)
+    }
+}
+
+/// How far a cleaning is.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CleanProgress {
+    /// Bytes written for what was moved.
+    pub moved_bytes: u64,
+    /// Bytes of disk given back.
+    pub freed_bytes: u64,
+    /// Segments that are being emptied.
+    pub segments: u64,
+}
+
+/// What a cleaning has done.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CleanReport {
+    /// Bytes written for what was moved.
+    pub moved_bytes: u64,
+    /// Bytes of disk given back.
+    pub freed_bytes: u64,
+    /// Segments that were to be emptied.
+    pub segments: u64,
+    /// Bytes on disk afterwards.
+    pub disk_bytes: u64,
+    /// Of these, live.
+    pub live_bytes: u64,
+}

@@ -1,0 +1,212 @@
+//! What a store holds and has done, and the check of all of it.
+
+use super::Db;
+use crate::error::{Error, Result};
+use crate::verify::{Walk, check_tree};
+use gc::Category;
+use sync::atomic::Ordering;
+use types::PageId;
+
+/// What a store holds and has done, at about one moment.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The trees, by name.
+    pub trees: Vec<TreeStats>,
+    /// Pages of all trees, in memory or not.
+    pub pages: u64,
+    /// Pages in memory.
+    pub resident_pages: u64,
+    /// Bytes in the log that are live.
+    pub live_bytes: u64,
+    /// Bytes of the log's files.
+    pub disk_bytes: u64,
+    /// Bytes of the log's files that are not live.
+    pub dead_bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes written to the log since it was opened.
+    pub bytes_written: u64,
+    /// Bytes of keys and values that were written since the store was opened.
+    pub user_bytes_written: u64,
+    /// Of the bytes written to the log, those that cleaning wrote.
+    pub cleaning_bytes_written: u64,
+    /// Syncs of files.
+    pub syncs: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Consolidations of leaves.
+    pub consolidations: u64,
+    /// Splits of pages.
+    pub splits: u64,
+    /// Merges of pages.
+    pub merges: u64,
+    /// Pages that were evicted.
+    pub evictions: u64,
+    /// Pages that were brought back.
+    pub page_ins: u64,
+    /// Memory, by what holds it.
+    pub memory: MemoryStats,
+    /// The version up to which all writes are durable.
+    pub durable_version: u64,
+}
+
+/// One tree.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct TreeStats {
+    /// Its name.
+    pub name: String,
+    /// Its entries.
+    pub entries: u64,
+    /// Its pages that the log knows.
+    pub pages: u64,
+}
+
+/// Memory in bytes.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// The budget.
+    pub budget: u64,
+    /// Pages, with those that wait for their epoch.
+    pub pages: u64,
+    /// The mapping table.
+    pub table: u64,
+    /// Separated values.
+    pub values: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// What [`Db::verify`] has checked.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Trees, the catalog among them.
+    pub trees: u64,
+    /// Pages.
+    pub pages: u64,
+    /// Entries.
+    pub entries: u64,
+    /// Levels of the deepest tree.
+    pub depth: u32,
+    /// Bytes of parts whose checksums were compared.
+    pub part_bytes: u64,
+}
+
+pub(super) fn stats(db: &Db) -> Stats {
+    let engine = &db.inner.engine;
+    let (log, counters) = (&engine.store.log, &engine.counters);
+    let written = log.counters();
+    let budget = &engine.store.budget;
+    let mut by_tree = std::collections::HashMap::<u32, u64>::new();
+    let (mut pages, mut resident_pages) = (0, 0);
+    let guard = engine.pin();
+    for id in (1..engine.table.id_limit()).map(PageId::new) {
+        let place = engine.table.place(id, &guard).filter(|place| !place.is_merged());
+        let resident = matches!(engine.table.load(id, &guard), mapping::Word::Resident(_));
+        pages += u64::from(resident || place.is_some());
+        resident_pages += u64::from(resident);
+        if let Some(place) = place {
+            *by_tree.entry(place.tree).or_default() += 1;
+        }
+    }
+    drop(guard);
+    let trees = db.inner.catalog.trees(engine).unwrap_or_default();
+    let read = |counter: &sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    Stats {
+        trees: trees
+            .into_iter()
+            .map(|(name, core)| TreeStats {
+                name,
+                entries: core.len(),
+                pages: by_tree.get(&core.id).copied().unwrap_or(0),
+            })
+            .collect(),
+        pages,
+        resident_pages,
+        live_bytes: log.live_bytes(),
+        disk_bytes: log.disk_bytes(),
+        dead_bytes: log.disk_bytes().saturating_sub(log.live_bytes()),
+        segments: log.segments().len() as u64,
+        bytes_written: written.bytes_written,
+        user_bytes_written: read(&engine.store.user_bytes),
+        cleaning_bytes_written: read(&engine.store.cleaning_bytes),
+        syncs: written.syncs,
+        commits: written.commits,
+        checkpoints: written.checkpoints,
+        consolidations: read(&counters.consolidations),
+        splits: read(&counters.splits),
+        merges: read(&counters.merges),
+        evictions: read(&counters.evictions),
+        page_ins: read(&counters.page_ins),
+        memory: MemoryStats {
+            budget: budget.limit_bytes(),
+            pages: budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage),
+            table: budget.held_bytes(Category::Table),
+            values: budget.held_bytes(Category::Values),
+            total: budget.total(),
+        },
+        durable_version: log.durable_version(),
+    }
+}
+
+/// Reads every part from the log, then walks every tree.
+pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
+    let engine = &db.inner.engine;
+    let mut report = VerifyReport::default();
+    for id in (1..engine.table.id_limit()).map(PageId::new) {
+        let place = {
+            let guard = engine.pin();
+            engine.table.place(id, &guard).filter(|place| !place.is_merged()).cloned()
+        };
+        let Some(place) = place else { continue };
+        let Some(bytes) = verify_parts(db, id, &place)? else { continue };
+        report.part_bytes += bytes;
+    }
+    let catalog = db.inner.catalog.core();
+    let mut walk = |name: &str, core: &crate::engine::TreeCore| -> Result<()> {
+        let wrong = |what| Error::Corrupt { what: format!("tree {name:?}: {what}") };
+        let Walk { pages, entries, depth } = check_tree(engine, core)?.map_err(wrong)?;
+        report.trees += 1;
+        report.pages += pages;
+        report.entries += entries;
+        report.depth = report.depth.max(depth);
+        Ok(())
+    };
+    walk("the catalog", catalog)?;
+    for (name, core) in db.inner.catalog.trees(engine)? {
+        walk(&name, &core)?;
+    }
+    Ok(report)
+}
+
+/// Bytes of the parts of one page, all of them checked; `None` if it has moved meanwhile.
+fn verify_parts(db: &Db, id: PageId, place: &crate::paging::Place) -> Result<Option<u64>> {
+    use crate::paging::{fetch, values};
+    let engine = &db.inner.engine;
+    let check =
+        || -> Result<u64> {
+            let parts = fetch::parts(engine, id, place)?;
+            let count = fetch::decoded(id, &parts, |shape, entries| {
+                if shape.level == 0 { entries.len() as i64 } else { 0 }
+            })?;
+            if count != i64::from(place.count) {
+                let what =
+                    format!("page {id} has {count} entries and {} were counted", place.count);
+                return Err(Error::Corrupt { what });
+            }
+            for &value in &place.values {
+                engine.store.log.read(value, PageId::NONE, values::VALUE)?;
+            }
+            Ok(place.addresses().map(|address| u64::from(address.len)).sum())
+        };
+    match check() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Error::Log(lss::Error::Gone { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,203 @@
+//! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
+
+use crate::engine::{Change, Cursor, Decision, Found, TreeCore};
+use crate::error::{Error, Result};
+use crate::paging::DurableEngine;
+use crate::paging::values::Separated;
+use bytes::Bytes;
+use delta::FLAG_SEPARATED;
+use std::ops::Bound;
+use std::sync::Arc;
+use types::limits::{MAX_INLINE_VALUE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+
+/// A value that was found: its bytes, or what loads them.
+#[derive(Debug, Clone)]
+pub(crate) enum Read {
+    Inline(Bytes),
+    Separated(Arc<Separated>),
+}
+
+impl Read {
+    /// Takes what is needed of a value in a page; called pinned.
+    pub(crate) fn of(found: Found<'_>) -> Self {
+        if found.flags & FLAG_SEPARATED == 0 {
+            Self::Inline(Bytes::copy_from_slice(found.value))
+        } else {
+            Self::Separated(Separated::from_handle(found.value))
+        }
+    }
+
+    /// The bytes; called unpinned.
+    pub(crate) fn load(self, engine: &DurableEngine) -> Result<Bytes> {
+        match self {
+            Self::Inline(bytes) => Ok(bytes),
+            Self::Separated(value) => value.load(&engine.store.log),
+        }
+    }
+
+    /// Whether a value in a page can be had without the log; called pinned.
+    pub(crate) fn is_at_hand(found: Found<'_>) -> bool {
+        found.flags & FLAG_SEPARATED == 0 || Separated::from_handle(found.value).is_in_memory()
+    }
+
+    /// Whether a page still has this value. A handle is the same only if the value is, since this
+    /// keeps what is behind it alive.
+    fn is(&self, found: Found<'_>) -> bool {
+        match self {
+            Self::Inline(bytes) => {
+                found.flags & FLAG_SEPARATED == 0 && found.value == bytes.as_ref()
+            }
+            Self::Separated(value) => {
+                found.flags & FLAG_SEPARATED != 0
+                    && Arc::ptr_eq(value, &Separated::from_handle(found.value))
+            }
+        }
+    }
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) enum Write<'a> {
+    Inline(&'a [u8]),
+    Separated(Arc<Separated>),
+    Remove,
+}
+
+impl<'a> Write<'a> {
+    /// The write of these bytes.
+    pub(crate) fn put(engine: &DurableEngine, value: &'a Bytes) -> Result<Self> {
+        match value.len() {
+            0..=MAX_INLINE_VALUE_BYTES => Ok(Self::Inline(value)),
+            len if len <= MAX_VALUE_BYTES => {
+                Ok(Self::Separated(Separated::new(value.clone(), engine.store.value_meter())))
+            }
+            len => Err(Error::ValueTooLong { len }),
+        }
+    }
+}
+
+/// What a write found before it: nothing was there, or this. `None` outside: not written, since
+/// `wanted` said no.
+type Before = Option<Option<Read>>;
+
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    match key.len() {
+        0..=MAX_KEY_BYTES => Ok(()),
+        len => Err(Error::KeyTooLong { len }),
+    }
+}
+
+fn check_dropped(tree: &TreeCore) -> core::result::Result<(), Dropped> {
+    if tree.is_dropped() { Err(Dropped) } else { Ok(()) }
+}
+
+/// The tree was dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropped;
+
+/// Writes if `wanted` agrees with what is there; a removal of nothing is not written but counts.
+pub(crate) fn write_if(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    key: &[u8],
+    write: &Write<'_>,
+    mut wanted: impl FnMut(Option<Found<'_>>) -> bool,
+    keep_old: bool,
+) -> Result<core::result::Result<Before, Dropped>> {
+    check_key(key)?;
+    // One count for the page; it is given back if the value is not installed.
+    let handle = match write {
+        Write::Separated(value) => Some(Arc::clone(value).into_handle()),
+        _ => None,
+    };
+    let change = match (write, &handle) {
+        (Write::Inline(value), _) => Change::Put { flags: 0, value },
+        (Write::Separated(_), Some(handle)) => Change::Put { flags: FLAG_SEPARATED, value: handle },
+        _ => Change::Remove,
+    };
+    let mut installed = false;
+    let result = engine.update(tree, key, |found| {
+        installed = false;
+        if let Err(dropped) = check_dropped(tree) {
+            return Decision::Keep(Err(dropped));
+        }
+        if !wanted(found) {
+            return Decision::Keep(Ok(None));
+        }
+        let before = match found {
+            Some(found) if keep_old => Some(Read::of(found)),
+            // Only whether there was one is wanted: nothing is copied.
+            Some(_) => Some(Read::Inline(Bytes::new())),
+            None => None,
+        };
+        if matches!(change, Change::Remove) && found.is_none() {
+            return Decision::Keep(Ok(Some(None)));
+        }
+        installed = true;
+        Decision::Write(change, Ok(Some(before)))
+    });
+    if let (Some(handle), true) = (handle, !installed || result.is_err()) {
+        Separated::release(u64::from_le_bytes(handle));
+    }
+    result
+}
+
+/// Looks at a key, and loads its value; called unpinned.
+///
+/// A value in the log that was replaced or moved since it was seen can be gone when it is to be
+/// loaded: then the key is looked at again. What is seen again and gone again is damage.
+pub(crate) fn look(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    key: &[u8],
+) -> Result<(Option<Read>, Option<Bytes>)> {
+    let mut gone = None;
+    loop {
+        let seen = engine.read(tree, key, |found| found.map(Read::of))?;
+        match seen.clone().map(|read| read.load(engine)).transpose() {
+            Err(Error::Log(lss::Error::Gone { address })) if gone != Some(address) => {
+                gone = Some(address);
+            }
+            loaded => return Ok((seen, loaded?)),
+        }
+    }
+}
+
+/// Writes, and returns whether the key had a value.
+pub(crate) fn write(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    key: &[u8],
+    write: &Write<'_>,
+) -> Result<core::result::Result<bool, Dropped>> {
+    let before = write_if(engine, tree, key, write, |_| true, false)?;
+    Ok(before.map(|before| before.flatten().is_some()))
+}
+
+/// Writes if the key still has the value that was `seen`.
+pub(crate) fn exchange(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    key: &[u8],
+    seen: Option<&Read>,
+    write: &Write<'_>,
+) -> Result<core::result::Result<bool, Dropped>> {
+    let same = |found: Option<Found<'_>>| match (seen, found) {
+        (None, None) => true,
+        (Some(seen), Some(found)) => seen.is(found),
+        _ => false,
+    };
+    let before = write_if(engine, tree, key, write, same, false)?;
+    Ok(before.map(|before| before.is_some()))
+}
+
+/// Removes every entry.
+pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
+    let mut cursor = Cursor::new((Bound::Unbounded, Bound::Unbounded), tree.layout);
+    while let Some(key) = cursor
+        .next(|from, range| engine.scan_page(tree, from, range, |_| ()), |key, ()| key.to_vec())?
+    {
+        let _dropped = write(engine, tree, &key, &Write::Remove)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Consolidation: a chain becomes a base page again.
+//!
+//! What may be folded into the base is limited (durable trees only):
+//!
+//! - never a version that an open cut does not see: the cut must be able to write the page as of
+//!   its moment. Such records are *carried*: they lie on top of the new base, stamps and all;
+//! - not what the log does not hold yet, as long as that is little: it can then still be written
+//!   as a small part, where folding it would make the whole page an image.
+//!
+//! Of the carried versions of one key, only the newest and those that an open cut needs are kept.
+//! Stamping comes first, reading the registry after it (A8; the proof is in `mapping::clock`).
+
+use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, handles};
+use crate::engine::descent::Away;
+use crate::paging::Place;
+use delta::{Base, Entry, Op, Record};
+use mapping::{Birth, Chain};
+use std::collections::HashMap;
+use sync::epoch::Guard;
+use types::PageId;
+
+/// A chain, folded.
+#[derive(Debug, Default)]
+pub(crate) struct Folded<'g> {
+    /// Base entries with the folded records in them.
+    pub(crate) entries: Vec<Entry<'g>>,
+    /// Records that stay records, newest first.
+    pub(crate) carried: Versioned<'g>,
+    /// Values that are in neither.
+    pub(crate) dropped: Vec<(u8, &'g [u8])>,
+    /// Largest version in the entries.
+    pub(crate) base_version: u64,
+}
+
+/// How much of a chain may be folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FoldLimit {
+    /// All that the open cuts allow.
+    Cuts,
+    /// The same, but leave what is not flushed as records while it is little.
+    KeepUnflushed,
+}
+
+impl<S: Store> Engine<S> {
+    /// Every record of a chain with its version, newest first.
+    pub(crate) fn versioned<'g>(&self, id: PageId, chain: Chain<'g>) -> Versioned<'g> {
+        let versioned = |record: mapping::RecordRef<'g>| {
+            (self.version(id, chain.page(), record), Record::decode(record.payload()))
+        };
+        chain.records().map(versioned).collect()
+    }
+
+    /// Folds a leaf's chain as far as allowed.
+    pub(crate) fn fold<'g>(
+        &self,
+        id: PageId,
+        chain: Chain<'g>,
+        limit: FoldLimit,
+        guard: &Guard,
+    ) -> Folded<'g> {
+        let mut records = self.versioned(id, chain);
+        let limit = self.fold_limit(id, chain, &records, limit, guard);
+        // Versions never rise towards older records, so what is too new comes first.
+        let keep = records.iter().take_while(|(version, _)| *version > limit).count();
+        let mut folded = Folded { base_version: chain.page().base_version(), ..Folded::default() };
+        if let Some((version, _)) = records.get(keep) {
+            folded.base_version = folded.base_version.max(*version);
+        }
+        let old: Vec<Record<'g>> = records.drain(keep..).map(|(_, record)| record).collect();
+        let base = Base::new(chain.base());
+        delta::fold(base, &old, &mut folded.entries, &mut folded.dropped);
+        folded.carried = self.needed(id, records, &mut folded.dropped, guard);
+        folded
+    }
+
+    fn fold_limit(
+        &self,
+        id: PageId,
+        chain: Chain<'_>,
+        records: &Versioned<'_>,
+        limit: FoldLimit,
+        guard: &Guard,
+    ) -> u64 {
+        if !S::DURABLE {
+            return u64::MAX;
+        }
+        let cuts = self.clock.oldest_open().unwrap_or(u64::MAX);
+        let page = chain.page();
+        let Some(place) = self.table.place(id, guard).filter(|_| limit == FoldLimit::KeepUnflushed)
+        else {
+            return cuts;
+        };
+        if place.wants_image(page) {
+            return cuts;
+        }
+        let unflushed = records.iter().take_while(|(version, _)| *version > place.flushed);
+        let bytes: usize = unflushed.map(|(_, r)| r.key.len() + r.value.len() + 32).sum();
+        if bytes <= self.limits.area_bytes { cuts.min(place.flushed) } else { cuts }
+    }
+
+    /// Of records that are carried over: the newest of each key, and older ones that an open cut
+    /// sees instead of it. What a dropped record did to the number of entries goes to its heir,
+    /// so the two must be on the same side of what was flushed.
+    fn needed<'g>(
+        &self,
+        id: PageId,
+        records: Versioned<'g>,
+        dropped: &mut Vec<(u8, &'g [u8])>,
+        guard: &Guard,
+    ) -> Versioned<'g> {
+        // The registry is read before the place: a cut is closed after its places are published,
+        // so who does not see it open sees what it has flushed.
+        let same_side = |older: u64, newer: u64| {
+            let cut_between = self.clock.cut_between(older, newer);
+            let flushed = self.table.place(id, guard).map_or(0, |place| place.flushed);
+            !cut_between && (older <= flushed) == (newer <= flushed)
+        };
+        let mut last: HashMap<&'g [u8], usize> = HashMap::new();
+        let mut kept: Versioned<'g> = Vec::with_capacity(records.len());
+        for (version, record) in records {
+            match last.get(record.key) {
+                Some(&heir) if same_side(version, kept[heir].0) => {
+                    kept[heir].1.net += record.net;
+                    if record.op == Op::Put {
+                        dropped.push((record.flags, record.value));
+                    }
+                }
+                _ => {
+                    last.insert(record.key, kept.len());
+                    kept.push((version, record));
+                }
+            }
+        }
+        kept
+    }
+
+    /// Pages that were merged into this one and are not known to be recorded as such in the log.
+    pub(crate) fn still_absorbed(&self, base: Base<'_>, guard: &Guard) -> Vec<PageId> {
+        let recorded = |id: PageId| self.table.place(id, guard).is_some_and(Place::is_merged);
+        base.absorbed().filter(|&id| !recorded(id)).collect()
+    }
+
+    /// Makes the leaf a base page again, with `need` bytes of area at least. If the word has
+    /// changed meanwhile, nothing happens: someone else has made progress.
+    pub(crate) fn consolidate(
+        &self,
+        tree: &TreeCore,
+        leaf: &Stop<'_>,
+        need: usize,
+        guard: &Guard,
+    ) -> Result<(), Away> {
+        let folded = self.fold(leaf.id, leaf.chain, FoldLimit::KeepUnflushed, guard);
+        let absorbed = self.still_absorbed(leaf.base, guard);
+        let shape = leaf.base.shape(&absorbed);
+        let bytes = delta::base_bytes(&shape, &folded.entries);
+        Counters::count(&self.counters.consolidations);
+        if bytes > self.limits.leaf_bytes && folded.entries.len() > 1 {
+            return self.split(tree, leaf, &shape, folded, need, guard);
+        }
+        let old = leaf.chain.page();
+        let birth =
+            Birth { base_version: folded.base_version, serial: old.serial(), tree: tree.id };
+        let page = self.build(&shape, &folded.entries, &folded.carried, need, birth);
+        let size = page.page().size_bytes();
+        self.charge(size);
+        if self.table.replace(leaf.id, leaf.chain, page).is_err() {
+            self.discharge(size);
+            return Ok(());
+        }
+        self.retire(old, handles::<S>(&folded.dropped), guard);
+        if bytes < self.limits.merge_below(0) && leaf.id != tree.root {
+            return self.try_merge(tree, leaf.id, shape.low, 0, guard);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! What an iterator holds between two pages: bounds and buffered entries, never a pin.
+
+use super::scan::{Batch, Range, ScanFrom, Wish, before, behind};
+use delta::{KeyRef, Layout};
+use std::ops::Bound;
+
+/// Both ends of a range that is being read. `T` is what is kept of a value.
+///
+/// The range shrinks with every step, so that the two ends never pass each other.
+#[derive(Debug)]
+pub(crate) struct Cursor<T> {
+    range: Range,
+    front: Batch<T>,
+    back: Batch<T>,
+    /// How many entries the next page is asked for: few at first, for short scans.
+    limit: usize,
+}
+
+/// Entries that the first read of a scan asks for.
+const FIRST_READ: usize = 32;
+
+impl<T> Cursor<T> {
+    /// A cursor over the range.
+    pub(crate) fn new(range: Range, layout: Layout) -> Self {
+        let (front, back) = if is_empty(&range) {
+            (None, None)
+        } else {
+            (Some(first_page(&range, layout)), last_page(&range, layout))
+        };
+        Self { range, front: Batch::empty(front), back: Batch::empty(back), limit: FIRST_READ }
+    }
+
+    /// What `make` makes of the next entry from the front. `fetch` reads a page; after an error it
+    /// is asked again.
+    pub(crate) fn next<R, E>(
+        &mut self,
+        mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
+        make: impl FnOnce(&[u8], T) -> R,
+    ) -> Result<Option<R>, E> {
+        while self.front.is_empty() {
+            let Some(from) = &self.front.next else { return Ok(None) };
+            self.front = fetch(from, (&self.range, self.limit))?;
+            self.limit = self.limit.saturating_mul(4);
+        }
+        let Some((key, value)) = self.front.pop_first() else { return Ok(None) };
+        if before(KeyRef::from(key), &self.range.1) {
+            exclude(&mut self.range.0, key);
+            return Ok(Some(make(key, value)));
+        }
+        self.finish();
+        Ok(None)
+    }
+
+    /// What `make` makes of the next entry from the back.
+    pub(crate) fn next_back<R, E>(
+        &mut self,
+        mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
+        make: impl FnOnce(&[u8], T) -> R,
+    ) -> Result<Option<R>, E> {
+        while self.back.is_empty() {
+            let Some(from) = &self.back.next else { return Ok(None) };
+            self.back = fetch(from, (&self.range, self.limit))?;
+        }
+        let Some((key, value)) = self.back.pop_last() else { return Ok(None) };
+        if behind(KeyRef::from(key), &self.range.0) {
+            exclude(&mut self.range.1, key);
+            return Ok(Some(make(key, value)));
+        }
+        self.finish();
+        Ok(None)
+    }
+
+    fn finish(&mut self) {
+        self.front = Batch::empty(None);
+        self.back = Batch::empty(None);
+    }
+}
+
+/// Moves a bound to just beside this key, in the memory that it has.
+fn exclude(bound: &mut Bound<Vec<u8>>, key: &[u8]) {
+    if let Bound::Excluded(memory) = bound {
+        memory.clear();
+        memory.extend_from_slice(key);
+    } else {
+        *bound = Bound::Excluded(key.to_vec());
+    }
+}
+
+fn is_empty(range: &Range) -> bool {
+    match range {
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (
+            Bound::Included(start) | Bound::Excluded(start),
+            Bound::Excluded(end) | Bound::Included(end),
+        ) => start >= end,
+        (_, Bound::Excluded(end)) => end.is_empty(),
+        _ => false,
+    }
+}
+
+fn first_page(range: &Range, layout: Layout) -> ScanFrom {
+    match (&range.0, layout) {
+        (Bound::Included(start) | Bound::Excluded(start), _) => ScanFrom::At(start.clone()),
+        (Bound::Unbounded, Layout::Fixed8) => ScanFrom::At(vec![0; 8]),
+        (Bound::Unbounded, Layout::Var) => ScanFrom::At(Vec::new()),
+    }
+}
+
+fn last_page(range: &Range, layout: Layout) -> Option<ScanFrom> {
+    match &range.1 {
+        Bound::Unbounded => Some(ScanFrom::Below(None)),
+        // Below the first key there is nothing.
+        Bound::Excluded(end) if end.iter().all(|&byte| byte == 0) && layout == Layout::Fixed8 => {
+            None
+        }
+        Bound::Excluded(end) => Some(ScanFrom::Below(Some(end.clone()))),
+        Bound::Included(end) => Some(ScanFrom::Below(successor(end, layout))),
+    }
+}
+
+/// The smallest key above this one; `None` if there is none.
+fn successor(key: &[u8], layout: Layout) -> Option<Vec<u8>> {
+    let mut next = key.to_vec();
+    match layout {
+        Layout::Var => next.push(0),
+        Layout::Fixed8 => {
+            let last = next.iter().rposition(|&byte| byte != u8::MAX)?;
+            next[last] += 1;
+            next[last + 1..].fill(0);
+        }
+    }
+    Some(next)
+}
+
+/// The range of the keys that begin with `prefix`.
+pub(crate) fn prefix_range(prefix: &[u8]) -> Range {
+    let end = prefix.iter().rposition(|&byte| byte != u8::MAX).map(|last| {
+        let mut end = prefix[..=last].to_vec();
+        end[last] += 1;
+        end
+    });
+    (Bound::Included(prefix.to_vec()), end.map_or(Bound::Unbounded, Bound::Excluded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_end_where_the_next_one_begins() {
+        let end = |prefix: &[u8]| prefix_range(prefix).1;
+        assert_eq!(end(b"ab"), Bound::Excluded(b"ac".to_vec()));
+        assert_eq!(end(b"a\xff"), Bound::Excluded(b"b".to_vec()));
+        assert_eq!(end(b"\xff\xff"), Bound::Unbounded);
+        assert_eq!(end(b""), Bound::Unbounded);
+    }
+
+    #[test]
+    fn successors_are_the_smallest_keys_above() {
+        assert_eq!(successor(b"a", Layout::Var), Some(b"a\0".to_vec()));
+        assert_eq!(successor(&[0, 0, 0, 0, 0, 0, 1, 255], Layout::Fixed8).unwrap()[6..], [2, 0]);
+        assert_eq!(successor(&[255; 8], Layout::Fixed8), None);
+    }
+}

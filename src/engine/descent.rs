@@ -1,0 +1,198 @@
+//! Root to leaf: side links, and help for unfinished SMOs on the way.
+//!
+//! A descent never waits. It reads page words, and where it meets an SMO that is not finished it
+//! finishes it or starts again:
+//!
+//! - the key is not below the high key: follow the right link, and offer the separator that the
+//!   parent lacks (`smo::post`);
+//! - **Unborn**, met by the link of an installed page: list that page, then make it Resident (A1);
+//! - **Capped**: help the merge of the parent we came by, and start again;
+//! - **Merged**: if the parent still names it, as after a crash, take it out there; start again;
+//! - **Disk**: the caller unpins, brings the page in, and comes back.
+
+use super::{Engine, Store, TreeCore};
+use delta::{Base, Side};
+use mapping::{Chain, Word};
+use sync::epoch::Guard;
+use types::PageId;
+
+/// A page that must be brought in before the operation can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Away(pub(crate) PageId);
+
+/// Where a descent has ended: a Resident page of the level asked for, and the key inside it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stop<'g> {
+    pub(crate) id: PageId,
+    pub(crate) chain: Chain<'g>,
+    pub(crate) base: Base<'g>,
+    /// The inner page that we came by.
+    pub(crate) parent: PageId,
+}
+
+/// Which page of a level is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'k> {
+    /// The one that covers the key.
+    Covering(&'k [u8]),
+    /// The one that covers the keys just below: its high key is at least this one, its low key
+    /// less. `None` is beyond the last key.
+    Below(Option<&'k [u8]>),
+}
+
+impl Wanted<'_> {
+    fn side(self, base: Base<'_>) -> Side {
+        match self {
+            Self::Covering(key) => base.side(key),
+            Self::Below(Some(key)) => {
+                if base.low() >= key {
+                    Side::Left
+                } else if base.high().is_some_and(|high| high < key) {
+                    Side::Right
+                } else {
+                    Side::Inside
+                }
+            }
+            Self::Below(None) => {
+                if base.high().is_some() {
+                    Side::Right
+                } else {
+                    Side::Inside
+                }
+            }
+        }
+    }
+
+    fn child(self, base: Base<'_>) -> PageId {
+        match self {
+            Self::Covering(key) => base.child(base.child_index(key)),
+            Self::Below(Some(key)) => {
+                let at = base.child_index(key);
+                // A child that begins at the key holds nothing below it.
+                base.child(if at > 0 && base.separator(at) == *key { at - 1 } else { at })
+            }
+            Self::Below(None) => base.child(base.count() - 1),
+        }
+    }
+}
+
+impl<S: Store> Engine<S> {
+    /// The leaf that covers `key`.
+    #[inline]
+    pub(crate) fn leaf<'g>(
+        &self,
+        tree: &TreeCore,
+        key: &[u8],
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
+        self.descend(tree, Wanted::Covering(key), 0, guard)
+    }
+
+    /// The page of `level` that is wanted. The level must exist: the root's or one below.
+    pub(crate) fn descend<'g>(
+        &self,
+        tree: &TreeCore,
+        wanted: Wanted<'_>,
+        level: u8,
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
+        'restart: loop {
+            let mut id = tree.root;
+            let mut parent = PageId::NONE;
+            // The page whose link we follow, and whether it was a right link.
+            let (mut from, mut sideways) = (PageId::NONE, false);
+            loop {
+                let chain = match self.table.load(id, guard) {
+                    Word::Resident(chain) => chain,
+                    Word::Disk(_) => return Err(Away(id)),
+                    Word::Unborn => {
+                        self.deliver(from, id);
+                        continue;
+                    }
+                    Word::Capped(_) => {
+                        self.help_merge(tree, parent, id, guard)?;
+                        continue 'restart;
+                    }
+                    Word::Merged { .. } => {
+                        if !sideways {
+                            self.unlink_merged(tree, parent, id, guard)?;
+                        }
+                        sync::thread::yield_now();
+                        continue 'restart;
+                    }
+                    Word::Free => {
+                        sync::thread::yield_now();
+                        continue 'restart;
+                    }
+                };
+                let base = Base::new(chain.base());
+                match wanted.side(base) {
+                    Side::Inside => {}
+                    Side::Right if base.right().is_some() => {
+                        (from, sideways) = (id, true);
+                        id = base.right();
+                        continue;
+                    }
+                    Side::Left | Side::Right => continue 'restart,
+                }
+                if sideways && parent.is_some() {
+                    self.post(tree, parent, base.low(), id, guard)?;
+                }
+                debug_assert!(base.level() >= level, "level {level} does not exist");
+                if base.level() <= level {
+                    return Ok(Stop { id, chain, base, parent });
+                }
+                parent = id;
+                (from, sideways) = (id, false);
+                id = wanted.child(base);
+            }
+        }
+    }
+
+    /// Makes a page Resident that `from`, an installed page, links to.
+    pub(crate) fn deliver(&self, from: PageId, id: PageId) {
+        // The page that the split has cut is listed before the new one can get a record: a commit
+        // with that record then has the split as well (A4).
+        self.list(from);
+        self.table.birth(id);
+    }
+
+    /// Runs `attempt` pinned, again and again, bringing in what is away in between.
+    pub(crate) fn retrying<R>(
+        &self,
+        mut attempt: impl FnMut(&Guard) -> Result<R, Away>,
+    ) -> Result<R, S::Error> {
+        loop {
+            let guard = self.pin();
+            match attempt(&guard) {
+                Ok(result) => return Ok(result),
+                Err(Away(id)) => {
+                    drop(guard);
+                    S::page_in(self, id)?;
+                }
+            }
+        }
+    }
+
+    /// Reads one key. `read` runs pinned: it copies what it needs and calls nothing of the user's.
+    ///
+    /// LINEARIZES: at the load of the leaf's word.
+    #[inline]
+    pub(crate) fn read<R>(
+        &self,
+        tree: &TreeCore,
+        key: &[u8],
+        mut read: impl FnMut(Option<super::Found<'_>>) -> R,
+    ) -> Result<R, S::Error> {
+        let fingerprint = delta::fingerprint(key);
+        self.retrying(|guard| {
+            let leaf = self.leaf(tree, key, guard)?;
+            let (found, record) = leaf.find(key, fingerprint);
+            self.settle(&leaf, record);
+            if S::DURABLE {
+                leaf.chain.page().touch();
+            }
+            Ok(read(found))
+        })
+    }
+}

@@ -1,0 +1,321 @@
+//! The engine: one mapping table, the trees over it, and what every path through them shares.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `descent` | root to leaf; right links; helping unfinished SMOs on the way |
+//! | `lookup` | one key in one page: records first, then the base page |
+//! | `update` | the only retry loop: decide, reserve, install |
+//! | `consolidate` | chain to base page; when to split or merge |
+//! | `merged` | the entries of a leaf in order, records over base page |
+//! | `scan` | one page of entries at a time, forward and back |
+//! | `cursor` | what an iterator holds between two pages: keys, never a pin |
+//!
+//! The engine is generic over its [`Store`]: [`InMemory`](crate::memory::InMemory) has no log,
+//! and everything that concerns versions, listing and paging is compiled away with it.
+
+mod consolidate;
+mod cursor;
+mod descent;
+mod lookup;
+mod merged;
+mod scan;
+mod tree_core;
+mod update;
+
+pub(crate) use consolidate::{FoldLimit, Folded};
+pub(crate) use cursor::{Cursor, prefix_range};
+pub(crate) use descent::{Away, Stop, Wanted};
+pub(crate) use lookup::Found;
+pub(crate) use scan::{Batch, Range, ScanFrom, Wish};
+pub(crate) use tree_core::TreeCore;
+pub(crate) use update::{Change, Decision};
+
+use crate::paging::Place;
+use delta::{Base, Entry, Layout, Op, Record, Shape};
+use mapping::{Birth, Clock, DirtyList, PageBox, PageRef, RecordRef, Table, TableFull, Word};
+use sync::atomic::{AtomicU64, Ordering};
+use sync::epoch::{Collector, Guard};
+use types::PageId;
+
+/// What lies under the index: nothing, or a log.
+pub(crate) trait Store: Send + Sync + Sized + 'static {
+    /// Whether records have versions and pages have places in a log.
+    const DURABLE: bool;
+
+    /// Whether pages can own values apart from them.
+    fn holds_values() -> bool;
+
+    /// What an operation can fail with; uninhabited in memory.
+    type Error;
+
+    /// Counts memory as it comes and goes; outlives the engine in deferred actions.
+    type Meter: Meter;
+
+    /// The meter.
+    fn meter(&self) -> &Self::Meter;
+
+    /// Whether a value with these flags is a handle that its page owns.
+    fn owns(flags: u8) -> bool;
+
+    /// Gives the ownership behind a handle back.
+    fn release(handle: u64);
+
+    /// Called by every operation that writes, before it is pinned: waits for memory, or refuses.
+    fn admit(engine: &Engine<Self>) -> Result<(), Self::Error>;
+
+    /// Brings a page back from the log. Called unpinned.
+    fn page_in(engine: &Engine<Self>, id: PageId) -> Result<(), Self::Error>;
+
+    /// The page was merged away and buried; its id can be freed when the store's conditions hold.
+    fn buried(engine: &Engine<Self>, id: PageId, guard: &Guard);
+}
+
+/// Counts memory.
+pub(crate) trait Meter: Clone + Send + 'static {
+    /// Bytes that have come into use.
+    fn add(&self, bytes: usize);
+    /// Bytes that have gone.
+    fn sub(&self, bytes: usize);
+
+    /// Bytes that were taken are garbage now, until they are [`freed`](Self::freed). Says whether
+    /// there is so much of it that it should be handed over at once.
+    fn retire(&self, _bytes: usize) -> bool {
+        false
+    }
+
+    /// Garbage was given back.
+    fn freed(&self, bytes: usize) {
+        self.sub(bytes);
+    }
+}
+
+/// Sizes that shape the tree. Tests shrink them.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs into each name")]
+pub(crate) struct Limits {
+    /// A leaf above this many bytes of base page splits.
+    pub(crate) leaf_bytes: usize,
+    /// An inner page above this many bytes splits.
+    pub(crate) inner_bytes: usize,
+    /// Bytes of delta area that a leaf gets.
+    pub(crate) area_bytes: usize,
+}
+
+impl Limits {
+    /// What production uses for a layout.
+    pub(crate) fn of(layout: Layout) -> Self {
+        match layout {
+            Layout::Fixed8 => Self { leaf_bytes: 4096 + 192, inner_bytes: 4096, area_bytes: 960 },
+            Layout::Var => Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048 },
+        }
+    }
+
+    fn page_bytes(self, level: u8) -> usize {
+        if level == 0 { self.leaf_bytes } else { self.inner_bytes }
+    }
+
+    /// A page below this many bytes asks to be merged.
+    pub(crate) fn merge_below(self, level: u8) -> usize {
+        self.page_bytes(level) / 4
+    }
+
+    /// Two pages are merged if they have at most this many bytes together.
+    pub(crate) fn merge_up_to(self, level: u8) -> usize {
+        self.page_bytes(level) / 10 * 7
+    }
+}
+
+/// One mapping table and what all its trees share.
+#[derive(Debug)]
+pub(crate) struct Engine<S: Store> {
+    /// Shared with deferred actions that give page ids back.
+    pub(crate) table: std::sync::Arc<Table<Place>>,
+    pub(crate) clock: Clock,
+    pub(crate) dirty: DirtyList,
+    pub(crate) epoch: Collector,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+    pub(crate) store: S,
+    /// The last serial given to an SMO; the last token given to an eviction.
+    serials: AtomicU64,
+}
+
+/// What has happened to the pages so far. Counters only; nothing is ordered by them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) consolidations: AtomicU64,
+    pub(crate) splits: AtomicU64,
+    pub(crate) merges: AtomicU64,
+    pub(crate) evictions: AtomicU64,
+    pub(crate) page_ins: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The records of a chain with their versions, newest first; the version is 0 in memory.
+pub(crate) type Versioned<'g> = Vec<(u64, Record<'g>)>;
+
+impl<S: Store> Engine<S> {
+    pub(crate) fn new(store: S, limits: Limits) -> Self {
+        Self {
+            table: std::sync::Arc::new(Table::new()),
+            clock: Clock::new(1),
+            dirty: DirtyList::new(),
+            epoch: Collector::new(),
+            limits,
+            counters: Counters::default(),
+            store,
+            serials: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn pin(&self) -> Guard {
+        self.epoch.pin()
+    }
+
+    /// Counts a page that has come into use.
+    pub(crate) fn charge(&self, bytes: usize) {
+        self.store.meter().add(bytes);
+    }
+
+    /// Counts a page that has not come into use after all.
+    pub(crate) fn discharge(&self, bytes: usize) {
+        self.store.meter().sub(bytes);
+    }
+
+    /// A number that no SMO or eviction of this process has had.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Puts a page on the dirty list for the running interval.
+    pub(crate) fn list(&self, id: PageId) {
+        if S::DURABLE {
+            self.dirty.push(id, self.clock.now());
+        }
+    }
+
+    /// The version of a record that was reached through its page's word; 0 in memory.
+    #[inline]
+    pub(crate) fn version(&self, id: PageId, page: PageRef<'_>, record: RecordRef<'_>) -> u64 {
+        if S::DURABLE { mapping::stamp(record, page, id, &self.clock, &self.dirty) } else { 0 }
+    }
+
+    /// A fresh tree's root: an empty leaf, listed.
+    pub(crate) fn plant(&self, tree: u32, layout: Layout) -> Result<PageId, TableFull> {
+        let id = self.table.allocate()?;
+        let page = self.build(&Shape::whole(layout), &[], &[], 0, self.smo_birth(tree, 0));
+        self.charge(page.page().size_bytes());
+        self.table.set_resident(id, page);
+        self.list(id);
+        Ok(id)
+    }
+
+    /// The birth of a page made by an SMO: it has a serial of its own, so that it will be written
+    /// as an image.
+    pub(crate) fn smo_birth(&self, tree: u32, base_version: u64) -> Birth {
+        // 0 is no serial: it marks places that no page of this process was written to.
+        let serial = (self.next_serial() % u64::from(u32::MAX)) as u32 + 1;
+        Birth { base_version, serial, tree }
+    }
+
+    /// A page of this shape with these entries, and these records (newest first) on top.
+    pub(crate) fn build(
+        &self,
+        shape: &Shape<'_>,
+        entries: &[Entry<'_>],
+        carried: &[(u64, Record<'_>)],
+        need: usize,
+        birth: Birth,
+    ) -> PageBox {
+        let payload =
+            |record: &Record<'_>| Record::encoded_len(record.key.len(), record.value.len());
+        let room = if shape.level == 0 {
+            let held: usize = carried.iter().map(|(_, r)| PageBox::record_bytes(payload(r))).sum();
+            held + self.limits.area_bytes.max(need)
+        } else {
+            0
+        };
+        let base_bytes = delta::base_bytes(shape, entries);
+        let mut page = PageBox::new(base_bytes, room, birth);
+        delta::write_base(shape, entries, page.base_mut());
+        let mut scratch = Vec::new();
+        for (version, record) in carried.iter().rev() {
+            scratch.clear();
+            scratch.resize(payload(record), 0);
+            record.encode_into(&mut scratch);
+            page.carry(*version, delta::fingerprint(record.key), &scratch);
+        }
+        page
+    }
+
+    /// Retires an unlinked page and the values that no page owns any more.
+    pub(crate) fn retire(&self, page: PageRef<'_>, dropped: Vec<u64>, guard: &Guard) {
+        let (bytes, meter) = (page.size_bytes(), self.store.meter().clone());
+        // A value apart from its page can have any size.
+        let much = meter.retire(bytes) || (S::DURABLE && !dropped.is_empty());
+        self.table.retire(page, guard, move || {
+            meter.freed(bytes);
+            dropped.into_iter().for_each(S::release);
+        });
+        // Else a thread keeps up to some dozens of pages to itself before others may free them.
+        if much || bytes > 16 << 10 {
+            guard.flush();
+        }
+    }
+}
+
+/// The handle in a value that a page owns.
+pub(crate) fn handle_of(value: &[u8]) -> u64 {
+    value.try_into().map_or(0, u64::from_le_bytes)
+}
+
+/// The handles among values that were left out of a page.
+pub(crate) fn handles<S: Store>(dropped: &[(u8, &[u8])]) -> Vec<u64> {
+    dropped.iter().filter(|(flags, _)| S::owns(*flags)).map(|(_, value)| handle_of(value)).collect()
+}
+
+impl<S: Store> Engine<S> {
+    /// Makes a cleared id available once nobody who may know it is pinned any more.
+    pub(crate) fn reuse_later(&self, id: PageId, guard: &Guard) {
+        let table = std::sync::Arc::clone(&self.table);
+        guard.defer(move || table.release(id));
+    }
+
+    /// Releases every value that a page owns. Nobody else uses the engine any more.
+    fn release_values(&mut self) {
+        let guard = self.pin();
+        for number in 1..self.table.id_limit() {
+            let id = PageId::new(number);
+            let Word::Resident(chain) = self.table.load(id, &guard) else { continue };
+            let base = Base::new(chain.base());
+            if !base.is_leaf() {
+                continue;
+            }
+            let owned = |flags: u8, value: &[u8]| {
+                if S::owns(flags) {
+                    S::release(handle_of(value));
+                }
+            };
+            base.entries().for_each(|entry| owned(entry.flags, entry.value));
+            for record in chain.records() {
+                let record = Record::decode(record.payload());
+                if record.op == Op::Put {
+                    owned(record.flags, record.value);
+                }
+            }
+        }
+    }
+}
+
+impl<S: Store> Drop for Engine<S> {
+    fn drop(&mut self) {
+        if S::holds_values() {
+            self.release_values();
+        }
+    }
+}

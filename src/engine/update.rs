@@ -1,0 +1,135 @@
+//! The only retry loop: look, decide, reserve, write, install by one CAS.
+//!
+//! A lost race is not an error: the loop looks again, and decides again on what it finds. While
+//! the page stays the same its reservation is used again.
+
+use super::{Counters, Engine, Found, Stop, Store, TreeCore};
+use delta::{Op, Record};
+use mapping::Word;
+use sync::epoch::Guard;
+
+/// What a write does to its key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change<'a> {
+    Put { flags: u8, value: &'a [u8] },
+    Remove,
+}
+
+/// What an operation makes of the value it has found.
+#[derive(Debug)]
+pub(crate) enum Decision<'a, R> {
+    /// Change the key, and return this once that is installed.
+    Write(Change<'a>, R),
+    /// Change nothing.
+    Keep(R),
+}
+
+/// How an attempt on one page has ended.
+enum Attempt<R> {
+    Done(R),
+    /// The page is another one now, or full: descend again.
+    Again,
+}
+
+impl<S: Store> Engine<S> {
+    /// Changes one key. `decide` runs pinned and may run again; it calls nothing of the user's.
+    ///
+    /// LINEARIZES: at the CAS of the leaf's word; if nothing is changed, at its load.
+    pub(crate) fn update<'a, R>(
+        &self,
+        tree: &TreeCore,
+        key: &[u8],
+        mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+    ) -> Result<R, S::Error> {
+        S::admit(self)?;
+        let fingerprint = delta::fingerprint(key);
+        loop {
+            let attempt = self.retrying(|guard| {
+                let leaf = self.leaf(tree, key, guard)?;
+                self.attempt(tree, leaf, key, fingerprint, &mut decide, guard)
+            })?;
+            if let Attempt::Done(result) = attempt {
+                return Ok(result);
+            }
+        }
+    }
+
+    fn attempt<'a, 'g, R>(
+        &self,
+        tree: &TreeCore,
+        mut leaf: Stop<'g>,
+        key: &[u8],
+        fingerprint: u8,
+        decide: &mut impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+        guard: &'g Guard,
+    ) -> Result<Attempt<R>, super::Away> {
+        let page = leaf.chain.page();
+        let mut reserved = None;
+        loop {
+            let (found, record) = leaf.find(key, fingerprint);
+            let (change, result) = match decide(found) {
+                Decision::Write(change, result) => (change, result),
+                Decision::Keep(result) => {
+                    self.settle(&leaf, record);
+                    return Ok(Attempt::Done(result));
+                }
+            };
+            let (op, flags, value): (_, _, &[u8]) = match change {
+                Change::Put { flags, value } => (Op::Put, flags, value),
+                Change::Remove => (Op::Remove, 0, &[]),
+            };
+            let net = i8::from(op == Op::Put) - i8::from(found.is_some());
+            let record = Record { op, flags, net, key, value };
+            let bytes = Record::encoded_len(key.len(), value.len());
+            let reservation = match reserved.take() {
+                Some((had, reservation)) if had == bytes => reservation,
+                _ => {
+                    let Some(reservation) = page.reserve(bytes) else {
+                        let need = mapping::PageBox::record_bytes(bytes);
+                        self.consolidate(tree, &leaf, need, guard)?;
+                        return Ok(Attempt::Again);
+                    };
+                    reservation
+                }
+            };
+            if let Some(newest) = leaf.chain.newest() {
+                // Versions then never fall along a chain, and per key they are in chain order.
+                self.version(leaf.id, page, newest);
+            }
+            reservation.write(leaf.chain.head(), fingerprint, |out| record.encode_into(out));
+            if self.table.append(leaf.id, leaf.chain, &reservation) {
+                self.version(leaf.id, page, page.record(reservation.head()));
+                tree.count(i64::from(net));
+                self.relieve(tree, &leaf, bytes, guard);
+                return Ok(Attempt::Done(result));
+            }
+            reserved = Some((bytes, reservation));
+            match self.table.load(leaf.id, guard) {
+                Word::Resident(chain) if chain.page() == page => leaf.chain = chain,
+                _ => return Ok(Attempt::Again),
+            }
+        }
+    }
+
+    /// Consolidates the page if this record has crossed three quarters of its area: others go on
+    /// meanwhile, and few copies are made for nothing (B9).
+    fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, payload_bytes: usize, guard: &Guard) {
+        let page = leaf.chain.page();
+        let (area, used) = page.area();
+        let before = used.saturating_sub(mapping::PageBox::record_bytes(payload_bytes));
+        if used * 4 < area * 3 || before * 4 >= area * 3 {
+            return;
+        }
+        if let Word::Resident(chain) = self.table.load(leaf.id, guard)
+            && chain.page() == page
+        {
+            // The write is installed: a page that the SMO would need and that is away is not
+            // brought in for it. Who comes over the right link next goes on with it.
+            let _away = self.consolidate(tree, &Stop { chain, ..*leaf }, 0, guard);
+        }
+    }
+
+    pub(crate) fn count_split(&self) {
+        Counters::count(&self.counters.splits);
+    }
+}

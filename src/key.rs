@@ -1,0 +1,570 @@
+//! A key is stored as bytes whose order is the order of the key.
+//!
+//! The tree compares bytes and nothing else. So every key type says how it becomes bytes such that
+//! `a < b` exactly when `encoded(a) < encoded(b)`, bytewise. Two forms exist:
+//!
+//! | form | used | bytes of a `String` | bytes of a `u64` |
+//! |---|---|---|---|
+//! | plain | the key itself, the last component of a tuple | as they are | 8, big endian |
+//! | nested | a component with something behind it | escaped, ended by `00 00` | 8, big endian |
+//!
+//! In the nested form a zero byte becomes `00 FF`. The end `00 00` is then smaller than anything
+//! that can stand in its place, and no nested form is the beginning of another, so what follows
+//! can't change the order.
+//!
+//! Signed integers have their sign bit flipped. `usize` and `isize` are 8 bytes on every machine.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Bytes of the array on the stack that [`EncodeKey::with_encoded`] fills before it allocates.
+pub const SMALL_KEY_BYTES: usize = 64;
+
+/// What takes the bytes of a key, piece by piece.
+pub trait KeySink {
+    /// Appends `bytes`.
+    fn push(&mut self, bytes: &[u8]);
+}
+
+impl KeySink for Vec<u8> {
+    fn push(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Something that has the bytes of a key: every [`Key`], and what a key can be borrowed as.
+///
+/// Who implements this for `K` and for a `Q` with `K: Borrow<Q>` must give both the same plain
+/// form; so `"abc"` finds the `String` `"abc"`.
+pub trait EncodeKey {
+    /// Appends the plain form.
+    fn encode_into(&self, out: &mut impl KeySink);
+
+    /// Appends the nested form: as ordered as the plain one, and never the beginning of another.
+    fn encode_nested(&self, out: &mut impl KeySink);
+
+    /// Calls `f` with the plain form. A form of at most [`SMALL_KEY_BYTES`] needs no allocation.
+    fn with_encoded<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        let mut buffer = KeyBuffer::new();
+        self.encode_into(&mut buffer);
+        f(buffer.as_bytes())
+    }
+
+    /// The plain form as a vector.
+    fn to_encoded(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode_into(&mut out);
+        out
+    }
+}
+
+/// A type that can be the key of a map.
+///
+/// An implementation promises that the plain form and the nested form order as `Ord` does, and
+/// that decoding gives back what was encoded.
+pub trait Key: EncodeKey + Ord + Clone + Send + Sync + 'static {
+    /// Bytes of the plain form if every key has the same number of them.
+    const FIXED_BYTES: Option<usize>;
+
+    /// Whether the plain form is always exactly 8 bytes, which pages store most compactly.
+    const FIXED8: bool = matches!(Self::FIXED_BYTES, Some(8));
+
+    /// The key with this plain form.
+    ///
+    /// # Panics
+    ///
+    /// May panic, or return any key, if `bytes` did not come from [`EncodeKey::encode_into`].
+    fn decode(bytes: &[u8]) -> Self;
+
+    /// Takes one nested form off the front of `bytes`.
+    ///
+    /// # Panics
+    ///
+    /// May panic, or return any key, if `bytes` does not begin with a nested form of this type.
+    fn decode_nested(bytes: &mut &[u8]) -> Self;
+}
+
+/// A key whose bytes can be cut anywhere, so that "all keys that begin with" has a meaning.
+pub trait ByteKey: Key {}
+
+impl ByteKey for String {}
+impl ByteKey for Box<str> {}
+impl ByteKey for Arc<str> {}
+impl ByteKey for Vec<u8> {}
+impl ByteKey for Box<[u8]> {}
+impl ByteKey for Arc<[u8]> {}
+impl ByteKey for Bytes {}
+
+/// An encoded key: on the stack while it is small.
+struct KeyBuffer {
+    small: [u8; SMALL_KEY_BYTES],
+    /// Bytes used of `small`; of no meaning once `large` is in use.
+    len: usize,
+    /// Everything, as soon as it does not fit `small`.
+    large: Vec<u8>,
+}
+
+impl KeyBuffer {
+    const fn new() -> Self {
+        Self { small: [0; SMALL_KEY_BYTES], len: 0, large: Vec::new() }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        if self.large.is_empty() { &self.small[..self.len] } else { &self.large }
+    }
+}
+
+impl KeySink for KeyBuffer {
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.large.is_empty() && end <= SMALL_KEY_BYTES {
+            self.small[self.len..end].copy_from_slice(bytes);
+            self.len = end;
+            return;
+        }
+        if self.large.is_empty() {
+            self.large.reserve(end);
+            self.large.extend_from_slice(&self.small[..self.len]);
+        }
+        self.large.extend_from_slice(bytes);
+    }
+}
+
+/// Takes `N` bytes off the front.
+fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let Some((head, rest)) = bytes.split_first_chunk::<N>() else {
+        panic!("an encoded key ends {} bytes early", N - bytes.len());
+    };
+    *bytes = rest;
+    *head
+}
+
+/// Appends `bytes` escaped and ended.
+fn push_escaped(mut bytes: &[u8], out: &mut impl KeySink) {
+    while let Some(zero) = bytes.iter().position(|&byte| byte == 0) {
+        out.push(&bytes[..zero]);
+        out.push(&[0, 0xFF]);
+        bytes = &bytes[zero + 1..];
+    }
+    out.push(bytes);
+    out.push(&[0, 0]);
+}
+
+/// Takes escaped bytes and their end off the front.
+fn take_escaped(bytes: &mut &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let zero = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        out.extend_from_slice(&bytes[..zero]);
+        *bytes = &bytes[zero..];
+        match take::<2>(bytes) {
+            [_, 0] => return out,
+            _ => out.push(0),
+        }
+    }
+}
+
+/// The text with these bytes, which an encoder wrote.
+fn text(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => panic!("an encoded text key is damaged: {error}"),
+    }
+}
+
+/// Keys of one length: the nested form is the plain form.
+macro_rules! fixed_key {
+    ($(@($($params:tt)*))? $type:ty, $bytes:expr, $key:ident => $encode:expr, $decode:expr) => {
+        impl $($($params)*)? EncodeKey for $type {
+            fn encode_into(&self, out: &mut impl KeySink) {
+                let $key = *self;
+                out.push(&$encode);
+            }
+
+            fn encode_nested(&self, out: &mut impl KeySink) {
+                self.encode_into(out);
+            }
+
+            fn with_encoded<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+                let $key = *self;
+                f(&$encode)
+            }
+        }
+
+        impl $($($params)*)? Key for $type {
+            const FIXED_BYTES: Option<usize> = Some($bytes);
+
+            fn decode(mut bytes: &[u8]) -> Self {
+                Self::decode_nested(&mut bytes)
+            }
+
+            fn decode_nested(bytes: &mut &[u8]) -> Self {
+                $decode(take::<{ $bytes }>(bytes))
+            }
+        }
+    };
+}
+
+macro_rules! integer_keys {
+    ($($unsigned:ident $signed:ident $bytes:literal),*) => {$(
+        fixed_key!($unsigned, $bytes, key => key.to_be_bytes(), $unsigned::from_be_bytes);
+        fixed_key!(
+            $signed,
+            $bytes,
+            key => (key ^ $signed::MIN).to_be_bytes(),
+            |bytes| $signed::from_be_bytes(bytes) ^ $signed::MIN
+        );
+    )*};
+}
+
+integer_keys!(u8 i8 1, u16 i16 2, u32 i32 4, u64 i64 8, u128 i128 16);
+
+fixed_key!(usize, 8, key => (key as u64).to_be_bytes(), |bytes| u64::from_be_bytes(bytes) as usize);
+fixed_key!(
+    isize,
+    8,
+    key => (key as i64 ^ i64::MIN).to_be_bytes(),
+    |bytes| (i64::from_be_bytes(bytes) ^ i64::MIN) as isize
+);
+fixed_key!(bool, 1, key => [u8::from(key)], |[byte]: [u8; 1]| byte != 0);
+fixed_key!(char, 4, key => u32::from(key).to_be_bytes(), |bytes| {
+    let Some(key) = char::from_u32(u32::from_be_bytes(bytes)) else {
+        panic!("an encoded char key is damaged: {bytes:?}");
+    };
+    key
+});
+fixed_key!(@(<const N: usize>) [u8; N], N, key => key, |bytes| bytes);
+fixed_key!((), 0, _key => [], |_: [u8; 0]| ());
+
+/// Types that are a run of bytes: the plain form is the bytes themselves.
+macro_rules! encode_bytes {
+    ($($type:ty, $key:ident => $bytes:expr;)*) => {$(
+        impl EncodeKey for $type {
+            fn encode_into(&self, out: &mut impl KeySink) {
+                let $key = self;
+                out.push($bytes);
+            }
+
+            fn encode_nested(&self, out: &mut impl KeySink) {
+                let $key = self;
+                push_escaped($bytes, out);
+            }
+
+            fn with_encoded<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+                let $key = self;
+                f($bytes)
+            }
+        }
+    )*};
+}
+
+encode_bytes! {
+    str, key => key.as_bytes();
+    String, key => key.as_bytes();
+    Box<str>, key => key.as_bytes();
+    Arc<str>, key => key.as_bytes();
+    [u8], key => key;
+    Vec<u8>, key => key;
+    Box<[u8]>, key => key;
+    Arc<[u8]>, key => key;
+    Bytes, key => key;
+}
+
+macro_rules! byte_keys {
+    ($($type:ty, $from:expr;)*) => {$(
+        impl Key for $type {
+            const FIXED_BYTES: Option<usize> = None;
+
+            fn decode(bytes: &[u8]) -> Self {
+                $from(bytes.to_vec())
+            }
+
+            fn decode_nested(bytes: &mut &[u8]) -> Self {
+                $from(take_escaped(bytes))
+            }
+        }
+    )*};
+}
+
+byte_keys! {
+    String, text;
+    Box<str>, |bytes| text(bytes).into_boxed_str();
+    Arc<str>, |bytes| Arc::from(text(bytes));
+    Vec<u8>, |bytes| bytes;
+    Box<[u8]>, Vec::into_boxed_slice;
+    Arc<[u8]>, Arc::from;
+    Bytes, Bytes::from;
+}
+
+/// `None` is one zero byte; `Some` is a one and the key.
+impl<K: Key> EncodeKey for Option<K> {
+    fn encode_into(&self, out: &mut impl KeySink) {
+        out.push(&[u8::from(self.is_some())]);
+        if let Some(key) = self {
+            key.encode_into(out);
+        }
+    }
+
+    fn encode_nested(&self, out: &mut impl KeySink) {
+        out.push(&[u8::from(self.is_some())]);
+        if let Some(key) = self {
+            key.encode_nested(out);
+        }
+    }
+}
+
+impl<K: Key> Key for Option<K> {
+    const FIXED_BYTES: Option<usize> = None;
+
+    fn decode(mut bytes: &[u8]) -> Self {
+        match take::<1>(&mut bytes) {
+            [0] => None,
+            _ => Some(K::decode(bytes)),
+        }
+    }
+
+    fn decode_nested(bytes: &mut &[u8]) -> Self {
+        match take::<1>(bytes) {
+            [0] => None,
+            _ => Some(K::decode_nested(bytes)),
+        }
+    }
+}
+
+/// Bytes of a tuple, if all its components have a fixed number of them.
+const fn sum(parts: &[Option<usize>]) -> Option<usize> {
+    let mut total = 0;
+    let mut at = 0;
+    while at < parts.len() {
+        let Some(bytes) = parts[at] else { return None };
+        total += bytes;
+        at += 1;
+    }
+    Some(total)
+}
+
+/// Tuples: all components nested, save that the last one is plain in the plain form.
+macro_rules! tuple_keys {
+    ($(($($name:ident $at:tt,)* | $last:ident $last_at:tt))*) => {$(
+        impl<$($name: Key,)* $last: Key> EncodeKey for ($($name,)* $last,) {
+            fn encode_into(&self, out: &mut impl KeySink) {
+                $(self.$at.encode_nested(out);)*
+                self.$last_at.encode_into(out);
+            }
+
+            fn encode_nested(&self, out: &mut impl KeySink) {
+                $(self.$at.encode_nested(out);)*
+                self.$last_at.encode_nested(out);
+            }
+        }
+
+        impl<$($name: Key,)* $last: Key> Key for ($($name,)* $last,) {
+            const FIXED_BYTES: Option<usize> =
+                sum(&[$($name::FIXED_BYTES,)* $last::FIXED_BYTES]);
+
+            fn decode(bytes: &[u8]) -> Self {
+                let rest = &mut { bytes };
+                ($($name::decode_nested(rest),)* $last::decode(rest),)
+            }
+
+            fn decode_nested(bytes: &mut &[u8]) -> Self {
+                ($($name::decode_nested(bytes),)* $last::decode_nested(bytes),)
+            }
+        }
+    )*};
+}
+
+tuple_keys! {
+    (| A 0)
+    (A 0, | B 1)
+    (A 0, B 1, | C 2)
+    (A 0, B 1, C 2, | D 3)
+    (A 0, B 1, C 2, D 3, | E 4)
+    (A 0, B 1, C 2, D 3, E 4, | F 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Borrow;
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// A stream of numbers for the tests, the same in every run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        }
+
+        /// Bytes that are often zero, often `FF`, and often begin alike.
+        fn bytes(&mut self, longest: usize) -> Vec<u8> {
+            let len = self.next() as usize % (longest + 1);
+            (0..len)
+                .map(|_| {
+                    [0, 0, 1, 0xFE, 0xFF, 0xFF, b'a', self.next() as u8][self.next() as usize % 8]
+                })
+                .collect()
+        }
+
+        fn text(&mut self, longest: usize) -> String {
+            let len = self.next() as usize % (longest + 1);
+            (0..len)
+                .map(|_| {
+                    ['\0', '\0', '\u{1}', 'a', 'b', '\u{7F}', '\u{80}', '\u{10FFFF}']
+                        [self.next() as usize % 8]
+                })
+                .collect()
+        }
+    }
+
+    fn nested<K: Key>(key: &K) -> Vec<u8> {
+        let mut out = Vec::new();
+        key.encode_nested(&mut out);
+        out
+    }
+
+    /// Round trip of each key, and the order of each pair, in both forms.
+    fn check<K: Key + Debug>(keys: &[K]) {
+        assert!(keys.len() > 1 || size_of::<K>() == 0, "too few keys to compare");
+        for key in keys {
+            let plain = key.to_encoded();
+            assert_eq!(&K::decode(&plain), key, "from {plain:?}");
+            assert!(key.with_encoded(|bytes| bytes == plain), "{key:?}");
+            assert!(K::FIXED_BYTES.is_none_or(|bytes| bytes == plain.len()), "{key:?}");
+            let mut with_more = nested(key);
+            with_more.extend_from_slice(b"more");
+            let mut rest = &with_more[..];
+            assert_eq!(&K::decode_nested(&mut rest), key);
+            assert_eq!(rest, b"more");
+        }
+        for a in keys {
+            for b in keys {
+                let order = a.cmp(b);
+                assert_eq!(a.to_encoded().cmp(&b.to_encoded()), order, "{a:?} {b:?}");
+                for (more_a, more_b) in [(0, 0xFF), (0xFF, 0), (7, 7)] {
+                    let (mut x, mut y) = (nested(a), nested(b));
+                    x.push(more_a);
+                    y.push(more_b);
+                    let expected = order.then(more_a.cmp(&more_b));
+                    assert_eq!(x.cmp(&y), expected, "{a:?} {b:?} nested");
+                }
+            }
+        }
+    }
+
+    macro_rules! check_integers {
+        ($numbers:ident: $($type:ident)*) => {$(
+            let mut keys = vec![$type::MIN, $type::MAX, 0, 1, $type::MAX - 1, $type::MIN + 1];
+            let one: $type = 1;
+            keys.push((one - 1).wrapping_sub(one));
+            for shift in 0..$type::BITS {
+                keys.push(one << shift);
+                keys.push((one << shift).wrapping_sub(1));
+            }
+            for _ in 0..100 {
+                let wide = u128::from($numbers.next()) << 64 | u128::from($numbers.next());
+                let key = $type::from_be_bytes(take(&mut &wide.to_be_bytes()[..]));
+                keys.extend([key, key >> ($numbers.next() % u64::from($type::BITS))]);
+            }
+            check(&keys);
+        )*};
+    }
+
+    #[test]
+    fn integers_keep_their_order_and_come_back() {
+        let mut numbers = Numbers(1);
+        check_integers!(numbers: u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+    }
+
+    #[test]
+    fn small_types_keep_their_order_and_come_back() {
+        check(&[false, true]);
+        check(&[()]);
+        check(&['\0', 'a', 'z', '\u{D7FF}', '\u{E000}', '\u{FFFF}', '\u{10000}', '\u{10FFFF}']);
+        check(&[None, Some(0_u8), Some(1), Some(255)]);
+        check(&[None, Some(None), Some(Some(String::new())), Some(Some("\0".to_owned()))]);
+    }
+
+    #[test]
+    fn byte_runs_keep_their_order_and_come_back() {
+        let mut numbers = Numbers(2);
+        let mut bytes: Vec<Vec<u8>> = (0..150).map(|_| numbers.bytes(6)).collect();
+        bytes.extend([vec![], vec![0], vec![0; 2], vec![0xFF], vec![0, 0xFF], vec![0, 0]]);
+        bytes.extend([vec![0; 63], vec![7; 64], vec![7; 65], vec![0; 4096]]);
+        check(&bytes);
+        check(&bytes.iter().map(|b| b.clone().into_boxed_slice()).collect::<Vec<_>>());
+        check(&bytes.iter().map(|b| Arc::<[u8]>::from(&b[..])).collect::<Vec<_>>());
+        check(&bytes.iter().map(|b| Bytes::copy_from_slice(b)).collect::<Vec<_>>());
+        let texts: Vec<String> = (0..150).map(|_| numbers.text(6)).collect();
+        check(&texts);
+        check(&texts.iter().map(|t| t.clone().into_boxed_str()).collect::<Vec<_>>());
+        check(&texts.iter().map(|t| Arc::<str>::from(&t[..])).collect::<Vec<_>>());
+        let arrays: Vec<[u8; 3]> = (0..150)
+            .map(|_| numbers.next().to_be_bytes())
+            .map(|b| [b[0] & 1, b[1] | 0xFE, b[2] & 1])
+            .collect();
+        check(&arrays);
+        check(&(0..150_u64).map(|_| numbers.next().to_be_bytes()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn tuples_keep_their_order_and_come_back() {
+        let mut n = Numbers(3);
+        check(&(0..150).map(|_| (n.bytes(3),)).collect::<Vec<_>>());
+        check(&(0..150).map(|_| (n.bytes(3), n.text(2))).collect::<Vec<_>>());
+        check(&(0..150).map(|_| (n.text(2), n.next() as i8 % 3)).collect::<Vec<_>>());
+        check(&(0..150).map(|_| (n.bytes(1), n.bytes(1), n.bytes(2))).collect::<Vec<_>>());
+        check(
+            &(0..150)
+                .map(|_| (n.next() % 2, n.text(2), n.next() as u16 % 2, n.bytes(1)))
+                .collect::<Vec<_>>(),
+        );
+        check(
+            &(0..150)
+                .map(|_| ((n.bytes(1), n.bytes(1)), (n.text(1), ()), n.bytes(1)))
+                .collect::<Vec<_>>(),
+        );
+        check(
+            &(0..150).map(|_| (n.bytes(1), false, n.bytes(1), 'c', n.bytes(1))).collect::<Vec<_>>(),
+        );
+        check(
+            &(0..150)
+                .map(|_| {
+                    let maybe = (n.next().is_multiple_of(2)).then(|| n.bytes(2));
+                    (maybe, n.next() as i32 % 2, n.bytes(1), 1_u128, n.text(1), n.bytes(1))
+                })
+                .collect::<Vec<_>>(),
+        );
+    }
+
+    #[test]
+    fn eight_bytes_are_known_at_compile_time() {
+        const { assert!(u64::FIXED8 && i64::FIXED8 && usize::FIXED8 && isize::FIXED8) };
+        const { assert!(<[u8; 8]>::FIXED8 && <(u32, u32)>::FIXED8 && <(u64,)>::FIXED8) };
+        const { assert!(!u32::FIXED8 && !String::FIXED8 && !<(u64, u8)>::FIXED8) };
+        const { assert!(!Option::<u64>::FIXED8 && !<(String, u64)>::FIXED8) };
+    }
+
+    #[test]
+    fn a_borrowed_key_has_the_bytes_of_the_owned_one() {
+        fn same<K: Key + Borrow<Q>, Q: EncodeKey + ?Sized>(key: &K) {
+            let borrowed: &Q = key.borrow();
+            assert_eq!(key.to_encoded(), borrowed.to_encoded());
+        }
+        same::<String, str>(&"a\0b".to_owned());
+        same::<Box<str>, str>(&"a\0b".into());
+        same::<Arc<str>, str>(&"a\0b".into());
+        same::<Vec<u8>, [u8]>(&vec![1, 0, 2]);
+        same::<Box<[u8]>, [u8]>(&vec![1, 0, 2].into());
+        same::<Bytes, [u8]>(&Bytes::from_static(b"\0x"));
+        same::<[u8; 4], [u8]>(&[1, 0, 2, 0]);
+        same::<u64, u64>(&7);
+    }
+}

@@ -1,0 +1,113 @@
+//! A latch-free ordered index and embedded log-structured store: a Bw-tree.
+//!
+//! Two types, one tree under both:
+//!
+//! - [`Map`]: an ordered map in memory, typed, shared by `&self` between any number of threads;
+//!   the method names are those of `BTreeMap`.
+//! - [`Db`] and [`Tree`]: the same tree over a log in a directory; named trees of byte keys and
+//!   byte values, durable when [`Db::sync`] has returned or the [`SyncPolicy`] has synced.
+//!
+//! No operation on the index takes a latch. A writer waits only for a page that must be read from
+//! the log, and for memory when the store is above its budget.
+//!
+//! # In memory
+//!
+//! ```
+//! use bwtree::Map;
+//!
+//! let hits: Map<(String, u32), u64> = Map::new();
+//! std::thread::scope(|scope| {
+//!     for _ in 0..4 {
+//!         scope.spawn(|| {
+//!             for day in 0..100 {
+//!                 let key = ("page".to_owned(), day % 10);
+//!                 hits.fetch_and_update(&key, |count| Some(count.copied().unwrap_or(0) + 1));
+//!             }
+//!         });
+//!     }
+//! });
+//! assert_eq!(hits.len(), 10);
+//! assert!(hits.iter().all(|(_, count)| count == 40));
+//! ```
+//!
+//! Keys are anything with a [`Key`] encoding: integers, `bool`, `char`, byte arrays, `String`,
+//! `Vec<u8>`, [`Bytes`], `Option` and tuples of up to six of these.
+//!
+//! # Durable
+//!
+//! ```
+//! # fn main() -> bwtree::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("store");
+//! use bwtree::{Db, SyncPolicy};
+//!
+//! let db = Db::builder(&path)
+//!     .memory_budget_bytes(64 << 20)
+//!     .sync_policy(SyncPolicy::Manual)
+//!     .open()?;
+//! let jobs = db.tree("jobs")?;
+//! jobs.put("job-1", "RUNNING")?; // visible to every thread
+//! db.sync()?; // durable
+//! jobs.put("job-2", "QUEUED")?;
+//! for entry in jobs.prefix("job-") {
+//!     let (key, value) = entry?;
+//!     println!("{key:?}: {value:?}");
+//! }
+//! drop(jobs);
+//! db.close()?; // syncs, writes a checkpoint, and unlocks, since no handle is left
+//!
+//! let db = Db::open(&path)?;
+//! assert_eq!(db.tree("jobs")?.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! After a crash the store holds exactly what all its trees held at one moment, which is not
+//! before the last sync that was acknowledged.
+//!
+//! # What is seen when
+//!
+//! Every single-key operation is linearizable; its documentation names the moment after the word
+//! `LINEARIZES`. An iterator sees each entry at its own moment: in order, none twice, and all that
+//! were there throughout. It holds a copy of what it has read of one page, and nothing that would
+//! hold others back. There are no snapshots and no transactions.
+//!
+//! # Where to read on
+//!
+//! `README.md` has the trade-offs, the limits and the numbers; `ARCHITECTURE.md` the paths of a
+//! read, a write, a sync, a cleaning and a recovery through the code; `docs/format.md` the bytes
+//! on disk; `docs/testing.md` how all this is checked.
+
+mod db;
+mod engine;
+mod error;
+mod key;
+mod map;
+mod memory;
+mod paging;
+mod smo;
+mod verify;
+
+pub use bytes::Bytes;
+pub use db::{
+    Builder, CleanOptions, CleanProgress, CleanReport, Db, MemoryStats, Range, Stats, SyncPolicy,
+    Tree, TreeStats, VerifyReport,
+};
+pub use error::{Error, Result};
+pub use gc::{CleaningSchedule, InvalidSchedule};
+pub use key::{ByteKey, EncodeKey, Key, KeySink, SMALL_KEY_BYTES};
+pub use map::{CompareExchangeError, Iter, Map};
+
+/// The errors of the log, for who wants to tell them apart.
+pub use lss::Error as LogError;
+/// The disks that a store can lie on; for tests.
+#[doc(hidden)]
+pub use lss::io;
+
+#[cfg(all(test, loom))]
+mod models;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;

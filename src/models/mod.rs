@@ -1,0 +1,85 @@
+//! Models of the production code: loom runs every interleaving, with every value that a load may
+//! see under weak memory, of two or three threads that do one or two operations each.
+//!
+//! | file | property |
+//! |---|---|
+//! | `installs` | no update is lost, in a page and at the end of its area |
+//! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
+//! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
+//! | `stamps` | a record stamped `v` is in every cut `>= v` (I13); none sees the future (A8) |
+//! | `cuts` | each commit is a prefix of history, through the real log and recovery |
+//! | `evictions` | a page that has something the log has not is not given up |
+//! | `ids` | no page id has two owners |
+//!
+//! Run: `RUSTFLAGS="--cfg loom" cargo test --release -p bwtree --lib models -- --nocapture`. The
+//! models are complete up to two preemptions, but for one of three threads over the log, which the
+//! clock stops; `LOOM_MAX_PREEMPTIONS` and `LOOM_MAX_DURATION` (seconds for each model) change
+//! that. A model must take the same steps whenever it is scheduled in the same way: what it runs
+//! may depend neither on addresses nor on the order of a hash map.
+//!
+//! The planted faults that the models must find are in `tests/mutants`.
+
+mod cuts;
+mod evictions;
+mod ids;
+mod installs;
+mod merges;
+mod setting;
+mod splits;
+mod stamps;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use sync::model::Builder;
+use sync::thread::JoinHandle;
+
+/// Preemptions of a running thread that a model is complete for.
+const PREEMPTIONS: usize = 2;
+/// A model that has not ended after this is stopped, and its line says so.
+const MOST_TIME: Duration = Duration::from_secs(120);
+/// Scheduling points of one execution; more of them mean that it never ends.
+const MOST_BRANCHES: usize = 20_000;
+/// Words of stack: the log needs more than loom gives.
+const STACK: usize = 32 << 10;
+
+/// Runs `model` in every interleaving, and says how many there were.
+fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.max_threads = 5;
+    builder.max_branches = MOST_BRANCHES;
+    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.max_duration.get_or_insert(MOST_TIME);
+    let (bound, limit) = (builder.preemption_bound, builder.max_duration);
+    let executions = Arc::new(Mutex::new(0_u64));
+    let (counter, model) = (Arc::clone(&executions), Arc::new(model));
+    let begin = Instant::now();
+    builder.check(move || {
+        *counter.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let model = Arc::clone(&model);
+        join(start(move || model()));
+    });
+    let executions = *executions.lock().unwrap_or_else(PoisonError::into_inner);
+    let time = begin.elapsed();
+    let bounded = limit.is_some_and(|limit| time >= limit);
+    let verdict = if bounded { "stopped by the clock" } else { "complete" };
+    let (bound, ms) = (bound.unwrap_or_default(), time.as_millis());
+    let line = format!("{name}: {executions} executions, {verdict} at bound {bound}, {ms} ms\n");
+    let _unseen = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Starts a thread of a model.
+fn start<R: Send + 'static>(run: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
+    match sync::thread::Builder::new().stack_size(STACK).spawn(run) {
+        Ok(thread) => thread,
+        Err(error) => panic!("loom starts a thread: {error}"),
+    }
+}
+
+/// What a thread of a model has returned.
+fn join<R>(thread: JoinHandle<R>) -> R {
+    match thread.join() {
+        Ok(result) => result,
+        Err(_) => panic!("a thread of the model has panicked"),
+    }
+}

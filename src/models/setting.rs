@@ -1,0 +1,277 @@
+//! The setting of a model: a small tree, planted page by page, and its operations on byte keys.
+
+use super::join;
+use crate::engine::{Change, Decision, Engine, Limits, Meter, Store, TreeCore};
+use crate::memory::{InMemory, NoMeter};
+use crate::paging::LogStore;
+use core::convert::Infallible;
+use core::fmt::Debug;
+use delta::{Entry, Layout, Shape};
+use gc::Budget;
+use lss::io::MemoryDisk;
+use lss::{Log, Options, Recovered};
+use std::sync::Arc;
+use sync::epoch::Guard;
+use types::PageId;
+
+/// Area for one record with a one-byte key and value: each write consolidates its page.
+pub(super) const ONE: usize = 32;
+
+/// Pages that split at four entries. They never merge.
+pub(super) fn splitting(area_bytes: usize) -> Limits {
+    Limits { leaf_bytes: 130, inner_bytes: 4096, area_bytes }
+}
+
+/// Pages that never split. With one entry or none they merge.
+pub(super) fn merging(area_bytes: usize) -> Limits {
+    Limits { leaf_bytes: 400, inner_bytes: 4096, area_bytes }
+}
+
+/// Pages that neither split nor merge.
+pub(super) fn lasting(area_bytes: usize) -> Limits {
+    Limits { leaf_bytes: 250, inner_bytes: 4096, area_bytes }
+}
+
+/// The number of the only tree.
+const TREE: u32 = 1;
+/// The root is the first page.
+pub(super) const ROOT: PageId = PageId::new(1);
+
+/// A store with versions and without a log: models look at the cuts themselves.
+#[derive(Debug)]
+pub(super) struct Unlogged;
+
+impl Store for Unlogged {
+    const DURABLE: bool = true;
+    type Error = Infallible;
+    type Meter = NoMeter;
+
+    fn meter(&self) -> &NoMeter {
+        &NoMeter
+    }
+
+    fn holds_values() -> bool {
+        false
+    }
+
+    fn owns(_flags: u8) -> bool {
+        false
+    }
+
+    fn release(_handle: u64) {}
+
+    fn admit(_engine: &Engine<Self>) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn page_in(_engine: &Engine<Self>, _id: PageId) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn buried(_engine: &Engine<Self>, _id: PageId, _guard: &Guard) {}
+}
+
+/// A tree and its engine.
+#[derive(Debug)]
+pub(super) struct Setting<S: Store> {
+    pub(super) engine: Engine<S>,
+    pub(super) tree: Arc<TreeCore>,
+}
+
+/// A leaf to be planted: where it begins, and its keys, each with value 1.
+pub(super) type Leaf<'a> = (u8, &'a [u8]);
+
+impl Setting<InMemory<u64>> {
+    pub(super) fn in_memory(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len()))
+    }
+
+    /// The same, but the root does not name the last leaf: its split was not posted.
+    pub(super) fn half_split(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len() - 1))
+    }
+}
+
+impl Setting<Unlogged> {
+    pub(super) fn unlogged(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(Unlogged, limits, leaves, leaves.len()))
+    }
+}
+
+impl<S: Store> Setting<S> {
+    /// One leaf is the root; more have an inner page over them. Leaf `k` has page id `k + 2` then.
+    fn planted(store: S, limits: Limits, leaves: &[Leaf<'_>], named: usize) -> Self {
+        let engine = Engine::new(store, limits);
+        let tree = Arc::new(TreeCore::new(TREE, ROOT, Layout::Var));
+        let whole = Shape::whole(Layout::Var);
+        let lows: Vec<[u8; 1]> = leaves.iter().map(|leaf| [leaf.0]).collect();
+        let first = if leaves.len() == 1 { 1 } else { 2 };
+        let id_of = |at: usize| PageId::new((first + at) as u32);
+        for number in 1..first + leaves.len() {
+            assert_eq!(engine.table.allocate(), Ok(PageId::new(number as u32)));
+        }
+        for (at, (_, keys)) in leaves.iter().enumerate() {
+            let keys: Vec<[u8; 1]> = keys.iter().map(|key| [*key]).collect();
+            let entries: Vec<Entry<'_>> = keys.iter().map(|key| Entry::new(key, &[1])).collect();
+            let last = at + 1 == leaves.len();
+            let shape = Shape {
+                low: if at == 0 { &[] } else { &lows[at] },
+                high: (!last).then(|| lows[at + 1].as_slice()),
+                right: if last { PageId::NONE } else { id_of(at + 1) },
+                ..whole
+            };
+            plant(&engine, id_of(at), &shape, &entries);
+            tree.count(entries.len() as i64);
+        }
+        if leaves.len() > 1 {
+            let ids: Vec<([u8; 8], usize)> =
+                (0..named).map(|at| delta::child_value(Layout::Var, id_of(at))).collect();
+            let entries: Vec<Entry<'_>> = (0..named)
+                .map(|at| {
+                    Entry::new(if at == 0 { &[] } else { &lows[at] }, &ids[at].0[..ids[at].1])
+                })
+                .collect();
+            plant(&engine, ROOT, &Shape { level: 1, ..whole }, &entries);
+        }
+        Self { engine, tree }
+    }
+}
+
+fn plant<S: Store>(engine: &Engine<S>, id: PageId, shape: &Shape<'_>, entries: &[Entry<'_>]) {
+    let page = engine.build(shape, entries, &[], 0, engine.smo_birth(TREE, 0));
+    engine.store.meter().add(page.page().size_bytes());
+    engine.table.set_resident(id, page);
+    engine.list(id);
+}
+
+impl<S: Store> Setting<S>
+where
+    S::Error: Debug,
+{
+    /// Gives `key` this value, and returns the one that it had.
+    pub(super) fn put(&self, key: u8, value: u8) -> Option<u8> {
+        let change = Change::Put { flags: 0, value: &[value] };
+        self.set(key, change)
+    }
+
+    pub(super) fn remove(&self, key: u8) -> Option<u8> {
+        self.set(key, Change::Remove)
+    }
+
+    fn set(&self, key: u8, change: Change<'_>) -> Option<u8> {
+        sure(self.engine.update(&self.tree, &[key], |found| {
+            Decision::Write(change, found.map(|found| found.value[0]))
+        }))
+    }
+
+    pub(super) fn get(&self, key: u8) -> Option<u8> {
+        sure(self.engine.read(&self.tree, &[key], |found| found.map(|found| found.value[0])))
+    }
+
+    /// Keys and values, page by page. Nobody may be writing if they are to be of one moment.
+    pub(super) fn content(&self) -> Vec<(u8, u8)> {
+        let mut from = Some(Vec::new());
+        let mut entries = Vec::new();
+        while let Some(key) = from {
+            let (here, next) = sure(self.engine.retrying(|guard| {
+                let leaf = self.engine.leaf(&self.tree, &key, guard)?;
+                let read = |entry: Entry<'_>| (entry.key.to_vec()[0], entry.value[0]);
+                let here: Vec<_> = self.engine.merged(&leaf, leaf.base.low()).map(read).collect();
+                Ok((here, leaf.base.high().map(<[u8]>::to_vec)))
+            }));
+            entries.extend(here);
+            from = next;
+        }
+        entries
+    }
+
+    /// Every invariant that can be checked at rest holds, and the tree has just these entries.
+    pub(super) fn expect(&self, entries: &[(u8, u8)]) {
+        assert_eq!(self.content(), entries, "entries of the tree");
+        if let Err(what) = sure(crate::verify::check_tree(&self.engine, &self.tree)) {
+            panic!("{what}");
+        }
+    }
+
+    /// Tries to merge the page with this id, in which `key` lies.
+    pub(super) fn merge(&self, id: PageId, key: u8) {
+        let guard = self.engine.pin();
+        let _away = self.engine.try_merge(&self.tree, id, &[key], 0, &guard);
+    }
+}
+
+fn sure<T, E: Debug>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("an operation fails: {error:?}"),
+    }
+}
+
+/// A tree over a log in memory.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) disk: MemoryDisk,
+    pub(super) setting: Setting<LogStore>,
+}
+
+fn opened(disk: &MemoryDisk) -> (LogStore, Recovered) {
+    let options = Options {
+        segment_bytes_min: 16 << 10,
+        segment_bytes_max: 16 << 10,
+        frame_bytes: 512,
+        store_id: Some(1),
+        ..Options::default()
+    };
+    let (log, recovered) = sure(Log::open(Arc::new(disk.clone()), options));
+    (LogStore::new(log, Arc::new(Budget::new(1 << 20)), false), recovered)
+}
+
+impl Logged {
+    /// A tree with these leaves, all of them committed.
+    pub(super) fn new(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        let disk = MemoryDisk::new();
+        let (store, recovered) = opened(&disk);
+        let empty = Engine::new(store, limits);
+        sure(empty.recover(&recovered));
+        drop(empty);
+        let (store, _) = opened(&disk);
+        let setting = Setting::planted(store, limits, leaves, leaves.len());
+        setting.engine.store.trees.insert(TREE, Arc::clone(&setting.tree));
+        sure(setting.engine.store.log.appender().begin(&[], &[], 0));
+        sure(setting.engine.sync());
+        Arc::new(Self { disk, setting })
+    }
+
+    /// Syncs, and returns what a crash right after that would leave.
+    pub(super) fn sync(&self) -> MemoryDisk {
+        sure(self.setting.engine.sync());
+        MemoryDisk::with_files(self.disk.files())
+    }
+
+    /// Frees the ids of buried pages that can be freed.
+    pub(super) fn free_buried(&self) {
+        self.setting.engine.free_buried();
+    }
+}
+
+/// What a store that is opened on this disk has in its tree, after a check of the whole tree.
+pub(super) fn recovered(disk: &MemoryDisk, limits: Limits) -> Vec<(u8, u8)> {
+    let (store, recovered) = opened(disk);
+    let engine = Engine::new(store, limits);
+    let counts = sure(engine.recover(&recovered));
+    let tree = Arc::new(TreeCore::new(TREE, ROOT, Layout::Var));
+    tree.count(counts.get(&TREE).copied().unwrap_or(0));
+    engine.store.trees.insert(TREE, Arc::clone(&tree));
+    let setting = Setting { engine, tree };
+    let content = setting.content();
+    setting.expect(&content);
+    content
+}
+
+/// Waits for two threads.
+pub(super) fn join_both<A, B>(
+    first: sync::thread::JoinHandle<A>,
+    second: sync::thread::JoinHandle<B>,
+) -> (A, B) {
+    (join(first), join(second))
+}

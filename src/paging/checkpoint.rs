@@ -1,0 +1,47 @@
+//! Checkpoint: the chunks that have changed, then the superblock.
+//!
+//! Taken by the appender right after a commit, so every place it writes is committed (A10).
+
+use super::chunk::{CHUNK_PAGES, encode};
+use super::store::DurableEngine;
+use crate::error::Result;
+use lss::Appender;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::PoisonError;
+use types::PageId;
+
+impl DurableEngine {
+    /// Commits what is visible, and makes the log before that unnecessary for opening.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        self.store.check()?;
+        let mut appender = self.store.log.appender();
+        self.checkpoint_with(&mut appender)
+    }
+
+    pub(crate) fn checkpoint_with<'e>(&'e self, appender: &mut Appender<'e>) -> Result<()> {
+        self.commit_cut(appender, &[], &HashSet::new(), lss::Stream::Foreground)?;
+        let dirty = self.take_dirty_chunks();
+        let chunks: Vec<(u32, Vec<u8>)> =
+            dirty.iter().map(|&chunk| (chunk, self.chunk_bytes(chunk))).collect();
+        if let Err(error) = appender.checkpoint(&chunks, &[]) {
+            let _refused = appender.rollback();
+            let mut again = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
+            again.extend(dirty);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_dirty_chunks(&self) -> BTreeSet<u32> {
+        let mut chunks = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *chunks)
+    }
+
+    /// The chunk as bytes; empty if none of its ids is in use.
+    pub(crate) fn chunk_bytes(&self, chunk: u32) -> Vec<u8> {
+        let guard = self.pin();
+        let first = chunk * CHUNK_PAGES;
+        let ids = (first..first.saturating_add(CHUNK_PAGES)).map(PageId::new);
+        encode(ids.filter_map(|id| self.table.place(id, &guard).map(|place| (id, place))))
+    }
+}

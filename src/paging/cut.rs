@@ -1,0 +1,170 @@
+//! One sync: a cut of history becomes a commit.
+//!
+//! 1. The caller takes the appender; who waited for it may find that its writes are durable now,
+//!    because the leader's cut came after them (group commit).
+//! 2. It opens a cut `g`: the clock is bumped, and consolidations keep what the cut must see.
+//! 3. It drains the dirty list up to `g` and visits every page on it, and every page that a closed
+//!    commit needs besides, in a loop until none is left ([`super::visit`]).
+//! 4. COMMIT(g) is written and synced.
+//! 5. The places of the pages that were written are published; what they replace is dead. Then
+//!    the cut is closed.
+//!
+//! Nothing newer than the cut slips in, and nothing is published before it is durable. If the
+//! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
+
+use super::place::Place;
+use super::store::{DurableEngine, FREED};
+use super::values::Separated;
+use crate::error::Result;
+use lss::{Appender, Stream};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, PoisonError};
+use types::{Address, PageId};
+
+/// What a cut has appended and not yet published.
+#[derive(Debug)]
+pub(crate) struct Cut<'e, 'a> {
+    pub(crate) engine: &'e DurableEngine,
+    pub(crate) appender: &'a mut Appender<'e>,
+    /// Versions up to this are in the commit.
+    pub(crate) version: u64,
+    /// Where all parts of the cut go: the parts of one page must not be in two streams, between
+    /// which recovery knows no order.
+    pub(crate) stream: Stream,
+    /// Pages still to be visited.
+    pub(crate) work: VecDeque<PageId>,
+    /// Serial of each page at its visit: a page with the same one has nothing new for this cut.
+    pub(crate) visited: HashMap<PageId, u32>,
+    /// New places; ordered, so that the same history does the same steps.
+    pub(crate) places: BTreeMap<PageId, Place>,
+    /// Separated values that were appended, by the address of what is behind the handle.
+    pub(crate) values: HashMap<usize, (Arc<Separated>, Address)>,
+    /// Segments that are being emptied: what lies in them is written anew.
+    pub(crate) victims: HashSet<u32>,
+    /// Every part of a page and every value that was appended.
+    pub(crate) written: Vec<Address>,
+    /// Pages that the next cut must visit: they hold newer records, or the image left children out.
+    pub(crate) again: Vec<PageId>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl DurableEngine {
+    /// Makes everything that is visible now durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.store.check()?;
+        let wanted = self.clock.now();
+        let mut appender = self.store.log.appender();
+        if self.store.log.durable_version() >= wanted {
+            return Ok(());
+        }
+        self.store.check()?;
+        if self.dirty.is_empty() {
+            // What is stamped was drained by a commit that is complete, since we are the appender.
+            return Ok(());
+        }
+        self.commit_cut(&mut appender, &[], &HashSet::new(), Stream::Foreground)
+    }
+
+    /// Cuts, visits the dirty pages and `extra`, commits, publishes.
+    pub(crate) fn commit_cut<'e>(
+        &'e self,
+        appender: &mut Appender<'e>,
+        extra: &[PageId],
+        victims: &HashSet<u32>,
+        stream: Stream,
+    ) -> Result<()> {
+        let open = loop {
+            if let Some(open) = self.clock.open() {
+                break open;
+            }
+            std::thread::yield_now();
+        };
+        let mut cut = Cut {
+            engine: self,
+            appender,
+            version: open.version(),
+            stream,
+            work: self.dirty.drain(open.version()).into(),
+            visited: HashMap::new(),
+            places: BTreeMap::new(),
+            values: HashMap::new(),
+            victims: victims.clone(),
+            written: Vec::new(),
+            again: Vec::new(),
+            payload: Vec::new(),
+        };
+        let listed: Vec<PageId> = cut.work.iter().copied().collect();
+        cut.work.extend(extra);
+        let written = cut.write();
+        let done = match written.and_then(|()| cut.appender.commit(cut.version).map_err(Into::into))
+        {
+            Ok(()) => {
+                cut.publish();
+                Ok(())
+            }
+            Err(error) => {
+                // Nothing of it counts. A poisoned log refuses the rollback and all that follows.
+                let _refused = cut.appender.rollback();
+                for id in listed.into_iter().chain(cut.again) {
+                    self.list(id);
+                }
+                Err(error)
+            }
+        };
+        // After the places are set: who finds a value here no more finds its page's new place.
+        self.store.moving.clear();
+        // Only now: a consolidation that no longer sees the cut must see what it has flushed.
+        drop(open);
+        done
+    }
+}
+
+impl Cut<'_, '_> {
+    fn write(&mut self) -> Result<()> {
+        let freed = self.take_freed();
+        for id in freed {
+            self.written.push(self.appender.append(self.stream, id, FREED, 0, &[], &[])?);
+        }
+        while let Some(id) = self.work.pop_front() {
+            self.visit(id)?;
+        }
+        Ok(())
+    }
+
+    /// Ids that were freed and not used again since.
+    fn take_freed(&mut self) -> Vec<PageId> {
+        let mut freed = self.engine.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *freed)
+    }
+
+    /// The commit is durable: tells everybody where the pages are now.
+    fn publish(&mut self) {
+        let (engine, log) = (self.engine, &self.engine.store.log);
+        let guard = engine.pin();
+        // A value may have gone from one page of the commit to another, by a split or a merge: so
+        // what is dead can be told only over all of them. What this cut wrote twice is dead too.
+        let mut dead: HashSet<Address> = self.written.drain(..).collect();
+        for id in self.places.keys() {
+            dead.extend(engine.table.place(*id, &guard).iter().flat_map(|old| old.addresses()));
+        }
+        for place in self.places.values() {
+            for address in place.addresses() {
+                dead.remove(&address);
+            }
+        }
+        for (id, place) in std::mem::take(&mut self.places) {
+            engine.store.mark_chunk(id);
+            engine.table.set_place(id, Some(place), &guard);
+        }
+        for (value, address) in self.values.values() {
+            value.moved_to(*address);
+        }
+        // Last: who finds a part gone finds its new address by looking again.
+        for address in dead {
+            log.retire(address);
+        }
+        for id in self.again.drain(..) {
+            engine.list(id);
+        }
+    }
+}

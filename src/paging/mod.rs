@@ -1,0 +1,32 @@
+//! Pages and the log: what the log holds of a page, and how it gets there and back.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `place` | what committed parts the log holds of a page |
+//! | `cut` | one sync: a cut of history becomes a commit |
+//! | `visit` | one page of a cut: a delta part or an image, and what a closed commit needs beside |
+//! | `fetch` | a page comes back from the log |
+//! | `evict` | a page that is in the log gives its memory back |
+//! | `values` | values too long for a page |
+//! | `buried` | ids of pages that were merged away become free |
+//! | `chunk` | the mapping table's chunks as bytes |
+//! | `checkpoint` | dirty chunks and the superblock |
+//! | `clean` | live pages leave segments that are mostly dead |
+//! | `recover` | open: chunks, the parts after them, a usable table |
+//! | `store` | what ties these to the engine |
+
+pub(crate) mod buried;
+pub(crate) mod checkpoint;
+pub(crate) mod chunk;
+pub(crate) mod clean;
+pub(crate) mod cut;
+pub(crate) mod evict;
+pub(crate) mod fetch;
+mod place;
+pub(crate) mod recover;
+pub(crate) mod store;
+pub(crate) mod values;
+mod visit;
+
+pub(crate) use place::Place;
+pub(crate) use store::{DurableEngine, LogStore};

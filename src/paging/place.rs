@@ -1,0 +1,49 @@
+//! Place: what committed parts the log holds of a page. Written by the appender alone.
+
+use mapping::PageRef;
+use types::{Address, PageId};
+
+/// What the log holds of a page, as of the last commit.
+///
+/// A record is unflushed if its version is above `flushed`. An image is wanted if the base holds
+/// versions above `flushed`, or the page's serial is not the image's: its range or its children
+/// have changed. A page can be evicted if neither is the case (B1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The tree that the page is of.
+    pub(crate) tree: u32,
+    /// The cut of the newest part.
+    pub(crate) flushed: u64,
+    /// Serial of the page that the image was made from; 0 if it was not made by this process.
+    pub(crate) serial: u32,
+    /// The image; none if the page was merged away.
+    pub(crate) image: Address,
+    /// Delta parts on top of the image, oldest first.
+    pub(crate) deltas: Vec<Address>,
+    /// Separated values that the image or a delta part names.
+    pub(crate) values: Vec<Address>,
+    /// How many of `values` the image names; those behind them came with delta parts.
+    pub(crate) image_values: usize,
+    /// Entries in the page.
+    pub(crate) count: i32,
+    /// The page that has absorbed this one, and a durable commit says so.
+    pub(crate) merged_into: PageId,
+}
+
+impl Place {
+    /// Whether the log knows that the page was merged away.
+    pub(crate) fn is_merged(&self) -> bool {
+        self.merged_into.is_some()
+    }
+
+    /// Whether a delta part is not enough for this page.
+    pub(crate) fn wants_image(&self, page: PageRef<'_>) -> bool {
+        self.image.is_none() || page.base_version() > self.flushed || page.serial() != self.serial
+    }
+
+    /// All parts of the page, and the values that they name.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
+        let image = (!self.image.is_none()).then_some(self.image);
+        image.into_iter().chain(self.deltas.iter().copied()).chain(self.values.iter().copied())
+    }
+}

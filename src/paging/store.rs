@@ -1,0 +1,215 @@
+//! The store with a log: what an engine over it does where one in memory does nothing.
+
+use super::values::Separated;
+use crate::engine::{Engine, Meter, Store, TreeCore};
+use crate::error::{Error, Result};
+use dashmap::DashMap;
+use gc::{Budget, Category, Pressure, Waker};
+use lss::Log;
+use mapping::DirtyList;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use sync::atomic::{AtomicU64, Ordering};
+use sync::epoch::Guard;
+use types::{Address, PageId};
+
+/// The kinds of parts; [`super::values::VALUE`] is 3.
+pub(crate) const IMAGE: u8 = 1;
+pub(crate) const DELTA: u8 = 2;
+pub(crate) const MERGED: u8 = 4;
+pub(crate) const FREED: u8 = 5;
+
+/// How long who brings a page in waits for memory before doing it anyway.
+const READ_PATIENCE: Duration = Duration::from_millis(10);
+
+/// Garbage is handed over at once as soon as it is more than this part of the budget.
+const GARBAGE_SHARE: u64 = 64;
+
+/// How long a writer waits for memory before it gives up.
+const BUDGET_PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine over a log.
+pub(crate) type DurableEngine = Engine<LogStore>;
+
+/// The log, and what is needed to bring pages there and back.
+#[derive(Debug)]
+pub(crate) struct LogStore {
+    pub(crate) log: Log,
+    pub(crate) read_only: bool,
+    pub(crate) budget: Arc<Budget>,
+    meter: BudgetMeter,
+    /// Page-ins under way: who comes second waits for the first (I/O, never an index path).
+    pub(crate) page_ins: DashMap<PageId, Arc<Mutex<()>>>,
+    /// Separated values that the cut under way moves, by their old addresses: a page that comes
+    /// back before its new place is published shares them, so that they move in it too.
+    pub(crate) moving: DashMap<Address, Arc<Separated>>,
+    /// Every tree that has been opened, by number.
+    pub(crate) trees: DashMap<u32, Arc<TreeCore>>,
+    /// Pages that were merged away; their ids are free once a commit has that.
+    pub(crate) buried: DirtyList,
+    /// Ids that were freed since the last cut, to be recorded.
+    pub(crate) freed: Mutex<Vec<PageId>>,
+    /// Chunks of the table that have changed since the last checkpoint.
+    pub(crate) dirty_chunks: Mutex<BTreeSet<u32>>,
+    /// The first failure of background work.
+    failure: OnceLock<Arc<str>>,
+    /// Wakes who evicts and flushes.
+    pub(crate) evictor: OnceLock<Waker>,
+    pub(crate) user_bytes: AtomicU64,
+    pub(crate) cleaning_bytes: AtomicU64,
+}
+
+/// Counts pages and values against the budget.
+#[derive(Debug, Clone)]
+pub(crate) struct BudgetMeter {
+    budget: Arc<Budget>,
+    category: Category,
+}
+
+impl Meter for BudgetMeter {
+    fn add(&self, bytes: usize) {
+        self.budget.add(self.category, bytes as u64);
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.budget.sub(self.category, bytes as u64);
+    }
+
+    fn retire(&self, bytes: usize) -> bool {
+        self.budget.add(Category::Garbage, bytes as u64);
+        self.budget.sub(self.category, bytes as u64);
+        self.budget.held_bytes(Category::Garbage) > self.budget.limit_bytes() / GARBAGE_SHARE
+    }
+
+    fn freed(&self, bytes: usize) {
+        self.budget.sub(Category::Garbage, bytes as u64);
+    }
+}
+
+impl LogStore {
+    pub(crate) fn new(log: Log, budget: Arc<Budget>, read_only: bool) -> Self {
+        let meter = BudgetMeter { budget: Arc::clone(&budget), category: Category::Pages };
+        Self {
+            log,
+            read_only,
+            budget,
+            meter,
+            page_ins: DashMap::new(),
+            moving: DashMap::new(),
+            trees: DashMap::new(),
+            buried: DirtyList::new(),
+            freed: Mutex::default(),
+            dirty_chunks: Mutex::default(),
+            failure: OnceLock::new(),
+            evictor: OnceLock::new(),
+            user_bytes: AtomicU64::new(0),
+            cleaning_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// What counts separated values.
+    pub(crate) fn value_meter(&self) -> BudgetMeter {
+        BudgetMeter { budget: Arc::clone(&self.budget), category: Category::Values }
+    }
+
+    /// Background work has failed: no more writes (R8).
+    pub(crate) fn fail(&self, what: String) {
+        let _first = self.failure.set(what.into());
+    }
+
+    /// The failure that keeps the store from writing, if there is one.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(what) = self.failure.get() {
+            return Err(Error::Background { what: Arc::clone(what) });
+        }
+        match self.log.poisoned() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn mark_chunk(&self, id: PageId) {
+        let mut chunks = self.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        chunks.insert(super::chunk::chunk_of(id));
+    }
+
+    /// Wakes the evictor if memory runs short, and lets it get ahead. Who brings pages in calls
+    /// this: it does not depend on room, but must not outrun the evictor either. Never pinned, and
+    /// never by who has the appender.
+    pub(crate) fn make_room(&self) {
+        let pressure = self.budget.pressure();
+        if pressure != Pressure::None
+            && let Some(evictor) = self.evictor.get()
+        {
+            evictor.wake();
+            if pressure == Pressure::Stall {
+                self.budget.wait_below(self.budget.limit_bytes(), READ_PATIENCE);
+            }
+        }
+    }
+
+    /// Counts bytes that a user has written.
+    pub(crate) fn count_user(&self, bytes: usize) {
+        self.user_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Store for LogStore {
+    const DURABLE: bool = true;
+    type Error = Error;
+    type Meter = BudgetMeter;
+
+    fn meter(&self) -> &BudgetMeter {
+        &self.meter
+    }
+
+    fn holds_values() -> bool {
+        true
+    }
+
+    fn owns(flags: u8) -> bool {
+        flags & delta::FLAG_SEPARATED != 0
+    }
+
+    fn release(handle: u64) {
+        Separated::release(handle);
+    }
+
+    fn admit(engine: &Engine<Self>) -> Result<()> {
+        let store = &engine.store;
+        if store.read_only {
+            return Err(Error::ReadOnly);
+        }
+        store.check()?;
+        match store.budget.pressure() {
+            Pressure::None => return Ok(()),
+            Pressure::Evict => {}
+            Pressure::Stall => {
+                if let Some(evictor) = store.evictor.get() {
+                    evictor.wake();
+                    // What was retired by this thread may be what is waited for.
+                    engine.pin().flush();
+                    let limit = store.budget.limit_bytes();
+                    if !store.budget.wait_below(limit, BUDGET_PATIENCE) {
+                        store.check()?;
+                        return Err(Error::OutOfBudget { budget_bytes: limit });
+                    }
+                }
+            }
+        }
+        if let Some(evictor) = store.evictor.get() {
+            evictor.wake();
+        }
+        Ok(())
+    }
+
+    fn page_in(engine: &Engine<Self>, id: PageId) -> Result<()> {
+        engine.store.make_room();
+        super::fetch::page_in(engine, id)
+    }
+
+    fn buried(engine: &Engine<Self>, id: PageId, _guard: &Guard) {
+        engine.store.buried.push(id, engine.clock.now());
+    }
+}

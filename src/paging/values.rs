@@ -1,0 +1,116 @@
+//! Separated values: what is too long for a page lies in the log as a part of its own.
+//!
+//! A page holds an eight-byte handle, and owns one count of what is behind it. A value that was
+//! just written is in memory until its page is evicted; one that came back with its page is read
+//! from the log each time. In an image a value is its address.
+#![expect(unsafe_code, reason = "a page owns one count of each Arc whose pointer it holds")]
+
+use super::store::BudgetMeter;
+use crate::engine::{Meter, handle_of};
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use lss::Log;
+use std::sync::Arc;
+use sync::atomic::{AtomicU64, Ordering};
+use types::{Address, PageId};
+
+/// The kind of a value's part. It names no page: a value stays where it is when its page splits.
+pub(crate) const VALUE: u8 = 3;
+
+/// A value outside its page.
+#[derive(Debug)]
+pub(crate) struct Separated {
+    len: u32,
+    /// Segment and offset of its part, once a commit with it is durable; else 0.
+    place: AtomicU64,
+    bytes: Option<Bytes>,
+    meter: BudgetMeter,
+}
+
+impl Separated {
+    /// A value that is in memory only.
+    pub(crate) fn new(bytes: Bytes, meter: BudgetMeter) -> Arc<Self> {
+        meter.add(bytes.len());
+        let len = bytes.len() as u32;
+        Arc::new(Self { len, place: AtomicU64::new(0), bytes: Some(bytes), meter })
+    }
+
+    /// A value that is in the log only.
+    pub(crate) fn at(address: Address, meter: BudgetMeter) -> Arc<Self> {
+        let place = AtomicU64::new(pack(address));
+        Arc::new(Self { len: address.len, place, bytes: None, meter })
+    }
+
+    /// Where the value lies in the log; none as long as no commit with it is durable.
+    pub(crate) fn address(&self) -> Address {
+        // ORDERING: Acquire pairs with the Release in `moved_to`: the part can be read.
+        unpack(self.place.load(Ordering::Acquire), self.len)
+    }
+
+    /// A commit with the value at this address is durable.
+    pub(crate) fn moved_to(&self, address: Address) {
+        self.place.store(pack(address), Ordering::Release);
+    }
+
+    /// Whether its bytes are in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.bytes.is_some()
+    }
+
+    /// The value. Reads the log if need be, so never called pinned.
+    pub(crate) fn load(&self, log: &Log) -> Result<Bytes> {
+        if let Some(bytes) = &self.bytes {
+            return Ok(bytes.clone());
+        }
+        loop {
+            let address = self.address();
+            match log.read(address, PageId::NONE, VALUE) {
+                // It was moved between the two loads, and its old segment is gone.
+                Err(lss::Error::Gone { .. }) if self.address() != address => {}
+                result => return result.map_err(Error::from),
+            }
+        }
+    }
+
+    /// The handle that stands for one count of this.
+    pub(crate) fn into_handle(self: Arc<Self>) -> [u8; 8] {
+        (Arc::into_raw(self).expose_provenance() as u64).to_le_bytes()
+    }
+
+    /// Another count of what a handle in a page stands for. To be called pinned, with a handle
+    /// found under that pin.
+    pub(crate) fn from_handle(handle: &[u8]) -> Arc<Self> {
+        let pointer = core::ptr::with_exposed_provenance(handle_of(handle) as usize);
+        // SAFETY: the page's own count is alive at least as long as the pin.
+        unsafe {
+            Arc::<Self>::increment_strong_count(pointer);
+            Arc::from_raw(pointer)
+        }
+    }
+
+    /// Gives the count behind a handle back.
+    pub(crate) fn release(handle: u64) {
+        let pointer = core::ptr::with_exposed_provenance::<Self>(handle as usize);
+        // SAFETY: the page that held the handle owned one count, and gives it up here.
+        drop(unsafe { Arc::from_raw(pointer) });
+    }
+}
+
+impl Drop for Separated {
+    fn drop(&mut self) {
+        if let Some(bytes) = &self.bytes {
+            self.meter.sub(bytes.len());
+        }
+    }
+}
+
+fn pack(address: Address) -> u64 {
+    u64::from(address.segment) << 32 | u64::from(address.offset)
+}
+
+fn unpack(place: u64, len: u32) -> Address {
+    match place {
+        0 => Address::NONE,
+        _ => Address { segment: (place >> 32) as u32, offset: place as u32, len },
+    }
+}

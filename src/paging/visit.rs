@@ -1,0 +1,406 @@
+//! One page of a cut: a delta part or an image, and what a closed commit needs beside it.
+//!
+//! A commit is *closed* (A4, X3, X4). An image is of the page as its word has it, with entries as
+//! of the cut, and pulls in
+//!
+//! - the page its right link names, if that has no image yet;
+//! - if it is the page's first image: the left neighbour, if the range of that one has changed
+//!   since its own image;
+//! - a Merged record for every page it has absorbed.
+//!
+//! An inner image leaves children out that have no image yet, except the first one, which it pulls
+//! in; it is then written again in the next cut. A Merged page, and one that is capped and already
+//! absorbed, stands for its absorber (X1).
+//!
+//! A page that holds records newer than the cut is listed again. Thread W writes, S splits, A is
+//! the appender:
+//!
+//! 1. A opens cut 1. W writes a record on L and stamps it 2, so L is listed for 2.
+//! 2. S splits L; the record goes to R. A writes R's first image, as of 1, in commit 1.
+//! 3. A opens cut 2 and drains L. L has nothing new, and R has an image, so it isn't pulled in:
+//!    without R on the list, commit 2 would lack the record.
+//!
+//! Nothing is read from or written to disk while pinned: what a page needs is gathered under a
+//! pin, appended without one, and the page is looked at again.
+
+use super::cut::Cut;
+use super::place::Place;
+use super::store::{DELTA, IMAGE, MERGED};
+use super::values::{Separated, VALUE};
+use crate::engine::{Away, Stop, Versioned, Wanted};
+use crate::error::Result;
+use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
+use mapping::{Chain, Word};
+use std::collections::HashSet;
+use std::sync::Arc;
+use sync::epoch::Guard;
+use types::{Address, PageId};
+
+/// Most delta parts on top of an image.
+const MAX_DELTAS: usize = 32;
+/// An image is written when the delta parts have this many times its bytes.
+const DELTAS_PER_IMAGE: u64 = 3;
+/// Bytes of separated values that may be dead in the parts of a page, besides as many as live.
+const DEAD_VALUE_BYTES: u64 = 128 << 10;
+
+/// What a page needs before, or instead of, being written.
+enum Need {
+    Nothing,
+    /// These separated values must be in the log first.
+    Values(Vec<Arc<Separated>>),
+    /// The page is ready: append what has been encoded.
+    Part(Box<Part>),
+    /// Another page stands for this one.
+    Instead(PageId),
+    Away(PageId),
+}
+
+struct Part {
+    kind: u8,
+    net: i32,
+    refs: Vec<Address>,
+    place: Place,
+    serial: u32,
+    pull: Vec<PageId>,
+    absorbed: Vec<PageId>,
+    incomplete: bool,
+}
+
+/// A delta part and its records, or the values that must be in the log before it.
+type DeltaPart<'g> = core::result::Result<(Part, Vec<Record<'g>>), Vec<Arc<Separated>>>;
+
+impl Cut<'_, '_> {
+    /// Writes what the cut needs of a page, and puts what follows from it on the work list.
+    pub(crate) fn visit(&mut self, id: PageId) -> Result<()> {
+        loop {
+            match self.look(id) {
+                Need::Nothing => return Ok(()),
+                Need::Instead(other) => {
+                    self.work.push_back(other);
+                    return Ok(());
+                }
+                Need::Away(away) => super::fetch::page_in(self.engine, away)?,
+                Need::Values(values) => {
+                    for value in values {
+                        self.append_value(value)?;
+                    }
+                }
+                Need::Part(part) => return self.append(id, *part),
+            }
+        }
+    }
+
+    fn append_value(&mut self, value: Arc<Separated>) -> Result<()> {
+        let (store, old) = (&self.engine.store, value.address());
+        if !old.is_none() {
+            // Before the look that the page is written from: a page that is evicted after it and
+            // comes back before the commit has its values from here.
+            store.moving.insert(old, Arc::clone(&value));
+        }
+        let bytes = value.load(&store.log)?;
+        let address = self.appender.append(self.stream, PageId::NONE, VALUE, 0, &[], &bytes)?;
+        self.written.push(address);
+        self.values.insert(Arc::as_ptr(&value).addr(), (value, address));
+        Ok(())
+    }
+
+    fn append(&mut self, id: PageId, part: Part) -> Result<()> {
+        let Part { kind, net, refs, mut place, serial, pull, absorbed, incomplete } = part;
+        let tag = u64::from(place.tree) << 32 | u64::from(net.cast_unsigned());
+        let address = self.appender.append(self.stream, id, kind, tag, &refs, &self.payload)?;
+        self.written.push(address);
+        if kind == IMAGE {
+            place.image = address;
+        } else {
+            place.deltas.push(address);
+        }
+        let tree = place.tree;
+        self.places.insert(id, place);
+        self.visited.insert(id, serial);
+        for merged in absorbed {
+            let tag = u64::from(tree) << 32 | u64::from(id.number());
+            // Needed by a recovery before the next checkpoint only, which no reclaiming forestalls.
+            self.written.push(self.appender.append(self.stream, merged, MERGED, tag, &[], &[])?);
+            let place = Place { tree, merged_into: id, ..Place::default() };
+            self.places.insert(merged, place);
+        }
+        self.work.extend(pull);
+        if incomplete {
+            self.again.push(id);
+        }
+        Ok(())
+    }
+
+    /// What the log will hold of a page once this cut is committed.
+    fn place<'p>(&'p self, id: PageId, guard: &'p Guard) -> Option<&'p Place> {
+        self.places.get(&id).or_else(|| self.engine.table.place(id, guard))
+    }
+
+    fn has_image(&self, id: PageId, guard: &Guard) -> bool {
+        self.place(id, guard).is_some_and(|place| !place.image.is_none())
+    }
+
+    fn look(&mut self, id: PageId) -> Need {
+        let engine = self.engine;
+        let guard = engine.pin();
+        let chain = match engine.table.load(id, &guard) {
+            Word::Resident(chain) => chain,
+            Word::Merged { into, .. } => return Need::Instead(into),
+            Word::Capped(chain) => return self.cover(id, chain, &guard),
+            // Evicted means committed, unless it is to leave its segment.
+            Word::Disk(_) if self.lies_in_victims(id, &guard) => return Need::Away(id),
+            Word::Disk(_) | Word::Unborn | Word::Free => return Need::Nothing,
+        };
+        if self.visited.get(&id) == Some(&chain.page().serial()) {
+            return Need::Nothing;
+        }
+        let base = Base::new(chain.base());
+        let stop = Stop { id, chain, base, parent: PageId::NONE };
+        if base.is_leaf() { self.leaf(&stop, &guard) } else { self.inner(&stop, &guard) }
+    }
+
+    fn lies_in_victims(&self, id: PageId, guard: &Guard) -> bool {
+        let lies = |place: &Place| place.addresses().any(|a| self.victims.contains(&a.segment));
+        !self.victims.is_empty() && self.place(id, guard).is_some_and(lies)
+    }
+
+    /// A capped page is merged to its end, and its absorber stands for it.
+    fn cover(&self, id: PageId, chain: Chain<'_>, guard: &Guard) -> Need {
+        let Some(tree) = self.engine.store.trees.get(&chain.page().tree()).map(|t| Arc::clone(&t))
+        else {
+            return Need::Nothing;
+        };
+        let base = Base::new(chain.base());
+        match self.engine.descend(&tree, Wanted::Covering(base.low()), base.level(), guard) {
+            Ok(stop) if stop.id == id => Need::Nothing,
+            Ok(stop) => Need::Instead(stop.id),
+            Err(Away(away)) => Need::Away(away),
+        }
+    }
+
+    fn leaf(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
+        let engine = self.engine;
+        let mut records: Versioned<'_> = engine.versioned(stop.id, stop.chain);
+        let all = records.len();
+        records.retain(|(version, _)| *version <= self.version);
+        if records.len() < all {
+            // They may have been listed under another page's id, which a split has taken them from
+            // since; and once this cut has written the page, nobody pulls it in any more.
+            self.again.push(stop.id);
+        }
+        let old = self.place(stop.id, guard).cloned();
+        let page = stop.chain.page();
+        let relocate = self.lies_in_victims(stop.id, guard);
+        if let Some(old) = old.as_ref().filter(|old| !relocate && !old.wants_image(page)) {
+            match self.delta_part(stop, &records, old) {
+                None => return Need::Nothing,
+                Some(Err(missing)) => return Need::Values(missing),
+                Some(Ok((part, newest))) if !crowded(&part.place) => {
+                    self.encode_records(&newest);
+                    return Need::Part(Box::new(part));
+                }
+                Some(Ok(_)) => {}
+            }
+        }
+        let changes: Vec<Record<'_>> = records.into_iter().map(|(_, record)| record).collect();
+        let (mut entries, mut dropped) = (Vec::new(), Vec::new());
+        delta::fold(stop.base, &changes, &mut entries, &mut dropped);
+        let missing = self.unplaced(entries.iter().map(|e| (e.flags, e.value)));
+        if !missing.is_empty() {
+            return Need::Values(missing);
+        }
+        let count = entries.len() as i32;
+        self.image(stop, &entries, old.as_ref(), count, false, guard)
+    }
+
+    /// The records that the log does not hold yet, newest of each key, in key order; `None` if
+    /// there are none; or the values that must be in the log first.
+    fn delta_part<'g>(
+        &self,
+        stop: &Stop<'g>,
+        records: &Versioned<'g>,
+        old: &Place,
+    ) -> Option<DeltaPart<'g>> {
+        let newer = records.iter().take_while(|(version, _)| *version > old.flushed);
+        let mut net = 0;
+        let mut newest: Vec<Record<'g>> = Vec::new();
+        let mut seen: HashSet<&[u8]> = HashSet::new();
+        for (_, record) in newer {
+            net += i32::from(record.net);
+            if seen.insert(record.key) {
+                newest.push(*record);
+            }
+        }
+        if newest.is_empty() {
+            return None;
+        }
+        let puts = newest.iter().filter(|record| record.op == Op::Put);
+        let missing = self.unplaced(puts.clone().map(|r| (r.flags, r.value)));
+        if !missing.is_empty() {
+            return Some(Err(missing));
+        }
+        let separated = puts.filter(|record| record.flags & FLAG_SEPARATED != 0);
+        let refs: Vec<Address> = separated.map(|record| self.address_of(record.value)).collect();
+        let mut place = old.clone();
+        place.flushed = self.version;
+        place.count += net;
+        place.values.extend(&refs);
+        newest.sort_by(|left, right| left.key.cmp(right.key));
+        let part = Part {
+            kind: DELTA,
+            net,
+            refs,
+            place,
+            serial: stop.chain.page().serial(),
+            pull: Vec::new(),
+            absorbed: Vec::new(),
+            incomplete: false,
+        };
+        Some(Ok((part, newest)))
+    }
+
+    fn encode_records(&mut self, records: &[Record<'_>]) {
+        let pointers: Vec<_> = records.iter().map(|r| self.pointer(r.flags, r.value)).collect();
+        let records = records.iter().zip(&pointers).map(|(record, pointer)| match pointer {
+            Some(pointer) => Record { value: pointer, ..*record },
+            None => *record,
+        });
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        delta::encode_records(records, &mut payload);
+        self.payload = payload;
+    }
+
+    fn inner(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
+        let old = self.place(stop.id, guard).cloned();
+        let wanted = old.as_ref().is_none_or(|old| old.wants_image(stop.chain.page()));
+        if !wanted && !self.lies_in_victims(stop.id, guard) {
+            return Need::Nothing;
+        }
+        let base = stop.base;
+        let named = |at: usize| at == 0 || self.has_image(base.child(at), guard);
+        let entries: Vec<Entry<'_>> =
+            base.entries().enumerate().filter(|(at, _)| named(*at)).map(|(_, e)| e).collect();
+        let incomplete = entries.len() < base.count();
+        self.image(stop, &entries, old.as_ref(), 0, incomplete, guard)
+    }
+
+    fn image(
+        &mut self,
+        stop: &Stop<'_>,
+        entries: &[Entry<'_>],
+        old: Option<&Place>,
+        count: i32,
+        incomplete: bool,
+        guard: &Guard,
+    ) -> Need {
+        let (base, page) = (stop.base, stop.chain.page());
+        let mut pull = Vec::new();
+        if old.is_none_or(|old| old.image.is_none())
+            && !base.low().is_empty()
+            && let Err(Away(away)) = self.pull_left(stop, &mut pull, guard)
+        {
+            return Need::Away(away);
+        }
+        let right = base.right();
+        if right.is_some() && !self.has_image(right, guard) {
+            if matches!(self.engine.table.load(right, guard), Word::Unborn) {
+                self.engine.deliver(stop.id, right);
+            }
+            pull.push(right);
+        }
+        if !base.is_leaf() && !self.has_image(base.child(0), guard) {
+            if matches!(self.engine.table.load(base.child(0), guard), Word::Unborn) {
+                self.engine.deliver(stop.id, base.child(0));
+            }
+            pull.push(base.child(0));
+        }
+        let absorbed = base
+            .absorbed()
+            .filter(|&id| !self.place(id, guard).is_some_and(Place::is_merged))
+            .collect();
+        let pointers: Vec<_> = entries.iter().map(|e| self.pointer(e.flags, e.value)).collect();
+        let refs: Vec<Address> =
+            pointers.iter().flatten().filter_map(|pointer| Address::decode(pointer)).collect();
+        let entries: Vec<Entry<'_>> = entries
+            .iter()
+            .zip(&pointers)
+            .map(|(entry, pointer)| match pointer {
+                Some(pointer) => Entry { value: pointer, ..*entry },
+                None => *entry,
+            })
+            .collect();
+        self.payload.clear();
+        delta::encode_image(&base.shape(&[]), &entries, &mut self.payload);
+        let place = Place {
+            tree: page.tree(),
+            flushed: self.version,
+            // An image that has left a child out is not what the page is.
+            serial: if incomplete { 0 } else { page.serial() },
+            values: refs.clone(),
+            image_values: refs.len(),
+            count,
+            ..Place::default()
+        };
+        let serial = page.serial();
+        let part =
+            Part { kind: IMAGE, net: count, refs, place, serial, pull, absorbed, incomplete };
+        Need::Part(Box::new(part))
+    }
+
+    /// A first image needs a left neighbour that ends where it begins.
+    fn pull_left(
+        &self,
+        stop: &Stop<'_>,
+        pull: &mut Vec<PageId>,
+        guard: &Guard,
+    ) -> core::result::Result<(), Away> {
+        let trees = &self.engine.store.trees;
+        let Some(tree) = trees.get(&stop.chain.page().tree()).map(|tree| Arc::clone(&tree)) else {
+            return Ok(());
+        };
+        let low = Wanted::Below(Some(stop.base.low()));
+        let left = self.engine.descend(&tree, low, stop.base.level(), guard)?;
+        let page = left.chain.page();
+        if self.place(left.id, guard).is_none_or(|place| place.serial != page.serial()) {
+            pull.push(left.id);
+        }
+        Ok(())
+    }
+
+    /// Separated values among these that are not in the log yet, or in a segment to be emptied.
+    fn unplaced<'v>(&self, values: impl Iterator<Item = (u8, &'v [u8])>) -> Vec<Arc<Separated>> {
+        let separated = values.filter(|(flags, _)| flags & FLAG_SEPARATED != 0);
+        separated
+            .map(|(_, handle)| Separated::from_handle(handle))
+            .filter(|value| !self.values.contains_key(&Arc::as_ptr(value).addr()))
+            .filter(|value| {
+                let address = value.address();
+                address.is_none() || self.victims.contains(&address.segment)
+            })
+            .collect()
+    }
+
+    fn address_of(&self, handle: &[u8]) -> Address {
+        let value = Separated::from_handle(handle);
+        match self.values.get(&Arc::as_ptr(&value).addr()) {
+            Some((_, address)) => *address,
+            None => value.address(),
+        }
+    }
+
+    fn pointer(&self, flags: u8, value: &[u8]) -> Option<[u8; Address::ENCODED_BYTES]> {
+        (flags & FLAG_SEPARATED != 0).then(|| self.address_of(value).encode())
+    }
+}
+
+/// Whether an image is cheaper by now than another delta part on this place.
+fn crowded(place: &Place) -> bool {
+    let bytes = |addresses: &[Address]| -> u64 {
+        addresses.iter().map(|address| u64::from(address.len)).sum()
+    };
+    let image = u64::from(place.image.len).max(512);
+    place.deltas.len() >= MAX_DELTAS
+        || bytes(&place.deltas) > DELTAS_PER_IMAGE * image
+        || bytes(&place.values) > DEAD_VALUE_BYTES + 2 * bytes(&place.values[..place.image_values])
+}

@@ -1,0 +1,221 @@
+//! Merge: a helpable intention on the parent, never a lock.
+//!
+//! R is merged into its left neighbour L; both are below the parent P, which has R's separator.
+//!
+//! 1. P -> P' with `merging = R`. While it is set, P' is neither changed nor split nor merged.
+//! 2. R: Resident -> Capped. It takes no record any more.
+//! 3. L -> L' with R's entries, high key and right link; R is in its `absorbed` list. L is listed.
+//!    From here on a capped R answers nothing itself: its range is L's (X1).
+//! 4. P' -> P'' without R's separator and with `merging` unset. P is listed.
+//! 5. R: Capped -> Merged(into L, clock). R's id is free when an epoch has passed and, in a
+//!    durable tree, a commit with at least that clock is durable (X2) and no page lists R as
+//!    absorbed any more.
+//!
+//! Anybody may do each step, and whoever needs R's range does. L cannot be capped meanwhile, for
+//! that would need an intention on P. L' may be larger than a page should be: the next
+//! consolidation splits it, so the absorb never has to.
+
+use crate::engine::{
+    Away, Counters, Engine, FoldLimit, Folded, Store, TreeCore, Versioned, Wanted, handles,
+};
+use delta::{Base, Shape};
+use mapping::{Chain, Word};
+use sync::epoch::Guard;
+use types::PageId;
+
+impl<S: Store> Engine<S> {
+    /// Starts the merge of a page that has become small with a neighbour, if they fit one page,
+    /// and takes it as far as it goes. `key` lies in the page.
+    pub(crate) fn try_merge(
+        &self,
+        tree: &TreeCore,
+        id: PageId,
+        key: &[u8],
+        level: u8,
+        guard: &Guard,
+    ) -> Result<(), Away> {
+        let parent = self.descend(tree, Wanted::Covering(key), level + 1, guard)?;
+        let base = parent.base;
+        if base.merging().is_some() {
+            return self.help_merge(tree, parent.id, base.merging(), guard);
+        }
+        let at = base.child_index(key);
+        if base.level() != level + 1 || base.child(at) != id || base.count() < 2 {
+            return Ok(());
+        }
+        // The first child absorbs its right neighbour instead: R must have a separator in P.
+        let right_at = at.max(1);
+        let (left, right) = (base.child(right_at - 1), base.child(right_at));
+        let size = |id| match self.table.load(id, guard) {
+            Word::Resident(chain) => {
+                let page = Base::new(chain.base());
+                page.merging().is_none().then(|| page.byte_len() + chain.page().area().1)
+            }
+            _ => None,
+        };
+        let (Some(left_bytes), Some(right_bytes)) = (size(left), size(right)) else {
+            return Ok(());
+        };
+        if left_bytes + right_bytes > self.limits.merge_up_to(level) {
+            return Ok(());
+        }
+        let absorbed = self.still_absorbed(base, guard);
+        let shape = Shape { merging: right, ..base.shape(&absorbed) };
+        let entries: Vec<_> = base.entries().collect();
+        if self.replace_inner(parent.id, parent.chain, &shape, &entries, guard) {
+            self.help_merge(tree, parent.id, right, guard)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes the merge of `right` that `parent` intends, if it does.
+    pub(crate) fn help_merge(
+        &self,
+        tree: &TreeCore,
+        parent: PageId,
+        right: PageId,
+        guard: &Guard,
+    ) -> Result<(), Away> {
+        loop {
+            let Word::Resident(seen) = self.table.load(parent, guard) else { return Ok(()) };
+            let base = Base::new(seen.base());
+            if base.is_leaf() || base.merging() != right || right.is_none() {
+                return Ok(());
+            }
+            let Some(at) = (1..base.count()).find(|&at| base.child(at) == right) else {
+                return Ok(());
+            };
+            let capped = match self.table.load(right, guard) {
+                Word::Capped(capped) => capped,
+                Word::Resident(chain) => {
+                    let inner = Base::new(chain.base());
+                    if inner.merging().is_some() {
+                        self.help_merge(tree, right, inner.merging(), guard)?;
+                    } else {
+                        self.table.cap(right, chain);
+                    }
+                    continue;
+                }
+                Word::Disk(_) => return Err(Away(right)),
+                Word::Unborn | Word::Merged { .. } | Word::Free => continue,
+            };
+            let Some(left) = self.absorb(base.child(at - 1), right, capped, guard)? else {
+                continue;
+            };
+            let absorbed = self.still_absorbed(base, guard);
+            let shape = Shape { merging: PageId::NONE, ..base.shape(&absorbed) };
+            let entries = delta::inner_without_child(base, at);
+            if !self.replace_inner(parent, seen, &shape, &entries, guard) {
+                continue;
+            }
+            self.bury(right, capped, left, guard);
+            let bytes = delta::base_bytes(&shape, &entries);
+            if bytes < self.limits.merge_below(base.level()) && parent != tree.root {
+                return self.try_merge(tree, parent, base.low(), base.level(), guard);
+            }
+            return Ok(());
+        }
+    }
+
+    /// Step 3: the page that has absorbed the capped one, after seeing to it that one has; `None`
+    /// if the parent must be looked at again.
+    fn absorb(
+        &self,
+        mut left: PageId,
+        right: PageId,
+        capped: Chain<'_>,
+        guard: &Guard,
+    ) -> Result<Option<PageId>, Away> {
+        let right_base = Base::new(capped.base());
+        let mut from = PageId::NONE;
+        loop {
+            let chain = match self.table.load(left, guard) {
+                Word::Resident(chain) => chain,
+                Word::Disk(_) => return Err(Away(left)),
+                Word::Unborn if from.is_some() => {
+                    self.deliver(from, left);
+                    continue;
+                }
+                _ => return Ok(None),
+            };
+            let base = Base::new(chain.base());
+            if base.high().is_none_or(|high| high > right_base.low()) {
+                // Who absorbed it may not have listed it yet, and nobody may bury the right page
+                // before that: a commit that has the clock of the Merged word has the absorber.
+                self.list(left);
+                return Ok(Some(left));
+            }
+            if base.right() != right {
+                (from, left) = (left, base.right());
+                continue;
+            }
+            if self.absorb_into(left, chain, right, capped, guard) {
+                return Ok(Some(left));
+            }
+        }
+    }
+
+    fn absorb_into(
+        &self,
+        left: PageId,
+        chain: Chain<'_>,
+        right: PageId,
+        capped: Chain<'_>,
+        guard: &Guard,
+    ) -> bool {
+        let (left_base, right_base) = (Base::new(chain.base()), Base::new(capped.base()));
+        let mut all = self.contents(left, chain, guard);
+        let other = self.contents(right, capped, guard);
+        all.entries.extend(other.entries);
+        all.dropped.extend(other.dropped);
+        all.carried = by_version(all.carried, other.carried);
+        let mut absorbed = self.still_absorbed(left_base, guard);
+        if S::DURABLE {
+            absorbed.extend(self.still_absorbed(right_base, guard));
+            absorbed.push(right);
+        }
+        let shape = Shape {
+            high: right_base.high(),
+            right: right_base.right(),
+            ..left_base.shape(&absorbed)
+        };
+        let base_version = all.base_version.max(other.base_version);
+        let birth = self.smo_birth(chain.page().tree(), base_version);
+        let page = self.build(&shape, &all.entries, &all.carried, 0, birth);
+        let size = page.page().size_bytes();
+        self.charge(size);
+        if self.table.replace(left, chain, page).is_err() {
+            self.discharge(size);
+            return false;
+        }
+        self.list(left);
+        self.retire(chain.page(), handles::<S>(&all.dropped), guard);
+        Counters::count(&self.counters.merges);
+        true
+    }
+
+    fn contents<'g>(&self, id: PageId, chain: Chain<'g>, guard: &Guard) -> Folded<'g> {
+        let base = Base::new(chain.base());
+        if base.is_leaf() {
+            return self.fold(id, chain, FoldLimit::Cuts, guard);
+        }
+        Folded { entries: base.entries().collect(), ..Folded::default() }
+    }
+
+    /// Step 5. The winner retires the page; its values live on in the absorber.
+    fn bury(&self, id: PageId, capped: Chain<'_>, into: PageId, guard: &Guard) {
+        if self.table.bury(id, capped, into, self.clock.now()) {
+            self.retire(capped.page(), Vec::new(), guard);
+            S::buried(self, id, guard);
+        }
+    }
+}
+
+/// Two runs of records, newest first, as one.
+fn by_version<'g>(left: Versioned<'g>, right: Versioned<'g>) -> Versioned<'g> {
+    let mut all = left;
+    all.extend(right);
+    // A stable sort: of one key the order stays. The two runs have no key in common.
+    all.sort_by(|(left, _), (right, _)| right.cmp(left));
+    all
+}

@@ -1,0 +1,44 @@
+//! Structure modifications: split, post, merge. The rule they all obey: every step is one CAS, and
+//! leaves a tree in which every key is found (I4).
+//!
+//! ```text
+//!   split   right page under a fresh id, Unborn -> CAS left to the left half -> list left
+//!           -> right is born -> post the separator (best effort: the right link is enough)
+//!   root    both halves under fresh ids, Unborn -> CAS root to an inner page over them
+//!   merge   CAS parent: merging = R -> cap R -> CAS L to L+R -> CAS parent: without R -> bury R
+//! ```
+//!
+//! Inner pages carry no records: each change is a copy and a CAS.
+
+mod merge;
+mod post;
+mod split;
+
+use crate::engine::{Engine, Store};
+use delta::{Entry, Shape};
+use mapping::Chain;
+use sync::epoch::Guard;
+use types::PageId;
+
+impl<S: Store> Engine<S> {
+    /// Puts a changed inner page in place of the one that was seen, and lists it.
+    pub(crate) fn replace_inner(
+        &self,
+        id: PageId,
+        seen: Chain<'_>,
+        shape: &Shape<'_>,
+        entries: &[Entry<'_>],
+        guard: &Guard,
+    ) -> bool {
+        let page = self.build(shape, entries, &[], 0, self.smo_birth(seen.page().tree(), 0));
+        let size = page.page().size_bytes();
+        self.charge(size);
+        if self.table.replace(id, seen, page).is_err() {
+            self.discharge(size);
+            return false;
+        }
+        self.list(id);
+        self.retire(seen.page(), Vec::new(), guard);
+        true
+    }
+}

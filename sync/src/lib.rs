@@ -1,0 +1,19 @@
+//! Atomics, cells, threads and epochs: std in production, loom in models, one switch.
+//!
+//! Everything that two threads share on a path of the index goes through this crate, so that the
+//! models of `--cfg loom` explore the production code itself. Nothing else may name
+//! `std::sync::atomic` there (held by the tidy test).
+
+pub mod atomic;
+pub mod epoch;
+pub mod thread;
+
+pub use crossbeam_utils::CachePadded;
+
+/// Cells that loom watches; only models use them.
+#[cfg(loom)]
+pub use loom::cell;
+
+/// What explores every interleaving of a model.
+#[cfg(loom)]
+pub use loom::model;

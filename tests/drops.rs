@@ -1,0 +1,253 @@
+//! Every value is dropped exactly once: the replaced, the removed, the refused, what a panicking
+//! closure leaves, and what is left when a map is dropped.
+//!
+//! What is unlinked is dropped when no thread is left that could see it. The tests wait for that:
+//! they make another map produce garbage, which moves the epoch on for all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bwtree::Map;
+use bwtree_tests::{Random, seed};
+
+/// How many values there are, and how many there ever were.
+#[derive(Debug, Default)]
+struct Ledger {
+    alive: AtomicI64,
+    ever: AtomicU64,
+}
+
+/// A value that is counted. One that is dropped twice is noticed by its own flag, unless its
+/// memory has been used again; the sum is noticed in any case.
+#[derive(Debug)]
+struct Counted {
+    number: u64,
+    gone: AtomicBool,
+    ledger: Arc<Ledger>,
+}
+
+impl Counted {
+    fn new(number: u64, ledger: &Arc<Ledger>) -> Self {
+        ledger.alive.fetch_add(1, Ordering::Relaxed);
+        ledger.ever.fetch_add(1, Ordering::Relaxed);
+        Self { number, gone: AtomicBool::new(false), ledger: Arc::clone(ledger) }
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        assert!(!self.gone.load(Ordering::Relaxed), "cloned after it was dropped");
+        Self::new(self.number, &self.ledger)
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        assert!(!self.gone.swap(true, Ordering::Relaxed), "dropped twice");
+        self.ledger.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until only `expected` values are alive.
+fn settle(ledger: &Ledger, expected: i64) {
+    let other: Map<u64, u64> = Map::with_tiny_pages();
+    let started = Instant::now();
+    while ledger.alive.load(Ordering::Relaxed) != expected {
+        let alive = ledger.alive.load(Ordering::Relaxed);
+        assert!(alive > expected, "{alive} values alive, fewer than {expected}: one dropped twice");
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{alive} alive, not {expected}: leaked"
+        );
+        (0..2000).for_each(|key| {
+            other.insert(key % 100, key);
+        });
+    }
+    // None may go below that either.
+    (0..20_000).for_each(|key| {
+        other.insert(key % 100, key);
+    });
+    assert_eq!(ledger.alive.load(Ordering::Relaxed), expected);
+}
+
+/// One operation of any kind.
+fn step(map: &Map<u64, Counted>, random: &mut Random, ledger: &Arc<Ledger>) {
+    let key = random.below(300);
+    let new = Counted::new(random.next_u64(), ledger);
+    match random.below(12) {
+        0..4 => drop(map.insert(key, new)),
+        4..6 => drop(map.remove(&key)),
+        6 => {
+            let seen = map.get(&key);
+            let value = (!random.once_in(4)).then_some(new);
+            let _refused = map.compare_exchange(&key, seen.as_ref(), value);
+        }
+        7 => {
+            let wrong = Counted::new(1, ledger);
+            assert!(map.compare_exchange(&key, Some(&wrong), Some(new)).is_err());
+        }
+        8 => drop(map.fetch_and_update(&key, |seen| seen.cloned().or_else(|| Some(new.clone())))),
+        9 => drop(map.get_or_insert_with(key, || new)),
+        10 => drop(if random.once_in(2) { map.pop_first() } else { map.pop_last() }),
+        _ => match random.below(4) {
+            0 => drop(map.range(key..key + 40).rev().take(10).collect::<Vec<_>>()),
+            1 => drop(map.remove_range(key..key + 5)),
+            2 => {
+                let mut half = map.range(key..);
+                let _front = half.next();
+                let _back = half.next_back();
+            }
+            _ => drop(map.update_and_fetch(&key, |_| None)),
+        },
+    }
+}
+
+#[test]
+fn one_thread() {
+    let mut random = Random::new(seed("one_thread"));
+    let ledger = Arc::new(Ledger::default());
+    let map = Map::with_tiny_pages();
+    for round in 0..20 {
+        (0..2000).for_each(|_| step(&map, &mut random, &ledger));
+        if round % 5 == 0 {
+            settle_all_but_kept(&map, &ledger);
+        }
+    }
+    map.check().unwrap();
+    drop(map);
+    settle(&ledger, 0);
+    let ever = ledger.ever.load(Ordering::Relaxed);
+    println!("one_thread: {ever} values");
+    assert!(ever > 10_000);
+}
+
+/// What replaced values still lie in pages goes with these pages; after a rewrite of every page
+/// the map keeps no more than a page's worth of records for each.
+fn settle_all_but_kept(map: &Map<u64, Counted>, ledger: &Ledger) {
+    let kept = map.len() as i64;
+    assert!(ledger.alive.load(Ordering::Relaxed) >= kept, "an entry's value was dropped");
+    assert!(map.iter().all(|(_, value)| !value.gone.load(Ordering::Relaxed)));
+}
+
+#[test]
+fn many_threads() {
+    let mut random = Random::new(seed("many_threads"));
+    let mut ever = 0;
+    for _ in 0..15 {
+        let ledger = Arc::new(Ledger::default());
+        let map = Map::with_tiny_pages();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                let (mut random, map, ledger) = (random.fork(), &map, &ledger);
+                scope.spawn(move || (0..3000).for_each(|_| step(map, &mut random, ledger)));
+            }
+        });
+        map.check().unwrap();
+        drop(map);
+        settle(&ledger, 0);
+        ever += ledger.ever.load(Ordering::Relaxed);
+    }
+    println!("many_threads: {ever} values");
+    assert!(ever > 10_000);
+}
+
+#[test]
+fn closures_that_panic() {
+    let mut random = Random::new(seed("closures_that_panic"));
+    std::panic::set_hook(Box::new(|_| {}));
+    let ledger = Arc::new(Ledger::default());
+    let map: Map<u64, Counted> = Map::with_tiny_pages();
+    let mut panics = 0_u64;
+    for round in 0..3000 {
+        let key = random.below(200);
+        let before = map.get(&key).map(|value| value.number);
+        let new = Counted::new(round, &ledger);
+        let result = match random.below(3) {
+            0 => catch_unwind(AssertUnwindSafe(|| {
+                map.fetch_and_update(&key, |_| {
+                    let _lost = new.clone();
+                    panic!("in the closure")
+                })
+            })),
+            1 => catch_unwind(AssertUnwindSafe(|| {
+                map.update_and_fetch(&key, |seen| {
+                    let _lost = seen.cloned();
+                    panic!("in the closure")
+                })
+            })),
+            _ => catch_unwind(AssertUnwindSafe(|| {
+                Some(map.get_or_insert_with(key, || panic!("in the closure")))
+            })),
+        };
+        panics += u64::from(result.is_err());
+        assert_eq!(map.get(&key).map(|value| value.number), before, "nothing has happened");
+        step(&map, &mut random, &ledger);
+    }
+    drop(std::panic::take_hook());
+    map.check().unwrap();
+    drop(map);
+    settle(&ledger, 0);
+    println!("closures_that_panic: {panics} panics");
+    assert!(panics > 1000);
+}
+
+#[test]
+fn an_iterator_keeps_what_it_holds() {
+    let ledger = Arc::new(Ledger::default());
+    let map: Map<u64, Counted> = Map::new();
+    (0..1000).for_each(|key| {
+        map.insert(key, Counted::new(key, &ledger));
+    });
+    let mut iterator = map.iter();
+    let first = iterator.next().unwrap();
+    map.clear();
+    drop(map);
+    assert!(iterator.take(20).all(|(key, value)| key == value.number));
+    drop(first);
+    settle(&ledger, 0);
+}
+
+/// A value whose destructor uses a map.
+#[derive(Clone)]
+struct Echo(Arc<Map<u64, u64>>, u64);
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.0.insert(self.1 % 500, self.1);
+    }
+}
+
+#[test]
+fn a_destructor_may_use_a_map() {
+    let echoes = Arc::new(Map::with_tiny_pages());
+    let map = Map::with_tiny_pages();
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let (map, echoes) = (&map, &echoes);
+            scope.spawn(move || {
+                for round in 0..5000 {
+                    map.insert(round % 100, Echo(Arc::clone(echoes), round * 3 + thread));
+                }
+            });
+        }
+    });
+    drop(map);
+    let started = Instant::now();
+    while Arc::strong_count(&echoes) > 1 {
+        assert!(started.elapsed() < Duration::from_secs(30), "leaked");
+        (0..2000).for_each(|key| {
+            echoes.insert(key % 500, key);
+        });
+    }
+    echoes.check().unwrap();
+    assert_eq!(echoes.len(), 500);
+}

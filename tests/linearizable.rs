@@ -1,0 +1,516 @@
+//! Every single-key operation takes effect at one moment between its call and its return, and a
+//! scan sees every entry at a moment of its own, while pages split, merge and consolidate, and
+//! while a store syncs, cleans and evicts.
+//!
+//! Each run is short: few threads, few keys, and neighbours that come and go between these so that
+//! the pages under them change all the time. The history of each key is then searched for an order
+//! that explains it.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
+#![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bwtree::io::MemoryDisk;
+use bwtree::{Bytes, CleanOptions, Db, Map, SyncPolicy, Tree};
+use bwtree_tests::history::{Operation, Outcome};
+use bwtree_tests::{Checked, Random, Recorder, Scribe, check, seed};
+
+/// How long each kind of run is repeated.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Distance of two recorded keys; between them the neighbours come and go.
+const GAP: u64 = 1000;
+
+/// What both kinds of map can do.
+trait Concurrent: Sync {
+    fn get(&self, key: u64) -> Option<u64>;
+    fn contains(&self, key: u64) -> bool;
+    fn put(&self, key: u64, value: u64);
+    fn insert(&self, key: u64, value: u64) -> Option<u64>;
+    fn remove(&self, key: u64) -> Option<u64>;
+    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>>;
+    fn fetch_and_update(
+        &self,
+        key: u64,
+        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
+    ) -> Option<u64>;
+    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)>;
+}
+
+impl Concurrent for Map<u64, u64> {
+    fn get(&self, key: u64) -> Option<u64> {
+        Self::get(self, &key)
+    }
+
+    fn contains(&self, key: u64) -> bool {
+        self.contains_key(&key)
+    }
+
+    fn put(&self, key: u64, value: u64) {
+        Self::insert(self, key, value);
+    }
+
+    fn insert(&self, key: u64, value: u64) -> Option<u64> {
+        Self::insert(self, key, value)
+    }
+
+    fn remove(&self, key: u64) -> Option<u64> {
+        Self::remove(self, &key)
+    }
+
+    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>> {
+        self.compare_exchange(&key, seen.as_ref(), new).map_err(|refused| refused.current)
+    }
+
+    fn fetch_and_update(
+        &self,
+        key: u64,
+        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
+    ) -> Option<u64> {
+        Self::fetch_and_update(self, &key, |seen| update(seen.copied()))
+    }
+
+    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)> {
+        let range = self.range::<u64, _>((from, to));
+        if reverse { range.rev().collect() } else { range.collect() }
+    }
+}
+
+/// The same with values behind pointers, which are reclaimed, and keys of any length.
+struct Boxed(Map<String, Box<u64>>);
+
+fn text(key: u64) -> String {
+    format!("a key of text {key:09}")
+}
+
+impl Concurrent for Boxed {
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(text(key).as_str()).map(|value| *value)
+    }
+
+    fn contains(&self, key: u64) -> bool {
+        self.0.contains_key(text(key).as_str())
+    }
+
+    fn put(&self, key: u64, value: u64) {
+        self.0.insert(text(key), Box::new(value));
+    }
+
+    fn insert(&self, key: u64, value: u64) -> Option<u64> {
+        self.0.insert(text(key), Box::new(value)).map(|value| *value)
+    }
+
+    fn remove(&self, key: u64) -> Option<u64> {
+        self.0.remove(text(key).as_str()).map(|value| *value)
+    }
+
+    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>> {
+        let seen = seen.map(Box::new);
+        let done = self.0.compare_exchange(text(key).as_str(), seen.as_ref(), new.map(Box::new));
+        done.map_err(|refused| refused.current.map(|value| *value))
+    }
+
+    fn fetch_and_update(
+        &self,
+        key: u64,
+        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
+    ) -> Option<u64> {
+        let update = |seen: Option<&Box<u64>>| update(seen.map(|value| **value)).map(Box::new);
+        self.0.fetch_and_update(text(key).as_str(), update).map(|value| *value)
+    }
+
+    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)> {
+        let range = self.0.range::<String, _>((from.map(text), to.map(text)));
+        let number = |(key, value): (String, Box<u64>)| {
+            (key.rsplit(' ').next().unwrap().parse().unwrap(), *value)
+        };
+        if reverse { range.rev().map(number).collect() } else { range.map(number).collect() }
+    }
+}
+
+/// Values of some length, so that a few of them fill a page; now and then one apart from it.
+fn bytes(value: u64) -> Bytes {
+    let len = if value.is_multiple_of(16) { 1500 } else { 8 + value as usize % 40 };
+    let mut bytes = vec![value as u8; len];
+    bytes[..8].copy_from_slice(&value.to_be_bytes());
+    bytes.into()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
+    assert!(self::bytes(value) == bytes, "a torn value");
+    value
+}
+
+impl Concurrent for Tree {
+    fn get(&self, key: u64) -> Option<u64> {
+        Self::get(self, key.to_be_bytes()).unwrap().as_deref().map(number)
+    }
+
+    fn contains(&self, key: u64) -> bool {
+        self.contains_key(key.to_be_bytes()).unwrap()
+    }
+
+    fn put(&self, key: u64, value: u64) {
+        Self::put(self, key.to_be_bytes(), bytes(value)).unwrap();
+    }
+
+    fn insert(&self, key: u64, value: u64) -> Option<u64> {
+        Self::insert(self, key.to_be_bytes(), bytes(value)).unwrap().as_deref().map(number)
+    }
+
+    fn remove(&self, key: u64) -> Option<u64> {
+        Self::remove(self, key.to_be_bytes()).unwrap().as_deref().map(number)
+    }
+
+    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>> {
+        let (seen, new) = (seen.map(bytes), new.map(bytes));
+        let done = self.compare_exchange(key.to_be_bytes(), seen.as_deref(), new.as_deref());
+        done.unwrap().map_err(|refused| refused.current.as_deref().map(number))
+    }
+
+    fn fetch_and_update(
+        &self,
+        key: u64,
+        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
+    ) -> Option<u64> {
+        let update = |seen: Option<&[u8]>| update(seen.map(number)).map(bytes);
+        let before = Self::fetch_and_update(self, key.to_be_bytes(), update).unwrap();
+        before.as_deref().map(number)
+    }
+
+    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)> {
+        let range = self.range((from.map(u64::to_be_bytes), to.map(u64::to_be_bytes)));
+        let entry = |entry: bwtree::Result<(Bytes, Bytes)>| {
+            let (key, value) = entry.unwrap();
+            (u64::from_be_bytes(key.as_ref().try_into().unwrap()), number(&value))
+        };
+        if reverse { range.rev().map(entry).collect() } else { range.map(entry).collect() }
+    }
+}
+
+/// Does one random operation to a recorded key.
+fn step(
+    map: &impl Concurrent,
+    scribe: &mut Scribe<'_, u64, u64>,
+    keys: &[u64],
+    random: &mut Random,
+    value: u64,
+) {
+    let key = *random.pick(keys);
+    match random.below(16) {
+        0..3 => {
+            scribe.get(key, || map.get(key));
+        }
+        3 => {
+            scribe.record(key, Operation::Get, || Outcome::Present(map.contains(key)));
+        }
+        4..6 => {
+            scribe.insert(key, value, || map.insert(key, value));
+        }
+        6 => {
+            scribe.record(key, Operation::Insert(value), || {
+                map.put(key, value);
+                Outcome::Done
+            });
+        }
+        7..9 => {
+            scribe.remove(key, || map.remove(key));
+        }
+        9..12 => {
+            let seen = scribe.get(key, || map.get(key));
+            let Outcome::Value(seen) = seen else { unreachable!("a get shows a value") };
+            let new = (!random.once_in(3)).then_some(value);
+            scribe.compare_exchange(key, seen, new, || map.exchange(key, seen, new));
+        }
+        12..14 => {
+            // What the closure saw last is what was replaced; else the exchange is not one.
+            let yields = random.once_in(2);
+            let call = || {
+                let mut last = None;
+                let before = map.fetch_and_update(key, &mut |seen| {
+                    if yields {
+                        thread::yield_now();
+                    }
+                    last = seen;
+                    Some(value)
+                });
+                assert_eq!(before, last, "the value that was replaced is the one that was seen");
+                before
+            };
+            scribe.insert(key, value, call);
+        }
+        _ => {
+            let reverse = random.once_in(2);
+            let (from, to) = (keys[0], keys[keys.len() - 1]);
+            scribe.scan(keys, || {
+                let mut all = map.scan(Bound::Included(from), Bound::Included(to), reverse);
+                if reverse {
+                    all.reverse();
+                }
+                assert!(all.is_sorted_by(|a, b| a.0 < b.0), "not in order, or one twice");
+                all.retain(|(key, _)| key % GAP == 0);
+                all
+            });
+        }
+    }
+}
+
+/// Makes the neighbours of the recorded keys come and go.
+fn churn(map: &impl Concurrent, keys: &[u64], random: &mut Random, steps: u64) {
+    let key = *random.pick(keys);
+    let start = key.saturating_sub(20) + 1 + random.below(15);
+    for neighbour in (start..start + steps).filter(|neighbour| neighbour % GAP != 0) {
+        map.put(neighbour, neighbour);
+    }
+    for neighbour in (start..start + steps).filter(|neighbour| neighbour % GAP != 0) {
+        map.remove(neighbour);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    histories: u64,
+    operations: u64,
+    overlapping: u64,
+}
+
+/// Repeats runs over `map`, whose recorded keys are removed after each run.
+fn runs(name: &str, map: &impl Concurrent) -> Total {
+    let mut random = Random::new(seed(name));
+    let started = Instant::now();
+    let mut total = Total::default();
+    while started.elapsed() < PATIENCE {
+        let keys: Vec<u64> = (1..=1 + random.below(4)).map(|key| key * GAP).collect();
+        let recorder = Recorder::new();
+        let values = AtomicU64::new(1);
+        let threads = 2 + random.index(3);
+        let steps = 10 + random.below(60);
+        thread::scope(|scope| {
+            for thread in 0..threads {
+                let mut random = random.fork();
+                let (recorder, keys, values) = (&recorder, &keys, &values);
+                scope.spawn(move || {
+                    let mut scribe = recorder.scribe(thread);
+                    for _ in 0..steps {
+                        // Values are unique, so that a read says which write it saw.
+                        let value = values.fetch_add(1, Ordering::Relaxed);
+                        step(map, &mut scribe, keys, &mut random, value);
+                        if random.once_in(4) {
+                            churn(map, keys, &mut random, 30);
+                        }
+                    }
+                });
+            }
+        });
+        let mut history = recorder.into_history();
+        match check(&history) {
+            Ok(Checked { keys, operations, .. }) => {
+                total.histories += keys as u64;
+                total.operations += operations as u64;
+            }
+            Err(violation) => panic!("{name}: {violation}"),
+        }
+        history.sort_by_key(|event| event.invoked);
+        let overlaps = history.windows(2).filter(|pair| pair[0].returned > pair[1].invoked);
+        total.overlapping += overlaps.count() as u64;
+        for &key in &keys {
+            map.remove(key);
+        }
+    }
+    println!("{name}: {total:?}, 0 violations");
+    assert!(total.histories > 500 && total.operations > 10_000, "{total:?}");
+    assert!(total.overlapping > 100, "the threads hardly met: {total:?}");
+    total
+}
+
+/// Entries that hold the tree above one page.
+fn fill(map: &impl Concurrent) {
+    for key in (1..6 * GAP).step_by(7).filter(|key| key % GAP != 0) {
+        map.put(key, key);
+    }
+}
+
+#[test]
+fn a_map_of_numbers() {
+    let map = Map::with_tiny_pages();
+    fill(&map);
+    runs("a_map_of_numbers", &map);
+    map.check().unwrap();
+}
+
+#[test]
+fn a_map_of_texts_and_boxes() {
+    let map = Boxed(Map::with_tiny_pages());
+    runs("a_map_of_texts_and_boxes", &map);
+    map.0.check().unwrap();
+}
+
+#[test]
+fn a_map_with_normal_pages() {
+    let map: Map<u64, u64> = Map::new();
+    runs("a_map_with_normal_pages", &map);
+    map.check().unwrap();
+}
+
+fn store() -> Db {
+    let builder = Db::builder("unused").tiny().memory_budget_bytes(1 << 20);
+    let builder = builder.sync_policy(SyncPolicy::EveryMillis(1));
+    builder.open_on(Arc::new(MemoryDisk::new())).unwrap()
+}
+
+/// Ends the other threads of a run when this one ends, well or not.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `work` beside a thread that syncs, checkpoints, cleans, and fills the memory so that pages
+/// are evicted.
+fn beside_upkeep(db: &Db, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let ballast = db.tree("ballast").unwrap();
+            let mut round = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                round += 1;
+                for at in 0..40 {
+                    let key = (round * 40 + at) % 1500;
+                    ballast.put(key.to_be_bytes(), vec![round as u8; 900]).unwrap();
+                }
+                match round % 16 {
+                    0 => db.checkpoint().unwrap(),
+                    8 => drop(db.clean(CleanOptions::default()).unwrap()),
+                    _ => db.sync().unwrap(),
+                }
+            }
+        });
+        let _ends = Ends(&done);
+        work();
+    });
+}
+
+#[test]
+fn a_tree_that_is_synced_cleaned_and_evicted() {
+    let db = store();
+    let tree = db.tree("t").unwrap();
+    fill(&tree);
+    beside_upkeep(&db, || {
+        runs("a_tree_that_is_synced_cleaned_and_evicted", &tree);
+    });
+    let stats = db.stats();
+    println!("{stats:?}");
+    assert!(stats.evictions > 0 && stats.page_ins > 0 && stats.splits > 0 && stats.merges > 0);
+    db.sync().unwrap();
+    db.verify().unwrap();
+}
+
+/// Scans while two threads make keys come and go; every tenth one is always there.
+fn scans(name: &str, map: &(impl Concurrent + ?Sized)) -> (u64, u64) {
+    const KEYS: u64 = 600;
+    let mut random = Random::new(seed(name));
+    for key in (0..KEYS).step_by(10) {
+        map.put(key, key);
+    }
+    let done = AtomicBool::new(false);
+    let (count, seen) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let (mut random, done) = (random.fork(), &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let start = random.below(KEYS);
+                    let keys = (start..start + 80).filter(|&key| key < KEYS && key % 10 != 0);
+                    for key in keys.clone() {
+                        map.put(key, random.next_u64() >> 1);
+                    }
+                    for key in keys {
+                        map.remove(key);
+                    }
+                }
+            });
+        }
+        let (count, seen, done) = (&count, &seen, &done);
+        let mut random = random.fork();
+        scope.spawn(move || {
+            let _ends = Ends(done);
+            let started = Instant::now();
+            while started.elapsed() < PATIENCE / 2 {
+                let (a, b) = (random.below(KEYS), random.below(KEYS));
+                let (from, to) = (a.min(b), a.max(b));
+                let reverse = random.once_in(2);
+                let mut all = map.scan(Bound::Included(from), Bound::Excluded(to), reverse);
+                if reverse {
+                    all.reverse();
+                }
+                assert!(all.is_sorted_by(|a, b| a.0 < b.0), "out of order, or one twice: {all:?}");
+                assert!(all.iter().all(|(key, _)| (from..to).contains(key)), "outside: {all:?}");
+                let stable = all.iter().map(|(key, _)| *key).filter(|key| key % 10 == 0);
+                let expected = (from..to).filter(|key| key % 10 == 0);
+                assert!(stable.eq(expected), "lost from {from}..{to}, reverse {reverse}: {all:?}");
+                count.fetch_add(1, Ordering::Relaxed);
+                seen.fetch_add(all.len() as u64, Ordering::Relaxed);
+            }
+        });
+    });
+    let (count, seen) = (count.into_inner(), seen.into_inner());
+    println!("{name}: {count} scans, {seen} entries");
+    assert!(count > 100, "{count} scans");
+    (count, seen)
+}
+
+#[test]
+fn scans_of_a_map_under_splits_and_merges() {
+    let map: Map<u64, u64> = Map::with_tiny_pages();
+    scans("scans_of_a_map_under_splits_and_merges", &map);
+    map.check().unwrap();
+    let texts = Boxed(Map::with_tiny_pages());
+    scans("scans_of_a_map_under_splits_and_merges", &texts);
+    texts.0.check().unwrap();
+}
+
+#[test]
+fn scans_of_a_tree_under_splits_merges_and_evictions() {
+    let db = store();
+    let tree = db.tree("t").unwrap();
+    beside_upkeep(&db, || {
+        scans("scans_of_a_tree_under_splits_merges_and_evictions", &tree);
+    });
+    let stats = db.stats();
+    assert!(stats.evictions > 0 && stats.splits > 0 && stats.merges > 0, "{stats:?}");
+    db.verify().unwrap();
+}
+
+#[test]
+fn no_entry_is_popped_twice_and_none_is_lost() {
+    let map: Map<u64, u64> = Map::with_tiny_pages();
+    let rounds = 30;
+    for _ in 0..rounds {
+        (0..3000).for_each(|key| {
+            map.insert(key, key + 1);
+        });
+        let pop = |first: bool| {
+            let map = &map;
+            move || {
+                let pop = || if first { map.pop_first() } else { map.pop_last() };
+                std::iter::from_fn(pop).collect::<Vec<_>>()
+            }
+        };
+        let mut popped = thread::scope(|scope| {
+            let threads = [scope.spawn(pop(true)), scope.spawn(pop(false)), scope.spawn(pop(true))];
+            threads.map(|thread| thread.join().unwrap()).concat()
+        });
+        popped.sort_unstable();
+        assert!(popped.into_iter().eq((0..3000).map(|key| (key, key + 1))));
+        assert!(map.is_empty());
+    }
+    map.check().unwrap();
+    println!("no_entry_is_popped_twice_and_none_is_lost: {} entries", rounds * 3000);
+}

@@ -1,0 +1,315 @@
+//! A `Map` and a `BTreeMap` do the same: every operation, both directions, all kinds of keys.
+//!
+//! Tiny pages split and merge every few operations; normal ones show that nothing hangs on that.
+//! In between, the invariants of the tree are checked.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
+#![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
+
+use bwtree::{EncodeKey, Key, Map};
+use bwtree_tests::{Mix, Ordered, Pull, Random, Tally, drive, pull, seed};
+
+/// A `Map` as the driver wants it.
+struct Mapped<K, V: Clone + Send + Sync + 'static>(Map<K, V>);
+
+impl<K, V> Ordered<K, V> for Mapped<K, V>
+where
+    K: Key + Borrow<K> + EncodeKey + Debug,
+    V: Clone + Eq + Debug + Send + Sync + 'static,
+{
+    fn get(&self, key: &K) -> Option<V> {
+        let value = self.0.get(key);
+        assert_eq!(self.0.contains_key(key), value.is_some(), "contains_key");
+        value
+    }
+
+    fn insert(&self, key: &K, value: &V) -> Option<V> {
+        self.0.insert(key.clone(), value.clone())
+    }
+
+    fn remove(&self, key: &K) -> Option<V> {
+        self.0.remove(key)
+    }
+
+    fn compare_exchange(
+        &self,
+        key: &K,
+        expected: Option<&V>,
+        new: Option<&V>,
+    ) -> Result<(), Option<V>> {
+        self.0.compare_exchange(key, expected, new.cloned()).map_err(|refused| {
+            assert_eq!(refused.proposed.as_ref(), new, "the value is handed back");
+            refused.current
+        })
+    }
+
+    fn first(&self) -> Option<(K, V)> {
+        self.0.first_key_value()
+    }
+
+    fn last(&self) -> Option<(K, V)> {
+        self.0.last_key_value()
+    }
+
+    fn pop_first(&self) -> Option<(K, V)> {
+        self.0.pop_first()
+    }
+
+    fn pop_last(&self) -> Option<(K, V)> {
+        self.0.pop_last()
+    }
+
+    fn range(&self, from: Bound<&K>, to: Bound<&K>, pulls: &[Pull]) -> Vec<(K, V)> {
+        pull(self.0.range::<K, _>((from, to)), pulls)
+    }
+
+    fn remove_range(&self, from: Bound<&K>, to: Bound<&K>) -> u64 {
+        self.0.remove_range::<K, _>((from, to))
+    }
+
+    fn clear(&self) {
+        self.0.clear();
+    }
+
+    fn len(&self) -> u64 {
+        let len = self.0.len() as u64;
+        assert_eq!(self.0.is_empty(), len == 0, "is_empty");
+        len
+    }
+}
+
+/// The operations that the driver does not know: those with a closure.
+fn closures<K, V>(
+    map: &Map<K, V>,
+    model: &Mutex<BTreeMap<K, V>>,
+    key: &K,
+    new: Option<V>,
+    kind: u64,
+) where
+    K: Key + Debug,
+    V: Clone + Eq + Debug + Send + Sync + 'static,
+{
+    let mut model = model.lock().unwrap();
+    let before = model.get(key).cloned();
+    let mut calls = 0;
+    let update = |seen: Option<&V>| {
+        assert_eq!(seen, before.as_ref(), "what the closure sees of {key:?}");
+        calls += 1;
+        new.clone()
+    };
+    match (kind, &new) {
+        (0, _) => assert_eq!(map.fetch_and_update(key, update), before),
+        (1, _) => assert_eq!(map.update_and_fetch(key, update), new),
+        (_, Some(new)) => {
+            let got = map.get_or_insert_with(key.clone(), || {
+                calls += 1;
+                new.clone()
+            });
+            assert_eq!(&got, before.as_ref().unwrap_or(new));
+            assert_eq!(calls, u64::from(before.is_none()));
+            model.entry(key.clone()).or_insert_with(|| new.clone());
+            return;
+        }
+        (_, None) => return,
+    }
+    assert_eq!(calls, 1, "alone, a closure runs once");
+    match new {
+        Some(value) => model.insert(key.clone(), value),
+        None => model.remove(key),
+    };
+}
+
+/// Two phases, so that the tree grows and shrinks again.
+fn mixes() -> [Mix; 2] {
+    let grows = Mix::default();
+    [grows, Mix { insert: 120, remove: 500, ..Mix::default() }]
+}
+
+/// Drives a map with tiny pages and one with normal pages.
+fn run<K, V>(
+    name: &str,
+    operations: u64,
+    key: impl Fn(&mut Random) -> K,
+    value: impl Fn(&mut Random) -> V,
+) where
+    K: Key + Borrow<K> + EncodeKey + Debug + Hash,
+    V: Clone + Eq + Debug + Send + Sync + 'static,
+{
+    let mut random = Random::new(seed(name));
+    let mut total = Tally::default();
+    for (pages, make) in [
+        ("tiny", Map::<K, V>::with_tiny_pages as fn() -> Map<K, V>),
+        ("normal", Map::<K, V>::new as fn() -> Map<K, V>),
+    ] {
+        let mut map = Mapped(make());
+        let model = Mutex::new(BTreeMap::new());
+        for round in 0..4 {
+            let mix = &mixes()[round % 2];
+            let mut own = random.fork();
+            let check_every = if pages == "tiny" { 97 } else { 499 };
+            let between = |map: &mut Mapped<K, V>, number: u64, model: &Mutex<BTreeMap<K, V>>| {
+                if number.is_multiple_of(check_every) {
+                    map.0.check().unwrap();
+                }
+                if own.once_in(20) {
+                    let key = key(&mut own);
+                    let new = (!own.once_in(4)).then(|| value(&mut own));
+                    let kind = own.below(3);
+                    closures(&map.0, model, &key, new, kind);
+                }
+            };
+            let makers = (|random: &mut Random| key(random), |random: &mut Random| value(random));
+            let tally = drive(&mut map, &model, &mut random, operations / 4, mix, makers, between);
+            map.0.check().unwrap();
+            total.operations += tally.operations;
+            total.hits += tally.hits;
+            total.scanned += tally.scanned;
+            total.largest = total.largest.max(tally.largest);
+        }
+        // All of it by the other ways to the same entries.
+        let expected: Vec<(K, V)> = model.into_inner().unwrap().into_iter().collect();
+        assert!((&map.0).into_iter().eq(expected.iter().cloned()), "into_iter");
+        let copy: Map<K, V> = expected.iter().cloned().collect();
+        assert!(copy.iter().rev().eq(expected.iter().rev().cloned()), "from_iter");
+        copy.check().unwrap();
+    }
+    println!("{name}: {total:?}");
+    assert!(total.hits > 0 && total.scanned > 0 && total.largest > 50, "{total:?}");
+}
+
+#[test]
+fn numbers() {
+    run("numbers", 60_000, |random| random.below(900), Random::next_u64);
+}
+
+#[test]
+fn the_edges_of_numbers() {
+    let any = |random: &mut Random| match random.below(3) {
+        0 => random.below(300),
+        1 => u64::MAX - random.below(300),
+        _ => (1 << 63) - 150 + random.below(300),
+    };
+    run("the_edges_of_numbers", 30_000, any, |random| random.next_u64() as u8);
+}
+
+#[test]
+fn texts() {
+    let text = |random: &mut Random| match random.below(4) {
+        0 => String::new(),
+        1 => format!("common/prefix/of/many/keys/{}", random.below(300)),
+        2 => "\u{0}a\u{10ffff}".repeat(random.index(4)) + &random.below(99).to_string(),
+        _ => random.below(400).to_string(),
+    };
+    run("texts", 30_000, text, |random| "v".repeat(random.index(200)));
+}
+
+#[test]
+fn tuples() {
+    let key = |random: &mut Random| {
+        let text = match random.below(3) {
+            0 => "\u{0}".repeat(random.index(4)),
+            1 => String::new(),
+            _ => random.below(60).to_string(),
+        };
+        (random.below(12) as u32, text)
+    };
+    run("tuples", 30_000, key, |random| random.bytes(40));
+}
+
+#[test]
+fn signed_numbers_and_shared_values() {
+    let key = |random: &mut Random| match random.below(10) {
+        0 => *random.pick(&[i64::MIN, i64::MAX, 0, -1, 1]),
+        _ => random.below(600) as i64 - 300,
+    };
+    run("signed_numbers_and_shared_values", 30_000, key, |random| {
+        Arc::<str>::from(random.below(1000).to_string())
+    });
+}
+
+#[test]
+fn pairs_of_eight_bytes() {
+    let key = |random: &mut Random| (random.below(30) as u32, random.below(40) as i32 - 20);
+    run("pairs_of_eight_bytes", 30_000, key, |random| random.once_in(2));
+}
+
+#[test]
+fn one_byte_keys_and_no_values() {
+    run("one_byte_keys_and_no_values", 10_000, |random| random.next_u64() as u8, |_| ());
+}
+
+#[test]
+fn prefixes() {
+    let mut random = Random::new(seed("prefixes"));
+    let map: Map<Vec<u8>, u64> = Map::with_tiny_pages();
+    let mut model = BTreeMap::new();
+    let mut found = 0;
+    let bytes = |random: &mut Random, longest: usize| -> Vec<u8> {
+        let mut key = random.bytes(longest);
+        for byte in &mut key {
+            *byte = [0, 1, b'a', 254, 255][*byte as usize % 5];
+        }
+        key
+    };
+    for round in 0..3_000 {
+        let key = bytes(&mut random, 5);
+        assert_eq!(map.insert(key.clone(), round), model.insert(key, round));
+        let prefix = bytes(&mut random, 3);
+        let expected =
+            model.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(k, v)| (k.clone(), *v));
+        let expected: Vec<_> = expected.collect();
+        assert!(map.prefix(prefix.as_slice()).eq(expected.iter().cloned()), "{prefix:?}");
+        assert!(map.prefix(prefix.as_slice()).rev().eq(expected.iter().rev().cloned()));
+        found += expected.len();
+        if round % 3 == 0 {
+            let key = bytes(&mut random, 5);
+            assert_eq!(map.remove(key.as_slice()), model.remove(&key));
+        }
+    }
+    map.check().unwrap();
+    println!("prefixes: {found} entries found");
+    assert!(found > 1000);
+}
+
+#[test]
+fn long_keys_are_no_trouble() {
+    let key = |random: &mut Random| {
+        let len = *random.pick(&[0, 1, 63, 64, 65, 100, 1000, 4096]);
+        let mut key = vec![b'k'; len];
+        if let Some(last) = key.last_mut() {
+            *last = random.next_u64() as u8 % 40;
+        }
+        key
+    };
+    run("long_keys_are_no_trouble", 6_000, key, |random| random.bytes(8));
+}
+
+#[test]
+fn ranges_that_are_inside_out_panic_as_in_std() {
+    let map: Map<u32, u32> = (0..100).map(|i| (i, i)).collect();
+    let inside_out = (Bound::Included(&7), Bound::Excluded(&3));
+    assert!(std::panic::catch_unwind(|| map.range::<u32, _>(inside_out)).is_err());
+    let both = (Bound::Excluded(&3), Bound::Excluded(&3));
+    assert!(std::panic::catch_unwind(|| map.range::<u32, _>(both)).is_err());
+    assert_eq!(map.range::<u32, _>(3..3).count(), 0);
+    assert_eq!(map.range::<u32, _>(3..=3).count(), 1);
+}
+
+#[test]
+fn an_iterator_outlives_what_it_was_made_from() {
+    let map: Map<u64, String> = (0..500).map(|i| (i, i.to_string())).collect();
+    let mut iterator = map.iter();
+    assert_eq!(iterator.next().unwrap().0, 0);
+    map.clear();
+    drop(map);
+    // What it had read it still has; nothing else is left.
+    let rest: Vec<_> = iterator.collect();
+    assert!(rest.is_sorted());
+    assert!(rest.iter().all(|(key, value)| *value == key.to_string()));
+}

@@ -1,0 +1,26 @@
+//! Shared support of the integration tests: seeds, histories, their checker, and the model.
+//!
+//! | file | its one idea |
+//! |---|---|
+//! | `random` | one seed, printed, repeats a run |
+//! | `history` | what each thread did, saw, and when |
+//! | `linearizability` | is there an order that explains a history |
+//! | `model` | an implementation and a `BTreeMap` do the same |
+//! | `crash` | after a crash a store is one of the states it may be |
+//! | `hooks` | a disk that lets a test act in the middle of a sync |
+//! | `watch` | a test that hangs says where, and ends |
+//! | `lanes` | writers of which any prefix can be told from what is left |
+
+pub mod crash;
+pub mod history;
+pub mod hooks;
+pub mod lanes;
+pub mod linearizability;
+pub mod model;
+pub mod random;
+pub mod watch;
+
+pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
+pub use linearizability::{Checked, Violation, check};
+pub use model::{Mix, Ordered, Pull, Tally, drive, pull};
+pub use random::{Random, seed};

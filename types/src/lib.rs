@@ -1,0 +1,9 @@
+//! The nouns of bwtree, introduced once each: page ids, addresses, limits.
+
+mod address;
+mod page_id;
+
+pub mod limits;
+
+pub use address::Address;
+pub use page_id::PageId;
