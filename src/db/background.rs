@@ -123,7 +123,7 @@ fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Res
         if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
             engine.checkpoint()?;
         }
-        engine.free_buried();
+        engine.free_buried()?;
         log.reclaim()?;
         let moved = engine.store.cleaning_bytes.load(sync::atomic::Ordering::Relaxed);
         let written = log.counters().bytes_written.saturating_sub(moved);

@@ -267,8 +267,10 @@ impl Inner {
         if self.engine.store.read_only {
             return Ok(());
         }
+        // What the first commit makes free, the checkpoint says.
+        self.engine.sync()?;
+        self.engine.free_buried()?;
         self.engine.checkpoint()?;
-        self.engine.free_buried();
         self.engine.store.log.reclaim()?;
         Ok(())
     }

@@ -7,20 +7,81 @@
 
 use super::place::Place;
 use super::store::DurableEngine;
-use crate::engine::{Away, Stop};
+use crate::engine::{Away, Stop, TreeCore, Wanted};
+use crate::error::Result;
 use delta::Base;
 use mapping::Word;
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use sync::epoch::Guard;
 use types::PageId;
 
 impl DurableEngine {
+    /// Finishes the merges that a crash or a close has left: takes every page that recovery found
+    /// merged away out of the parents that still name it, and hands it to [`Self::free_buried`].
+    ///
+    /// A parent that is changed is listed with the clock of then; the page is buried with the clock
+    /// of after the walk. So a commit that lets the id be free has no parent that names it (X2).
+    fn finish_merges(&self) -> Result<()> {
+        let take = || std::mem::take(&mut *self.unfinished());
+        let merged = take();
+        if merged.is_empty() {
+            return Ok(());
+        }
+        let trees: Vec<_> = self.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
+        for tree in trees {
+            if let Err(error) = self.unlink_all_merged(&tree) {
+                self.unfinished().extend(merged);
+                return Err(error);
+            }
+        }
+        let now = self.clock.now();
+        for id in merged {
+            self.store.buried.push(id, now);
+        }
+        Ok(())
+    }
+
+    fn unfinished(&self) -> MutexGuard<'_, Vec<PageId>> {
+        self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Walks the inner pages of a tree and unlinks every merged child.
+    fn unlink_all_merged(&self, tree: &TreeCore) -> Result<()> {
+        let top = self.retrying(|guard| match self.table.load(tree.root, guard) {
+            Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
+            _ => Err(Away(tree.root)),
+        })?;
+        for level in (1..=top).rev() {
+            let mut from = Some(Vec::new());
+            let mut tries = 0;
+            while let Some(key) = from {
+                tries += 1;
+                from = self.retrying(|guard| {
+                    let stop = self.descend(tree, Wanted::Covering(&key), level, guard)?;
+                    let merged = |at: &usize| {
+                        let child = self.table.load(stop.base.child(*at), guard);
+                        matches!(child, Word::Merged { .. })
+                    };
+                    // Others may change the page at the same time, but not for ever.
+                    if let Some(at) = (0..stop.base.count()).find(merged).filter(|_| tries < 1000) {
+                        self.unlink_merged(tree, stop.id, stop.base.child(at), guard)?;
+                        return Ok(Some(key.clone()));
+                    }
+                    tries = 0;
+                    Ok(stop.base.high().map(<[u8]>::to_vec))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Frees the ids that can be freed. Called by background work, after a commit.
-    pub(crate) fn free_buried(&self) {
+    pub(crate) fn free_buried(&self) -> Result<()> {
+        self.finish_merges()?;
         let candidates = self.store.buried.drain(self.store.log.durable_version());
         if candidates.is_empty() {
-            return;
+            return Ok(());
         }
         let _alone = self.store.log.appender();
         let mut kept = Vec::new();
@@ -59,6 +120,7 @@ impl DurableEngine {
         for id in kept {
             self.store.buried.push(id, self.clock.now());
         }
+        Ok(())
     }
 
     /// Whether the log holds nothing of the page any more but that it was merged away.
@@ -69,7 +131,7 @@ impl DurableEngine {
 
     /// Whether the page that has absorbed this one still lists it; if so, that page is rewritten
     /// without it, so that the next look finds it gone.
-    fn absorber_lists(&self, id: PageId) -> Result<bool, Away> {
+    fn absorber_lists(&self, id: PageId) -> core::result::Result<bool, Away> {
         let guard = self.pin();
         let mut page = id;
         loop {
@@ -91,7 +153,7 @@ impl DurableEngine {
         }
     }
 
-    fn forget_absorbed(&self, stop: &Stop<'_>, guard: &Guard) -> Result<(), Away> {
+    fn forget_absorbed(&self, stop: &Stop<'_>, guard: &Guard) -> core::result::Result<(), Away> {
         if !stop.base.is_leaf() {
             if stop.base.merging().is_none() {
                 let absorbed = self.still_absorbed(stop.base, guard);

@@ -75,7 +75,7 @@ impl DurableEngine {
         if self.gain_after_checkpoint() > 0 {
             self.checkpoint()?;
         }
-        self.free_buried();
+        self.free_buried()?;
         cleaned.freed_bytes = self.store.log.reclaim()?;
         progress(&cleaned);
         Ok(cleaned)

@@ -11,6 +11,7 @@ use super::values::VALUE;
 use crate::error::{Error, Result};
 use lss::{Recovered, RecoveredPart};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::PoisonError;
 use types::PageId;
 
 /// Entries of each tree, by its number.
@@ -34,6 +35,7 @@ impl DurableEngine {
         let limit = places.last_key_value().map_or(0, |(id, _)| id.number() + 1);
         self.table.reserve_below(limit)?;
         let guard = self.pin();
+        let mut unfinished = Vec::new();
         let mut unused = (1..limit).map(PageId::new).peekable();
         for (id, mut place) in places {
             while let Some(free) = unused.next_if(|unused| *unused < id) {
@@ -50,11 +52,13 @@ impl DurableEngine {
             }
             if place.is_merged() {
                 self.table.set_merged(id, place.merged_into, recovered.version);
+                unfinished.push(id);
             } else {
                 self.table.set_disk(id, self.next_serial());
             }
             self.table.set_place(id, Some(place), &guard);
         }
+        *self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = unfinished;
         self.clock.advance_to(recovered.version + 1);
         if !self.store.read_only {
             let chunks: Vec<(u32, Vec<u8>)> =

@@ -48,6 +48,8 @@ pub(crate) struct LogStore {
     pub(crate) trees: DashMap<u32, Arc<TreeCore>>,
     /// Pages that were merged away; their ids are free once a commit has that.
     pub(crate) buried: DirtyList,
+    /// Pages that recovery found merged away: a parent may still name them.
+    pub(crate) unfinished: Mutex<Vec<PageId>>,
     /// Ids that were freed since the last cut, to be recorded.
     pub(crate) freed: Mutex<Vec<PageId>>,
     /// Chunks of the table that have changed since the last checkpoint.
@@ -99,6 +101,7 @@ impl LogStore {
             moving: DashMap::new(),
             trees: DashMap::new(),
             buried: DirtyList::new(),
+            unfinished: Mutex::default(),
             freed: Mutex::default(),
             dirty_chunks: Mutex::default(),
             failure: OnceLock::new(),
