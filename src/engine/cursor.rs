@@ -40,7 +40,7 @@ impl<T> Cursor<T> {
         while self.front.is_empty() {
             let Some(from) = &self.front.next else { return Ok(None) };
             self.front = fetch(from, (&self.range, self.limit))?;
-            self.limit = self.limit.saturating_mul(4);
+            self.limit = self.limit.saturating_mul(2);
         }
         let Some((key, value)) = self.front.pop_first() else { return Ok(None) };
         if before(KeyRef::from(key), &self.range.1) {
