@@ -3,7 +3,7 @@
 //! A lost race is not an error: the loop looks again, and decides again on what it finds. While
 //! the page stays the same its reservation is used again.
 
-use super::{Counters, Engine, Found, Stop, Store, TreeCore};
+use super::{Engine, Found, Stop, Store, TreeCore};
 use delta::{Op, Record};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -127,9 +127,5 @@ impl<S: Store> Engine<S> {
             // brought in for it. Who comes over the right link next goes on with it.
             let _away = self.consolidate(tree, &Stop { chain, ..*leaf }, 0, guard);
         }
-    }
-
-    pub(crate) fn count_split(&self) {
-        Counters::count(&self.counters.splits);
     }
 }

@@ -4,7 +4,7 @@
 //! installed. A reader that comes to the left half for a key of the right one goes by the right
 //! link; nobody gets to the right half before (A1).
 
-use crate::engine::{Away, Engine, Folded, Stop, Store, TreeCore, handles};
+use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, handles};
 use delta::{Entry, Record, Shape};
 use mapping::PageBox;
 use sync::epoch::Guard;
@@ -54,7 +54,7 @@ impl<S: Store> Engine<S> {
             let birth = self.smo_birth(tree.id, base_version);
             self.build(&half.shape, half.entries, &half.carried, need, birth)
         };
-        self.count_split();
+        Counters::count(&self.counters.splits);
         let (left, right) = (make(&left), make(&right));
         let dropped = handles::<S>(&dropped);
         if stop.id == tree.root {
