@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bwtree::io::MemoryDisk;
 use bwtree::{Builder, Db, SyncPolicy, Tree};
@@ -151,4 +151,27 @@ fn a_store_larger_than_its_budget() {
     assert_eq!(seen, there);
     db.verify().unwrap();
     assert!(db.stats().memory.total <= BUDGET + BUDGET / 10, "{:?}", db.stats().memory);
+}
+
+#[test]
+fn pages_that_go_quiet_are_folded_in_the_background() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::builder(folder.path()).sync_policy(SyncPolicy::Manual).open().unwrap();
+    let (quiet, other) = (db.tree("quiet").unwrap(), db.tree("other").unwrap());
+    for n in 0..5 {
+        quiet.put([n], "written once, and then left alone").unwrap();
+    }
+    // Each sync moves the clock on. These are too few to fill the area of their own page.
+    for n in 0..10_u64 {
+        other.put("counter", n.to_be_bytes().to_vec()).unwrap();
+        db.sync().unwrap();
+    }
+    let started = Instant::now();
+    while db.stats().consolidations == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing was folded");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((quiet.len(), other.len()), (5, 1));
+    assert_eq!(quiet.iter().count(), 5);
+    db.verify().unwrap();
 }

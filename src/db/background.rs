@@ -116,7 +116,7 @@ fn relieve(engine: &DurableEngine, sweeper: &mut Sweeper) -> Result<Next> {
 }
 
 fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Result<Worker> {
-    let mut written_before = 0;
+    let (mut written_before, mut hand) = (0, 0);
     spawn(engine, "bwtree-clean", schedule.interval, move |engine| {
         let log = &engine.store.log;
         engine.store.check()?;
@@ -124,6 +124,7 @@ fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Res
             engine.checkpoint()?;
         }
         engine.free_buried()?;
+        hand = engine.settle_pages(hand);
         log.reclaim()?;
         let moved = engine.store.cleaning_bytes.load(sync::atomic::Ordering::Relaxed);
         let written = log.counters().bytes_written.saturating_sub(moved);

@@ -7,6 +7,7 @@
 //! | `visit` | one page of a cut: a delta part or an image, and what a closed commit needs beside |
 //! | `fetch` | a page comes back from the log |
 //! | `evict` | a page that is in the log gives its memory back |
+//! | `settle` | leaves that have gone quiet become base pages again |
 //! | `values` | values too long for a page |
 //! | `buried` | ids of pages that were merged away become free |
 //! | `chunk` | the mapping table's chunks as bytes |
@@ -24,6 +25,7 @@ pub(crate) mod evict;
 pub(crate) mod fetch;
 mod place;
 pub(crate) mod recover;
+mod settle;
 pub(crate) mod store;
 pub(crate) mod values;
 mod visit;
