@@ -28,7 +28,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 fn to_json(stats: &Stats, allocated: u64) -> Value {
     let trees: Vec<Value> = (stats.trees.iter())
-        .map(|tree| json!({ "name": tree.name, "entries": tree.entries, "pages": tree.pages }))
+        .map(|tree| {
+            json!({ "name": tree.name, "entries": tree.entries, "pages": tree.pages,
+            "depth": tree.depth })
+        })
         .collect();
     json!({
         "trees": trees,
@@ -62,9 +65,14 @@ fn to_json(stats: &Stats, allocated: u64) -> Value {
 }
 
 fn text(stats: &Stats, allocated: u64) -> String {
-    let mut trees = Table::new(["tree", "entries", "pages"]);
+    let mut trees = Table::new(["tree", "entries", "pages", "depth"]);
     for tree in &stats.trees {
-        trees.row([tree.name.clone(), count(tree.entries), count(tree.pages)]);
+        trees.row([
+            tree.name.clone(),
+            count(tree.entries),
+            count(tree.pages),
+            count(u64::from(tree.depth)),
+        ]);
     }
     let mut sizes = Table::default();
     sizes.row(["pages".to_owned(), count(stats.pages)]);

@@ -1,7 +1,9 @@
 //! What a store holds and has done, and the check of all of it.
 
 use super::Db;
+use crate::engine::{Away, TreeCore};
 use crate::error::{Error, Result};
+use crate::paging::DurableEngine;
 use crate::verify::{Walk, check_tree};
 use gc::Category;
 use sync::atomic::Ordering;
@@ -63,6 +65,8 @@ pub struct TreeStats {
     pub entries: u64,
     /// Its pages that the log knows.
     pub pages: u64,
+    /// Its levels; 0 if its root cannot be read.
+    pub depth: u32,
 }
 
 /// Memory in bytes.
@@ -123,6 +127,7 @@ pub(super) fn stats(db: &Db) -> Stats {
             .map(|(name, core)| TreeStats {
                 name,
                 entries: core.len(),
+                depth: engine.depth(&core).unwrap_or(0),
                 pages: by_tree.get(&core.id).copied().unwrap_or(0),
             })
             .collect(),
@@ -154,6 +159,18 @@ pub(super) fn stats(db: &Db) -> Stats {
     }
 }
 
+impl DurableEngine {
+    /// The levels of a tree.
+    fn depth(&self, tree: &TreeCore) -> Result<u32> {
+        self.retrying(|guard| match self.table.load(tree.root, guard) {
+            mapping::Word::Resident(chain) => {
+                Ok(u32::from(delta::Base::new(chain.base()).level()) + 1)
+            }
+            _ => Err(Away(tree.root)),
+        })
+    }
+}
+
 /// Reads every part from the log, then walks every tree.
 pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let engine = &db.inner.engine;
@@ -168,7 +185,7 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         report.part_bytes += bytes;
     }
     let catalog = db.inner.catalog.core();
-    let mut walk = |name: &str, core: &crate::engine::TreeCore| -> Result<()> {
+    let mut walk = |name: &str, core: &TreeCore| -> Result<()> {
         let wrong = |what| Error::Corrupt { what: format!("tree {name:?}: {what}") };
         let Walk { pages, entries, depth } = check_tree(engine, core)?.map_err(wrong)?;
         report.trees += 1;

@@ -13,6 +13,7 @@ fn a_store_is_looked_after() {
     let stat = run(&["stat", "DIR/s", "--json"]).json();
     assert_eq!(stat["trees"][0]["name"], "default");
     assert_eq!(stat["trees"][0]["entries"], 5_000);
+    assert!(stat["trees"][0]["depth"].as_u64() >= Some(2));
     assert!(stat["disk_allocated_bytes"].as_u64() > Some(0));
     assert!(run(&["stat", "DIR/s"]).ok().contains("5,000"));
     assert!(run(&["verify", "DIR/s"]).ok().starts_with("ok"));
