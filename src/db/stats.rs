@@ -1,9 +1,8 @@
 //! What a store holds and has done, and the check of all of it.
 
 use super::Db;
-use crate::engine::{Away, TreeCore};
+use crate::engine::TreeCore;
 use crate::error::{Error, Result};
-use crate::paging::DurableEngine;
 use crate::verify::{Walk, check_tree};
 use gc::Category;
 use sync::atomic::Ordering;
@@ -127,7 +126,7 @@ pub(super) fn stats(db: &Db) -> Stats {
             .map(|(name, core)| TreeStats {
                 name,
                 entries: core.len(),
-                depth: engine.depth(&core).unwrap_or(0),
+                depth: engine.top_level(&core).map_or(0, |top| u32::from(top) + 1),
                 pages: by_tree.get(&core.id).copied().unwrap_or(0),
             })
             .collect(),
@@ -156,18 +155,6 @@ pub(super) fn stats(db: &Db) -> Stats {
             total: budget.total(),
         },
         durable_version: log.durable_version(),
-    }
-}
-
-impl DurableEngine {
-    /// The levels of a tree.
-    fn depth(&self, tree: &TreeCore) -> Result<u32> {
-        self.retrying(|guard| match self.table.load(tree.root, guard) {
-            mapping::Word::Resident(chain) => {
-                Ok(u32::from(delta::Base::new(chain.base()).level()) + 1)
-            }
-            _ => Err(Away(tree.root)),
-        })
     }
 }
 

@@ -149,6 +149,14 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// The level of the root.
+    pub(crate) fn top_level(&self, tree: &TreeCore) -> Result<u8, S::Error> {
+        self.retrying(|guard| match self.table.load(tree.root, guard) {
+            Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
+            _ => Err(Away(tree.root)),
+        })
+    }
+
     /// Makes a page Resident that `from`, an installed page, links to.
     pub(crate) fn deliver(&self, from: PageId, id: PageId) {
         // The page that the split has cut is listed before the new one can get a record: a commit

@@ -48,11 +48,7 @@ impl DurableEngine {
 
     /// Walks the inner pages of a tree and unlinks every merged child.
     fn unlink_all_merged(&self, tree: &TreeCore) -> Result<()> {
-        let top = self.retrying(|guard| match self.table.load(tree.root, guard) {
-            Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
-            _ => Err(Away(tree.root)),
-        })?;
-        for level in (1..=top).rev() {
+        for level in (1..=self.top_level(tree)?).rev() {
             let mut from = Some(Vec::new());
             let mut tries = 0;
             while let Some(key) = from {
