@@ -30,9 +30,10 @@ impl DurableEngine {
         }
         let trees: Vec<_> = self.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
         for tree in trees {
-            if let Err(error) = self.unlink_all_merged(&tree) {
+            let done = self.unlink_all_merged(&tree);
+            if !matches!(done, Ok(true)) {
                 self.unfinished().extend(merged);
-                return Err(error);
+                return done.map(|_| ());
             }
         }
         let now = self.clock.now();
@@ -46,8 +47,10 @@ impl DurableEngine {
         self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Walks the inner pages of a tree and unlinks every merged child.
-    fn unlink_all_merged(&self, tree: &TreeCore) -> Result<()> {
+    /// Walks the inner pages of a tree and unlinks every merged child. `false` if one was left:
+    /// then none of them may be freed yet.
+    fn unlink_all_merged(&self, tree: &TreeCore) -> Result<bool> {
+        let mut all = true;
         for level in (1..=self.top_level(tree)?).rev() {
             let mut from = Some(Vec::new());
             let mut tries = 0;
@@ -60,16 +63,19 @@ impl DurableEngine {
                         matches!(child, Word::Merged { .. })
                     };
                     // Others may change the page at the same time, but not for ever.
-                    if let Some(at) = (0..stop.base.count()).find(merged).filter(|_| tries < 1000) {
-                        self.unlink_merged(tree, stop.id, stop.base.child(at), guard)?;
-                        return Ok(Some(key.clone()));
+                    if let Some(at) = (0..stop.base.count()).find(merged) {
+                        if tries < 1000 {
+                            self.unlink_merged(tree, stop.id, stop.base.child(at), guard)?;
+                            return Ok(Some(key.clone()));
+                        }
+                        all = false;
                     }
                     tries = 0;
                     Ok(stop.base.high().map(<[u8]>::to_vec))
                 })?;
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Frees the ids that can be freed. Called by background work, after a commit.
