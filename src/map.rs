@@ -1,7 +1,7 @@
 //! `Map`: the ordered map in memory, std `BTreeMap`'s names on `&self`.
 
 use crate::engine::{
-    Change, Cursor, Decision, Engine, Limits, Range as KeyRange, TreeCore, prefix_range,
+    Change, Cursor, Decision, Engine, Found, Limits, Range as KeyRange, TreeCore, prefix_range,
 };
 use crate::key::{ByteKey, EncodeKey, Key};
 use crate::memory::{Held, InMemory};
@@ -10,7 +10,7 @@ use core::convert::Infallible;
 use core::fmt;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
-use delta::Layout;
+use delta::{Layout, Number};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
@@ -97,9 +97,38 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     }
 
     fn held<Q: EncodeKey + ?Sized>(&self, key: &Q) -> Option<Held<V>> {
+        self.read(key, |found| found.map(|found| Held::from_slot(found.value)))
+    }
+
+    /// Reads `key`: as a number where that is what pages hold.
+    #[inline]
+    fn read<Q: EncodeKey + ?Sized, R>(
+        &self,
+        key: &Q,
+        read: impl FnMut(Option<Found<'_>>) -> R,
+    ) -> R {
         let Shared { engine, tree } = &*self.shared;
-        key.with_encoded(|key| {
-            sure(engine.read(tree, key, |found| found.map(|found| Held::from_slot(found.value))))
+        key.with_encoded(|key| match number::<K>(key) {
+            Some(number) => sure(engine.read(tree, number, read)),
+            None => sure(engine.read(tree, key, read)),
+        })
+    }
+
+    /// Changes `key`, as [`read`](Self::read) reads it.
+    #[inline]
+    fn update<'a, Q: EncodeKey + ?Sized, R>(
+        &self,
+        key: &Q,
+        mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+    ) -> R {
+        let Shared { engine, tree } = &*self.shared;
+        key.with_encoded(|key| match number::<K>(key) {
+            Some(number) => sure(engine.update(tree, number, decide)),
+            None if K::FIXED_BYTES.is_some_and(|bytes| bytes != key.len()) => match decide(None) {
+                Decision::Keep(result) | Decision::Write(Change::Remove, result) => result,
+                Decision::Write(..) => panic!("a key of {} bytes: no key is like that", key.len()),
+            },
+            None => sure(engine.update(tree, key, decide)),
         })
     }
 
@@ -111,8 +140,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        let Shared { engine, tree } = &*self.shared;
-        key.with_encoded(|key| sure(engine.read(tree, key, |found| found.is_some())))
+        self.read(key, |found| found.is_some())
     }
 
     /// Gives `key` this value, and returns the one that it had.
@@ -136,15 +164,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     }
 
     fn set<Q: EncodeKey + ?Sized>(&self, key: &Q, change: Change<'_>) -> Option<V> {
-        let Shared { engine, tree } = &*self.shared;
-        let old = key.with_encoded(|key| {
-            sure(engine.update(tree, key, |found| {
-                let old = found.map(|found| Held::<V>::from_slot(found.value));
-                match (change, &old) {
-                    (Change::Remove, None) => Decision::Keep(old),
-                    _ => Decision::Write(change, old),
-                }
-            }))
+        let old = self.update(key, |found| {
+            let old = found.map(|found| Held::<V>::from_slot(found.value));
+            match (change, &old) {
+                (Change::Remove, None) => Decision::Keep(old),
+                _ => Decision::Write(change, old),
+            }
         });
         old.map(Held::into_value)
     }
@@ -154,22 +179,19 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     where
         Q: EncodeKey + ?Sized,
     {
-        let Shared { engine, tree } = &*self.shared;
         let seen = seen.map(Held::slot);
         let slot = new.map(Held::into_slot);
         let change = match &slot {
             Some(slot) => Change::Put { flags: 0, value: slot },
             None => Change::Remove,
         };
-        let done = key.with_encoded(|key| {
-            sure(engine.update(tree, key, |found| {
-                let same = found.map(|found| found.value) == seen.as_ref().map(<[u8; 8]>::as_slice);
-                match (same, change, found) {
-                    (false, _, _) => Decision::Keep(false),
-                    (true, Change::Remove, None) => Decision::Keep(true),
-                    (true, change, _) => Decision::Write(change, true),
-                }
-            }))
+        let done = self.update(key, |found| {
+            let same = found.map(|found| found.value) == seen.as_ref().map(<[u8; 8]>::as_slice);
+            match (same, change, found) {
+                (false, _, _) => Decision::Keep(false),
+                (true, Change::Remove, None) => Decision::Keep(true),
+                (true, change, _) => Decision::Write(change, true),
+            }
         });
         if let (false, Some(slot)) = (done, slot) {
             Held::<V>::disown(slot);
@@ -389,6 +411,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         let Shared { engine, tree } = &*self.shared;
         sure(crate::verify::check_tree(engine, tree)).map(|_| ())
     }
+}
+
+/// The key as a number, if the pages of a map with keys `K` hold numbers. A query can still have
+/// other bytes than any key has: some of a `[u8]` for keys `[u8; 8]`.
+#[inline]
+fn number<K: Key>(key: &[u8]) -> Option<Number> {
+    if K::FIXED8 { key.try_into().ok().map(Number::new) } else { None }
 }
 
 fn encoded<Q: EncodeKey + ?Sized>(bound: Bound<&Q>) -> Bound<Vec<u8>> {

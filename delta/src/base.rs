@@ -191,12 +191,12 @@ impl<'a> Base<'a> {
     #[must_use]
     pub fn side(self, key: &[u8]) -> Side {
         let key_head = head(key);
-        let low_head = u64::from_be_bytes(self.header_key(AT_LOW));
+        let low_head = self.fence(AT_LOW);
         if key_head <= low_head && (key_head < low_head || key < self.low()) {
             return Side::Left;
         }
         if self.flags() & HAS_HIGH != 0 {
-            let high_head = u64::from_be_bytes(self.header_key(AT_HIGH));
+            let high_head = self.fence(AT_HIGH);
             if key_head > high_head
                 || key_head == high_head && self.high().is_some_and(|high| key >= high)
             {
@@ -320,11 +320,10 @@ impl<'a> Base<'a> {
         }
     }
 
+    /// The head of the low key or the high key; in Fixed8 the key itself.
     #[inline]
-    fn header_key(self, at: usize) -> [u8; 8] {
-        let mut key = [0; 8];
-        key.copy_from_slice(&self.header[at..at + 8]);
-        key
+    pub(crate) fn fence(self, at: usize) -> u64 {
+        head(&self.header[at..at + 8])
     }
 }
 

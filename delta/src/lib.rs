@@ -11,6 +11,7 @@
 //! | `entry` | an entry, a layout, and what a page is besides its entries |
 //! | `base` | the bytes of a base page and how to look at them |
 //! | `rows` | one entry by its position, or all in order |
+//! | `probe` | what a search asks a page for: bytes, or a number |
 //! | `search` | where a key is or would be: interpolation, else branchy binary search |
 //! | `interpolation` | the line through the keys of a page, and how far it is off |
 //! | `record` | a delta record and its bytes in memory |
@@ -50,6 +51,7 @@ mod inner;
 mod interpolation;
 mod key;
 mod plain;
+mod probe;
 mod record;
 mod rows;
 mod search;
@@ -67,6 +69,7 @@ pub use entry::{Entry, FLAG_SEPARATED, Layout, Shape, Side};
 pub use fold::{fold, fold_entries};
 pub use inner::{child_of, child_value, inner_with_child, inner_without_child};
 pub use key::KeyRef;
+pub use probe::{Number, Probe};
 pub use record::{Op, Record, fingerprint};
 pub use rows::{Absorbed, Entries};
 pub use split::{shortest_separator, split_index};

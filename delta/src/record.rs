@@ -6,11 +6,16 @@
 //!
 //! padded with zeros to a multiple of eight. Stamp and link to the record before it are the
 //! engine's and lie in front.
+//!
+//! In [`Layout::Fixed8`] a record is a *pair*: key and value, eight bytes each, and a mark that the
+//! engine keeps in the head, the op. Pairs count nothing (`net`) and have no flags.
 
 use crate::entry::{Layout, Shape, Side};
 use crate::plain::{align8, put, u16_at};
 
 const HEAD_BYTES: usize = 8;
+/// Payload of a pair.
+const PAIR_BYTES: usize = 16;
 
 /// What a record does to its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +105,58 @@ impl<'a> Record<'a> {
             key: &bytes[HEAD_BYTES..value_at],
             value: &bytes[value_at..value_at + u16_at(bytes, 6) as usize],
         }
+    }
+
+    /// Bytes of the payload of a record with a key and a value of these lengths.
+    #[inline]
+    #[must_use]
+    pub const fn payload_len(layout: Layout, key_len: usize, value_len: usize) -> usize {
+        match layout {
+            Layout::Fixed8 => PAIR_BYTES,
+            Layout::Var => Self::encoded_len(key_len, value_len),
+        }
+    }
+
+    /// The mark of the pair; 0 in [`Layout::Var`], where the payload has it all.
+    #[inline]
+    #[must_use]
+    pub const fn mark(&self, layout: Layout) -> u8 {
+        match layout {
+            Layout::Fixed8 => self.op as u8,
+            Layout::Var => 0,
+        }
+    }
+
+    /// Writes the payload.
+    ///
+    /// # Panics
+    /// If `out` is not [`payload_len`](Self::payload_len) long, or a pair has a key or value of
+    /// other than eight bytes, or flags.
+    #[inline]
+    pub fn write_payload(&self, layout: Layout, out: &mut [u8]) {
+        if layout == Layout::Var {
+            return self.encode_into(out);
+        }
+        debug_assert_eq!(self.flags, 0, "no flags in Fixed8");
+        let (key, value) = out.split_at_mut(8);
+        key.copy_from_slice(self.key);
+        match self.op {
+            Op::Put => value.copy_from_slice(self.value),
+            Op::Remove => value.fill(0),
+        }
+    }
+
+    /// The record with this mark and payload.
+    ///
+    /// # Panics
+    /// If the payload is shorter than that of a pair.
+    #[inline]
+    #[must_use]
+    pub fn pair(mark: u8, payload: &'a [u8]) -> Self {
+        let (key, value) = payload.split_at(8);
+        let put = mark == Op::Put as u8;
+        let (op, value) = if put { (Op::Put, &value[..8]) } else { (Op::Remove, &value[..0]) };
+        Self { op, flags: 0, net: 0, key, value }
     }
 
     /// Bytes of the encoded record at the start of these bytes.

@@ -98,22 +98,19 @@ fn locate_fixed(pairs: &[[u8; ROW_BYTES]], line: &Line, key: &[u8]) -> Result<us
 
 /// The first position whose key is not below `wanted`.
 #[inline]
-fn lower_bound(pairs: &[[u8; ROW_BYTES]], line: &Line, wanted: u64) -> usize {
+pub(crate) fn lower_bound(pairs: &[[u8; ROW_BYTES]], line: &Line, wanted: u64) -> usize {
     if line.error > MAX_ERROR {
         return lower_bound_by_halves(pairs, wanted);
     }
-    let mut at = line.position(wanted);
-    if pairs.get(at).is_some_and(|pair| head(pair) < wanted) {
-        at += 1;
-        while pairs.get(at).is_some_and(|pair| head(pair) < wanted) {
-            at += 1;
+    let guess = line.position(wanted).min(pairs.len());
+    let (before, behind) = pairs.split_at(guess);
+    match behind.first() {
+        Some(pair) if head(pair) < wanted => {
+            let steps = behind.iter().position(|pair| head(pair) >= wanted);
+            steps.map_or(pairs.len(), |steps| guess + steps)
         }
-    } else {
-        while at > 0 && head(&pairs[at - 1]) >= wanted {
-            at -= 1;
-        }
+        _ => before.iter().rposition(|pair| head(pair) < wanted).map_or(0, |at| at + 1),
     }
-    at
 }
 
 #[inline]

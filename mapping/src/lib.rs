@@ -38,7 +38,7 @@ mod word;
 
 pub use clock::{Clock, OpenCut};
 pub use dirty::{DirtyList, Listed};
-pub use page::{Birth, Chain, Head, PageBox, PageRef, RecordRef, Reservation};
+pub use page::{Birth, Chain, Head, PageBox, PageRef, RecordRef, Records, Reservation};
 pub use stamp::stamp;
 pub use table::{Table, TableFull};
 pub use word::{Seen, Word};

@@ -29,8 +29,8 @@ pub fn stamp(
     clock: &Clock,
     dirty: &DirtyList,
 ) -> u64 {
-    // ORDERING: Acquire pairs with the CAS below: who reads a version sees the push before it.
-    let version = record.stamp().load(Ordering::Acquire);
+    // Who reads a version sees the push before it.
+    let version = record.version();
     if version != 0 { version } else { decide(record, page, id, clock, dirty) }
 }
 
@@ -48,11 +48,7 @@ fn decide(
         fence(Ordering::SeqCst);
         let now = clock.now();
         if listed == now {
-            let (ok, fail) = (Ordering::AcqRel, Ordering::Acquire);
-            return match record.stamp().compare_exchange(0, now, ok, fail) {
-                Ok(_) => now,
-                Err(version) => version,
-            };
+            return record.set_version(now);
         }
         dirty.push(id, now);
         page.listed().store(now, Ordering::Release);

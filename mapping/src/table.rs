@@ -49,6 +49,7 @@ impl<T> Carry<T> {
     }
 }
 
+#[inline]
 fn place_of(id: PageId) -> (usize, usize) {
     let n = id.index() + FIRST;
     let bucket = (n / FIRST).ilog2() as usize;
@@ -65,6 +66,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         }
     }
 
+    #[inline]
     fn slot(&self, id: PageId) -> Option<&Slot<D>> {
         let (bucket, index) = place_of(id);
         // ORDERING: Acquire pairs with the Release in `grow`.
@@ -144,6 +146,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         }
     }
 
+    #[inline]
     fn swap(&self, id: PageId, seen: Seen, new: Seen) -> bool {
         self.slot(id).is_some_and(|slot| {
             let (new, order) = (new.0, Ordering::AcqRel);

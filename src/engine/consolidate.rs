@@ -10,7 +10,7 @@
 //! Of the carried versions of one key, only the newest and those that an open cut needs are kept.
 //! Stamping comes first, reading the registry after it (A8; the proof is in `mapping::clock`).
 
-use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, handles};
+use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
 use delta::{Base, Entry, Op, Record};
@@ -45,7 +45,7 @@ impl<S: Store> Engine<S> {
     /// Every record of a chain with its version, newest first.
     pub(crate) fn versioned<'g>(&self, id: PageId, chain: Chain<'g>) -> Versioned<'g> {
         let versioned = |record: mapping::RecordRef<'g>| {
-            (self.version(id, chain.page(), record), Record::decode(record.payload()))
+            (self.version(id, chain.page(), record), change(record))
         };
         chain.records().map(versioned).collect()
     }

@@ -11,7 +11,7 @@
 //! - **Disk**: the caller unpins, brings the page in, and comes back.
 
 use super::{Engine, Store, TreeCore};
-use delta::{Base, Side};
+use delta::{Base, Probe, Side};
 use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
@@ -31,48 +31,53 @@ pub(crate) struct Stop<'g> {
 }
 
 /// Which page of a level is wanted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Wanted<'k> {
-    /// The one that covers the key.
-    Covering(&'k [u8]),
-    /// The one that covers the keys just below: its high key is at least this one, its low key
-    /// less. `None` is beyond the last key.
-    Below(Option<&'k [u8]>),
+pub(crate) trait Wanted: Copy {
+    /// Where it lies as seen from this page.
+    fn side(self, base: Base<'_>) -> Side;
+    /// The child of this page that leads to it.
+    fn child(self, base: Base<'_>) -> PageId;
 }
 
-impl Wanted<'_> {
+/// The page that covers the key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Covering<P>(pub(crate) P);
+
+/// The page that covers the keys just below: its high key is at least this one, its low key less.
+/// `None` is beyond the last key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Below<'k>(pub(crate) Option<&'k [u8]>);
+
+impl<P: Probe> Wanted for Covering<P> {
+    #[inline]
     fn side(self, base: Base<'_>) -> Side {
-        match self {
-            Self::Covering(key) => base.side(key),
-            Self::Below(Some(key)) => {
-                if base.low() >= key {
-                    Side::Left
-                } else if base.high().is_some_and(|high| high < key) {
-                    Side::Right
-                } else {
-                    Side::Inside
-                }
-            }
-            Self::Below(None) => {
-                if base.high().is_some() {
-                    Side::Right
-                } else {
-                    Side::Inside
-                }
-            }
+        self.0.side(base)
+    }
+
+    #[inline]
+    fn child(self, base: Base<'_>) -> PageId {
+        self.0.child(base)
+    }
+}
+
+impl Wanted for Below<'_> {
+    fn side(self, base: Base<'_>) -> Side {
+        let Some(key) = self.0 else {
+            return if base.high().is_some() { Side::Right } else { Side::Inside };
+        };
+        if base.low() >= key {
+            Side::Left
+        } else if base.high().is_some_and(|high| high < key) {
+            Side::Right
+        } else {
+            Side::Inside
         }
     }
 
     fn child(self, base: Base<'_>) -> PageId {
-        match self {
-            Self::Covering(key) => base.child(base.child_index(key)),
-            Self::Below(Some(key)) => {
-                let at = base.child_index(key);
-                // A child that begins at the key holds nothing below it.
-                base.child(if at > 0 && base.separator(at) == *key { at - 1 } else { at })
-            }
-            Self::Below(None) => base.child(base.count() - 1),
-        }
+        let Some(key) = self.0 else { return base.child(base.count() - 1) };
+        let at = base.child_index(key);
+        // A child that begins at the key holds nothing below it.
+        base.child(if at > 0 && base.separator(at) == *key { at - 1 } else { at })
     }
 }
 
@@ -82,17 +87,17 @@ impl<S: Store> Engine<S> {
     pub(crate) fn leaf<'g>(
         &self,
         tree: &TreeCore,
-        key: &[u8],
+        key: impl Probe,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
-        self.descend(tree, Wanted::Covering(key), 0, guard)
+        self.descend(tree, Covering(key), 0, guard)
     }
 
     /// The page of `level` that is wanted. The level must exist: the root's or one below.
     pub(crate) fn descend<'g>(
         &self,
         tree: &TreeCore,
-        wanted: Wanted<'_>,
+        wanted: impl Wanted,
         level: u8,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
@@ -189,10 +194,10 @@ impl<S: Store> Engine<S> {
     pub(crate) fn read<R>(
         &self,
         tree: &TreeCore,
-        key: &[u8],
+        key: impl Probe,
         mut read: impl FnMut(Option<super::Found<'_>>) -> R,
     ) -> Result<R, S::Error> {
-        let fingerprint = delta::fingerprint(key);
+        let fingerprint = key.fingerprint();
         self.retrying(|guard| {
             let leaf = self.leaf(tree, key, guard)?;
             let (found, record) = leaf.find(key, fingerprint);

@@ -1,8 +1,8 @@
 //! One key in one page: the records that may hold it, newest first, then the base page.
 
-use super::{Engine, Store};
+use super::{Engine, Store, change};
 use crate::engine::descent::Stop;
-use delta::{Op, Record};
+use delta::{Op, Probe};
 use mapping::RecordRef;
 
 /// A value as it lies in its page.
@@ -17,26 +17,24 @@ impl<'g> Stop<'g> {
     #[inline]
     pub(crate) fn find(
         &self,
-        key: &[u8],
+        key: impl Probe,
         fingerprint: u8,
     ) -> (Option<Found<'g>>, Option<RecordRef<'g>>) {
         if self.chain.head() != 0 && self.chain.page().may_hold(fingerprint) {
             for record in self.chain.records() {
-                let payload = record.payload();
-                if Record::fingerprint_at(payload) != fingerprint {
+                if !key.may_be_in(record.payload(), fingerprint) {
                     continue;
                 }
-                let change = Record::decode(payload);
-                if change.key == key {
+                let change = change(record);
+                if change.key == key.bytes() {
                     let found = Found { flags: change.flags, value: change.value };
                     return ((change.op == Op::Put).then_some(found), Some(record));
                 }
             }
         }
-        let base = self.base;
-        let found = base.search(key).ok().map(|at| {
-            let entry = base.entry(at);
-            Found { flags: entry.flags, value: entry.value }
+        let found = key.search(self.base).ok().map(|at| {
+            let (flags, value) = key.value(self.base, at);
+            Found { flags, value }
         });
         (found, None)
     }

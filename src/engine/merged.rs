@@ -1,6 +1,6 @@
 //! A leaf's entries in order, records over base page, without folding all of it first.
 
-use super::{Engine, Stop, Store};
+use super::{Engine, Stop, Store, change};
 use core::cmp::Ordering;
 use delta::{Base, Entry, KeyRef, Op, Record};
 
@@ -22,7 +22,7 @@ impl<S: Store> Engine<S> {
         let mut records: Vec<Record<'g>> = Vec::new();
         for record in stop.chain.records() {
             self.version(stop.id, page, record);
-            let record = Record::decode(record.payload());
+            let record = change(record);
             if record.key >= from {
                 records.push(record);
             }

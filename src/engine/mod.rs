@@ -24,7 +24,7 @@ mod update;
 
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
-pub(crate) use descent::{Away, Stop, Wanted};
+pub(crate) use descent::{Away, Below, Covering, Stop};
 pub(crate) use lookup::Found;
 pub(crate) use scan::{Batch, Range, ScanFrom, Wish};
 pub(crate) use tree_core::TreeCore;
@@ -32,7 +32,9 @@ pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;
 use delta::{Base, Entry, Layout, Op, Record, Shape};
-use mapping::{Birth, Clock, DirtyList, PageBox, PageRef, RecordRef, Table, TableFull, Word};
+use mapping::{
+    Birth, Clock, DirtyList, PageBox, PageRef, RecordRef, Records, Table, TableFull, Word,
+};
 use sync::atomic::{AtomicU64, Ordering};
 use sync::epoch::{Collector, Guard};
 use types::PageId;
@@ -232,23 +234,25 @@ impl<S: Store> Engine<S> {
         need: usize,
         birth: Birth,
     ) -> PageBox {
+        let (layout, records) = (shape.layout, records_of(shape.layout));
         let payload =
-            |record: &Record<'_>| Record::encoded_len(record.key.len(), record.value.len());
+            |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
         let room = if shape.level == 0 {
-            let held: usize = carried.iter().map(|(_, r)| PageBox::record_bytes(payload(r))).sum();
+            let held: usize = carried.iter().map(|(_, r)| records.bytes(payload(r))).sum();
             held + self.limits.area_bytes.max(need)
         } else {
             0
         };
         let base_bytes = delta::base_bytes(shape, entries);
-        let mut page = PageBox::new(base_bytes, room, birth);
+        let mut page = PageBox::new(base_bytes, room, records, birth);
         delta::write_base(shape, entries, page.base_mut());
         let mut scratch = Vec::new();
         for (version, record) in carried.iter().rev() {
             scratch.clear();
             scratch.resize(payload(record), 0);
-            record.encode_into(&mut scratch);
-            page.carry(*version, delta::fingerprint(record.key), &scratch);
+            record.write_payload(layout, &mut scratch);
+            let fingerprint = delta::fingerprint(record.key);
+            page.carry(*version, fingerprint, record.mark(layout), &scratch);
         }
         page
     }
@@ -266,6 +270,24 @@ impl<S: Store> Engine<S> {
         if much || bytes > 16 << 10 {
             guard.flush();
         }
+    }
+}
+
+/// How the records of pages in this layout lie.
+#[inline]
+fn records_of(layout: Layout) -> Records {
+    match layout {
+        Layout::Fixed8 => Records::Pairs,
+        Layout::Var => Records::Sized,
+    }
+}
+
+/// What a record says.
+#[inline]
+pub(crate) fn change(record: RecordRef<'_>) -> Record<'_> {
+    match record.records() {
+        Records::Pairs => Record::pair(record.mark(), record.payload()),
+        Records::Sized => Record::decode(record.payload()),
     }
 }
 
@@ -303,7 +325,7 @@ impl<S: Store> Engine<S> {
             };
             base.entries().for_each(|entry| owned(entry.flags, entry.value));
             for record in chain.records() {
-                let record = Record::decode(record.payload());
+                let record = change(record);
                 if record.op == Op::Put {
                     owned(record.flags, record.value);
                 }

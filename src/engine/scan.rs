@@ -5,8 +5,7 @@
 //! low key. So a split or merge between two pages can neither hide an entry nor show it twice: each
 //! entry is seen at its own moment, in order.
 
-use super::descent::Wanted;
-use super::{Engine, Found, Store, TreeCore};
+use super::{Below, Covering, Engine, Found, Store, TreeCore};
 use delta::KeyRef;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -104,11 +103,10 @@ impl<S: Store> Engine<S> {
         mut read: impl FnMut(Found<'_>) -> T,
     ) -> Result<Batch<T>, S::Error> {
         self.retrying(|guard| {
-            let wanted = match from {
-                ScanFrom::At(key) => Wanted::Covering(key),
-                ScanFrom::Below(key) => Wanted::Below(key.as_deref()),
+            let stop = match from {
+                ScanFrom::At(key) => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
+                ScanFrom::Below(key) => self.descend(tree, Below(key.as_deref()), 0, guard)?,
             };
-            let stop = self.descend(tree, wanted, 0, guard)?;
             if S::DURABLE {
                 stop.chain.page().touch();
             }

@@ -4,7 +4,7 @@
 //! the page stays the same its reservation is used again.
 
 use super::{Engine, Found, Stop, Store, TreeCore};
-use delta::{Op, Record};
+use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
 use sync::epoch::Guard;
 
@@ -38,11 +38,11 @@ impl<S: Store> Engine<S> {
     pub(crate) fn update<'a, R>(
         &self,
         tree: &TreeCore,
-        key: &[u8],
+        key: impl Probe,
         mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
     ) -> Result<R, S::Error> {
         S::admit(self)?;
-        let fingerprint = delta::fingerprint(key);
+        let fingerprint = key.fingerprint();
         loop {
             let attempt = self.retrying(|guard| {
                 let leaf = self.leaf(tree, key, guard)?;
@@ -54,11 +54,11 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    fn attempt<'a, 'g, R>(
+    fn attempt<'a, 'g, P: Probe, R>(
         &self,
         tree: &TreeCore,
         mut leaf: Stop<'g>,
-        key: &[u8],
+        key: P,
         fingerprint: u8,
         decide: &mut impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
         guard: &'g Guard,
@@ -79,13 +79,14 @@ impl<S: Store> Engine<S> {
                 Change::Remove => (Op::Remove, 0, &[]),
             };
             let net = i8::from(op == Op::Put) - i8::from(found.is_some());
-            let record = Record { op, flags, net, key, value };
-            let bytes = Record::encoded_len(key.len(), value.len());
+            let record = Record { op, flags, net, key: key.bytes(), value };
+            let layout = if P::NUMBER { Layout::Fixed8 } else { tree.layout };
+            let bytes = Record::payload_len(layout, record.key.len(), value.len());
             let reservation = match reserved.take() {
                 Some((had, reservation)) if had == bytes => reservation,
                 _ => {
                     let Some(reservation) = page.reserve(bytes) else {
-                        let need = mapping::PageBox::record_bytes(bytes);
+                        let need = page.records().bytes(bytes);
                         self.consolidate(tree, &leaf, need, guard)?;
                         return Ok(Attempt::Again);
                     };
@@ -96,7 +97,10 @@ impl<S: Store> Engine<S> {
                 // Versions then never fall along a chain, and per key they are in chain order.
                 self.version(leaf.id, page, newest);
             }
-            reservation.write(leaf.chain.head(), fingerprint, |out| record.encode_into(out));
+            let mark = record.mark(layout);
+            reservation.write(leaf.chain.head(), fingerprint, mark, |out| {
+                record.write_payload(layout, out);
+            });
             if self.table.append(leaf.id, leaf.chain, &reservation) {
                 self.version(leaf.id, page, page.record(reservation.head()));
                 tree.count(i64::from(net));
@@ -116,7 +120,7 @@ impl<S: Store> Engine<S> {
     fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, payload_bytes: usize, guard: &Guard) {
         let page = leaf.chain.page();
         let (area, used) = page.area();
-        let before = used.saturating_sub(mapping::PageBox::record_bytes(payload_bytes));
+        let before = used.saturating_sub(page.records().bytes(payload_bytes));
         if used * 4 < area * 3 || before * 4 >= area * 3 {
             return;
         }

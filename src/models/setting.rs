@@ -174,7 +174,7 @@ where
         let mut entries = Vec::new();
         while let Some(key) = from {
             let (here, next) = sure(self.engine.retrying(|guard| {
-                let leaf = self.engine.leaf(&self.tree, &key, guard)?;
+                let leaf = self.engine.leaf(&self.tree, key.as_slice(), guard)?;
                 let read = |entry: Entry<'_>| (entry.key.to_vec()[0], entry.value[0]);
                 let here: Vec<_> = self.engine.merged(&leaf, leaf.base.low()).map(read).collect();
                 Ok((here, leaf.base.high().map(<[u8]>::to_vec)))

@@ -7,7 +7,7 @@
 
 use super::place::Place;
 use super::store::DurableEngine;
-use crate::engine::{Away, Stop, TreeCore, Wanted};
+use crate::engine::{Away, Covering, Stop, TreeCore};
 use crate::error::Result;
 use delta::Base;
 use mapping::Word;
@@ -57,7 +57,7 @@ impl DurableEngine {
             while let Some(key) = from {
                 tries += 1;
                 from = self.retrying(|guard| {
-                    let stop = self.descend(tree, Wanted::Covering(&key), level, guard)?;
+                    let stop = self.descend(tree, Covering(key.as_slice()), level, guard)?;
                     let merged = |at: &usize| {
                         let child = self.table.load(stop.base.child(*at), guard);
                         matches!(child, Word::Merged { .. })

@@ -3,7 +3,7 @@
 use super::fetch::owned_handles;
 use super::store::DurableEngine;
 use crate::engine::Counters;
-use delta::{Base, Record};
+use delta::Base;
 use gc::{Evictable, Evicted};
 use mapping::Word;
 use types::PageId;
@@ -31,7 +31,7 @@ impl Evictable for DurableEngine {
         if place.wants_image(page) || newest > place.flushed {
             return Evicted::Dirty;
         }
-        debug_assert!(chain.records().all(|r| Record::decode(r.payload()).key.len() < 1 << 16));
+        debug_assert!(chain.records().all(|r| crate::engine::change(r).key.len() < 1 << 16));
         if !self.table.evict(id, chain, self.next_serial()) {
             return Evicted::Dirty;
         }

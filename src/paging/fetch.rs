@@ -154,7 +154,7 @@ pub(crate) fn owned_handles(chain: mapping::Chain<'_>) -> Vec<u64> {
     };
     base.entries().for_each(|entry| own(entry.flags, entry.value));
     for record in chain.records() {
-        let record = Record::decode(record.payload());
+        let record = crate::engine::change(record);
         if record.op == Op::Put {
             own(record.flags, record.value);
         }

@@ -27,7 +27,7 @@ use super::cut::Cut;
 use super::place::Place;
 use super::store::{DELTA, IMAGE, MERGED};
 use super::values::{Separated, VALUE};
-use crate::engine::{Away, Stop, Versioned, Wanted};
+use crate::engine::{Away, Below, Covering, Stop, Versioned};
 use crate::error::Result;
 use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
 use mapping::{Chain, Word};
@@ -171,7 +171,7 @@ impl Cut<'_, '_> {
             return Need::Nothing;
         };
         let base = Base::new(chain.base());
-        match self.engine.descend(&tree, Wanted::Covering(base.low()), base.level(), guard) {
+        match self.engine.descend(&tree, Covering(base.low()), base.level(), guard) {
             Ok(stop) if stop.id == id => Need::Nothing,
             Ok(stop) => Need::Instead(stop.id),
             Err(Away(away)) => Need::Away(away),
@@ -359,7 +359,7 @@ impl Cut<'_, '_> {
         let Some(tree) = trees.get(&stop.chain.page().tree()).map(|tree| Arc::clone(&tree)) else {
             return Ok(());
         };
-        let low = Wanted::Below(Some(stop.base.low()));
+        let low = Below(Some(stop.base.low()));
         let left = self.engine.descend(&tree, low, stop.base.level(), guard)?;
         let page = left.chain.page();
         if self.place(left.id, guard).is_none_or(|place| place.serial != page.serial()) {

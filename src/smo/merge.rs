@@ -16,7 +16,7 @@
 //! consolidation splits it, so the absorb never has to.
 
 use crate::engine::{
-    Away, Counters, Engine, FoldLimit, Folded, Store, TreeCore, Versioned, Wanted, handles,
+    Away, Counters, Covering, Engine, FoldLimit, Folded, Store, TreeCore, Versioned, handles,
 };
 use delta::{Base, Shape};
 use mapping::{Chain, Word};
@@ -34,7 +34,7 @@ impl<S: Store> Engine<S> {
         level: u8,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let parent = self.descend(tree, Wanted::Covering(key), level + 1, guard)?;
+        let parent = self.descend(tree, Covering(key), level + 1, guard)?;
         let base = parent.base;
         if base.merging().is_some() {
             return self.help_merge(tree, parent.id, base.merging(), guard);

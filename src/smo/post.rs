@@ -6,7 +6,7 @@
 //! child, so a parent word that was loaded while the child still was live cannot be current any
 //! more once the child is gone (trap 4).
 
-use crate::engine::{Away, Engine, Folded, Stop, Store, TreeCore, Wanted};
+use crate::engine::{Away, Below, Covering, Engine, Folded, Stop, Store, TreeCore};
 use delta::{Base, Shape};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -21,7 +21,7 @@ impl<S: Store> Engine<S> {
         level: u8,
         guard: &Guard,
     ) -> Result<PageId, Away> {
-        self.descend(tree, Wanted::Covering(key), level + 1, guard).map(|stop| stop.id)
+        self.descend(tree, Covering(key), level + 1, guard).map(|stop| stop.id)
     }
 
     /// Tells `parent` that `child` covers the keys from `separator` on. A lost race is dropped:
@@ -90,7 +90,7 @@ impl<S: Store> Engine<S> {
             self.replace_inner(parent, seen, &shape, &entries, guard);
         } else if base.child(0) == child && !base.low().is_empty() {
             // The page that covers the first keys of the parent now begins left of them.
-            let below = Wanted::Below(Some(base.low()));
+            let below = Below(Some(base.low()));
             let left = self.descend(tree, below, base.level() - 1, guard)?;
             if left.base.high().is_some_and(|high| high <= base.low()) {
                 return Ok(());

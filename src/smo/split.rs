@@ -135,5 +135,5 @@ fn grows_at_its_end(stop: &Stop<'_>, entries: &[Entry<'_>], carried: &[(u64, Rec
 }
 
 fn newest(stop: &Stop<'_>, key: &[u8]) -> bool {
-    stop.chain.newest().is_some_and(|record| Record::decode(record.payload()).key == key)
+    stop.chain.newest().is_some_and(|record| crate::engine::change(record).key == key)
 }

@@ -12,8 +12,15 @@
 //! The serial changes with every SMO and is kept by consolidation: a page whose image in the log
 //! has another serial has another range, or other children, than the log knows.
 //!
-//! A record is a 16-byte head (`stamp`, `prev`, length) and a payload that this crate does not
-//! look into. Reserving loads the tail before it adds to it, so that overshooting cannot wrap it.
+//! A record is a head and a payload that this crate does not look into. There are two kinds, one
+//! for all records of a page, see [`Records`]:
+//!
+//! ```text
+//!   sized   stamp u64 | prev:16, length:48 | payload, padded to 8      16 bytes and the payload
+//!   pairs   prev:16, mark:4, stamp:44 | payload of 16                  24 bytes
+//! ```
+//!
+//! Reserving loads the tail before it adds to it, so that overshooting cannot wrap it.
 //!
 //! The same code runs in production over raw bytes and under loom over cells that loom watches:
 //! `raw` and `modelled` give the same operations.
@@ -47,8 +54,38 @@ pub struct Birth {
 /// Records that have a fingerprint; later ones in the same page have none.
 pub(crate) const FINGERPRINTS: usize = 24;
 
-/// Bytes of a record before its payload.
-pub(crate) const RECORD_HEAD_BYTES: usize = 16;
+/// How the records of a page lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// Payloads of any length.
+    Sized,
+    /// Payloads of two words, and a mark of four bits.
+    Pairs,
+}
+
+impl Records {
+    /// Bytes of area that a record with this payload takes.
+    ///
+    /// # Panics
+    /// In a debug build, if a pair has another payload than one of 16 bytes.
+    #[inline]
+    pub const fn bytes(self, payload_bytes: usize) -> usize {
+        match self {
+            Self::Sized => 16 + payload_bytes.next_multiple_of(8),
+            Self::Pairs => {
+                debug_assert!(payload_bytes == PAIR_BYTES);
+                8 + PAIR_BYTES
+            }
+        }
+    }
+}
+
+/// Payload of a record in [`Records::Pairs`].
+pub(crate) const PAIR_BYTES: usize = 16;
+
+/// Versions in [`Records::Pairs`] are below this.
+#[cfg(not(loom))]
+pub(crate) const VERSIONS: u64 = 1 << 44;
 
 /// Which record of a page is the newest: 0 is none.
 pub type Head = u16;

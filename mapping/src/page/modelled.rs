@@ -1,7 +1,7 @@
 //! The resident page under loom: the same operations over cells that loom watches.
 #![expect(unsafe_code, reason = "payloads live in loom's UnsafeCell, which reports races")]
 
-use super::{Birth, FINGERPRINTS, Head, RECORD_HEAD_BYTES, any_byte};
+use super::{Birth, FINGERPRINTS, Head, Records, any_byte};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -16,6 +16,7 @@ pub(crate) struct Page {
     base: Vec<u8>,
     area_bytes: usize,
     birth: Birth,
+    records_are: Records,
     tail: AtomicU64,
     listed: AtomicU64,
     fingerprints: [AtomicU64; FINGERPRINTS / 8],
@@ -24,7 +25,14 @@ pub(crate) struct Page {
 
 struct Record {
     stamp: AtomicU64,
-    body: UnsafeCell<(Head, Vec<u8>)>,
+    body: UnsafeCell<Body>,
+}
+
+#[derive(Default)]
+struct Body {
+    prev: Head,
+    mark: u8,
+    payload: Vec<u8>,
 }
 
 /// A page that nobody else can see yet, or no longer.
@@ -47,7 +55,7 @@ pub struct PageRef<'g> {
 
 /// A record that was reached through a page word.
 #[derive(Clone, Copy)]
-pub struct RecordRef<'g>(&'g Record);
+pub struct RecordRef<'g>(&'g Record, Records);
 
 /// A slot of a page's area that belongs to one writer until it installs it.
 pub struct Reservation<'g> {
@@ -62,18 +70,14 @@ impl PageBox {
         64 + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8)
     }
 
-    /// Bytes of area that a record with this payload takes.
-    pub fn record_bytes(payload_bytes: usize) -> usize {
-        RECORD_HEAD_BYTES + payload_bytes.next_multiple_of(8)
-    }
-
     /// A zeroed page with room for a base page and a delta area.
-    pub fn new(base_bytes: usize, area_bytes: usize, birth: Birth) -> Self {
-        let record = || Record { stamp: AtomicU64::new(0), body: UnsafeCell::new((0, Vec::new())) };
+    pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
+        let record = || Record { stamp: AtomicU64::new(0), body: UnsafeCell::new(Body::default()) };
         let page = Page {
             base: vec![0; base_bytes],
             area_bytes,
             birth,
+            records_are: records,
             tail: AtomicU64::new(0),
             listed: AtomicU64::new(0),
             fingerprints: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
@@ -89,15 +93,15 @@ impl PageBox {
         unsafe { &mut (*self.page.as_ptr()).base }
     }
 
-    /// Puts a record with a known stamp on top, as a consolidation carries it over.
-    pub fn carry(&mut self, stamp: u64, fingerprint: u8, payload: &[u8]) {
+    /// Puts a record with a known version on top, as a consolidation carries it over.
+    pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u8, payload: &[u8]) {
         let page = self.page();
         let Some(reservation) = page.reserve(payload.len()) else {
             panic!("the area of a page under construction is too small")
         };
-        reservation.write(self.head, fingerprint, |out| out.copy_from_slice(payload));
+        reservation.write(self.head, fingerprint, mark, |out| out.copy_from_slice(payload));
         let head = reservation.head();
-        page.record(head).stamp().store(stamp, Ordering::Relaxed);
+        page.record(head).set_version(version);
         self.head = head;
     }
 
@@ -193,6 +197,11 @@ impl<'g> PageRef<'g> {
         any_byte(self.header().fingerprints.iter().map(|w| w.load(Ordering::Relaxed)), fingerprint)
     }
 
+    /// How its records lie.
+    pub fn records(self) -> Records {
+        self.header().records_are
+    }
+
     /// Bytes of the area, and how many of them are reserved.
     pub fn area(self) -> (usize, usize) {
         let used = (self.header().tail.load(Ordering::Relaxed) & u64::from(u32::MAX)) as usize;
@@ -202,7 +211,7 @@ impl<'g> PageRef<'g> {
     /// Reserves room for a record with this payload; `None` if the area is full.
     pub fn reserve(self, payload_bytes: usize) -> Option<Reservation<'g>> {
         let header = self.header();
-        let bytes = PageBox::record_bytes(payload_bytes) as u64;
+        let bytes = header.records_are.bytes(payload_bytes) as u64;
         let fits = |tail: u64| {
             (tail & u64::from(u32::MAX)) + bytes <= header.area_bytes as u64
                 && tail >> 32 < SLOTS as u64
@@ -216,7 +225,7 @@ impl<'g> PageRef<'g> {
 
     /// The record that `head` names.
     pub fn record(self, head: Head) -> RecordRef<'g> {
-        RecordRef(&self.header().records[usize::from(head) - 1])
+        RecordRef(&self.header().records[usize::from(head) - 1], self.records())
     }
 }
 
@@ -227,12 +236,12 @@ impl Reservation<'_> {
     }
 
     /// Writes the record. May be done again until the record is installed.
-    pub fn write(&self, prev: Head, fingerprint: u8, fill: impl FnOnce(&mut [u8])) {
+    pub fn write(&self, prev: Head, fingerprint: u8, mark: u8, fill: impl FnOnce(&mut [u8])) {
         let mut payload = vec![0; self.payload_bytes];
         fill(&mut payload);
         self.page.header().records[self.slot].body.with_mut(|body| {
             // SAFETY: the slot is this writer's until it is installed; loom checks that.
-            unsafe { *body = (prev, payload) }
+            unsafe { *body = Body { prev, mark, payload } }
         });
         let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
         self.page.header().fingerprints[self.slot / 8].fetch_or(byte, Ordering::Relaxed);
@@ -242,30 +251,46 @@ impl Reservation<'_> {
     pub fn link(&self, prev: Head) {
         self.page.header().records[self.slot].body.with_mut(|body| {
             // SAFETY: as in `write`.
-            unsafe { (*body).0 = prev }
+            unsafe { (*body).prev = prev }
         });
     }
 }
 
 impl<'g> RecordRef<'g> {
-    fn body(self) -> &'g (Head, Vec<u8>) {
+    fn body(self) -> &'g Body {
         // SAFETY: an installed record is immutable; loom checks the access.
         self.0.body.with(|body| unsafe { &*body })
     }
 
+    /// How the record lies.
+    pub fn records(self) -> Records {
+        self.1
+    }
+
     /// The record before this one, 0 if this is the oldest.
     pub fn prev(self) -> Head {
-        self.body().0
+        self.body().prev
+    }
+
+    /// The mark of a pair; 0 of a sized record.
+    pub fn mark(self) -> u8 {
+        self.body().mark
     }
 
     /// The payload.
     pub fn payload(self) -> &'g [u8] {
-        &self.body().1
+        &self.body().payload
     }
 
     /// The version of the record; 0 while it has none.
-    pub fn stamp(self) -> &'g AtomicU64 {
-        &self.0.stamp
+    pub fn version(self) -> u64 {
+        self.0.stamp.load(Ordering::Acquire)
+    }
+
+    /// Gives the record this version if it has none, and returns the one that it has.
+    pub fn set_version(self, version: u64) -> u64 {
+        let (ok, fail) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.stamp.compare_exchange(0, version, ok, fail).map_or_else(|had| had, |_| version)
     }
 }
 

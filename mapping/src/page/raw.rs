@@ -5,7 +5,7 @@
     reason = "pages are 64-aligned, and all offsets in them multiples of 8"
 )]
 
-use super::{Birth, FINGERPRINTS, Head, RECORD_HEAD_BYTES, any_byte};
+use super::{Birth, FINGERPRINTS, Head, PAIR_BYTES, Records, VERSIONS, any_byte};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -15,7 +15,13 @@ use sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = 64;
 const REFERENCED: u32 = 1;
+const PAIRS: u32 = 2;
 const TREE_SHIFT: u32 = 8;
+
+// A pair's head.
+const MARK_SHIFT: u32 = 16;
+const MARKS: u64 = 0xF;
+const STAMP_SHIFT: u32 = 20;
 
 #[repr(C, align(64))]
 pub(crate) struct Page {
@@ -53,6 +59,7 @@ pub struct PageRef<'g> {
 #[derive(Clone, Copy)]
 pub struct RecordRef<'g> {
     record: NonNull<u8>,
+    records: Records,
     pin: PhantomData<&'g ()>,
 }
 
@@ -62,6 +69,7 @@ pub struct Reservation<'g> {
     offset: u32,
     slot: u32,
     payload_bytes: u32,
+    records: Records,
 }
 
 impl PageBox {
@@ -71,16 +79,11 @@ impl PageBox {
             .next_multiple_of(64)
     }
 
-    /// Bytes of area that a record with this payload takes.
-    pub fn record_bytes(payload_bytes: usize) -> usize {
-        RECORD_HEAD_BYTES + payload_bytes.next_multiple_of(8)
-    }
-
     /// A zeroed page with room for a base page and a delta area.
     ///
     /// # Panics
     /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB).
-    pub fn new(base_bytes: usize, area_bytes: usize, birth: Birth) -> Self {
+    pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
         let size = Self::size_for(base_bytes, area_bytes);
         assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
         let layout = page_layout(size);
@@ -88,13 +91,14 @@ impl PageBox {
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(page) = NonNull::new(memory.cast::<Page>()) else { handle_alloc_error(layout) };
         let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8);
+        let pairs = if records == Records::Pairs { PAIRS } else { 0 };
         // SAFETY: the allocation is large enough, aligned for `Page` and ours alone.
         unsafe {
             page.write(Page {
                 serial: birth.serial,
                 base_bytes: base_bytes as u32,
                 area_bytes: area_bytes as u32,
-                flags: AtomicU32::new(birth.tree << TREE_SHIFT | REFERENCED),
+                flags: AtomicU32::new(birth.tree << TREE_SHIFT | pairs | REFERENCED),
                 tail: AtomicU64::new(0),
                 base_version: birth.base_version,
                 listed: AtomicU64::new(0),
@@ -111,18 +115,18 @@ impl PageBox {
         unsafe { slice::from_raw_parts_mut(self.page.as_ptr().cast::<u8>().add(HEADER_BYTES), len) }
     }
 
-    /// Puts a record with a known stamp on top, as a consolidation carries it over.
+    /// Puts a record with a known version on top, as a consolidation carries it over.
     ///
     /// # Panics
     /// If the area has no room: its size is the caller's to compute.
-    pub fn carry(&mut self, stamp: u64, fingerprint: u8, payload: &[u8]) {
+    pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u8, payload: &[u8]) {
         let page = self.page();
         let Some(reservation) = page.reserve(payload.len()) else {
             panic!("the area of a page under construction is too small")
         };
-        reservation.write(self.head, fingerprint, |out| out.copy_from_slice(payload));
+        reservation.write(self.head, fingerprint, mark, |out| out.copy_from_slice(payload));
         let head = reservation.head();
-        page.record(head).stamp().store(stamp, Ordering::Relaxed);
+        page.record(head).set_version(version);
         self.head = head;
     }
 
@@ -253,6 +257,16 @@ impl<'g> PageRef<'g> {
             || any_byte(header.fingerprints.iter().map(|w| w.load(Ordering::Relaxed)), fingerprint)
     }
 
+    /// How its records lie.
+    #[inline]
+    pub fn records(self) -> Records {
+        if self.header().flags.load(Ordering::Relaxed) & PAIRS != 0 {
+            Records::Pairs
+        } else {
+            Records::Sized
+        }
+    }
+
     /// Bytes of the area, and how many of them are reserved.
     pub fn area(self) -> (usize, usize) {
         let header = self.header();
@@ -264,7 +278,8 @@ impl<'g> PageRef<'g> {
     #[inline]
     pub fn reserve(self, payload_bytes: usize) -> Option<Reservation<'g>> {
         let header = self.header();
-        let bytes = PageBox::record_bytes(payload_bytes) as u64;
+        let records = self.records();
+        let bytes = records.bytes(payload_bytes) as u64;
         let capacity = u64::from(header.area_bytes);
         let fits = |tail: u64| (tail & u64::from(u32::MAX)) + bytes <= capacity;
         // The load comes first so that no number of overshooting writers wraps the counter.
@@ -278,6 +293,7 @@ impl<'g> PageRef<'g> {
             offset: (self.area_start() as u64 + (tail & u64::from(u32::MAX))) as u32,
             slot: (tail >> 32) as u32,
             payload_bytes: payload_bytes as u32,
+            records,
         })
     }
 
@@ -287,7 +303,7 @@ impl<'g> PageRef<'g> {
         debug_assert!(head != 0 && usize::from(head) * 8 < self.size_bytes());
         // SAFETY: heads come from words and records of this page, so the offset is inside it.
         let record = unsafe { self.page.cast::<u8>().add(usize::from(head) * 8) };
-        RecordRef { record, pin: PhantomData }
+        RecordRef { record, records: self.records(), pin: PhantomData }
     }
 }
 
@@ -298,14 +314,34 @@ impl Reservation<'_> {
         (self.offset / 8) as Head
     }
 
-    /// Writes the record. May be done again until the record is installed.
+    /// The first word of the record.
     #[inline]
-    pub fn write(&self, prev: Head, fingerprint: u8, fill: impl FnOnce(&mut [u8])) {
-        self.link(prev);
+    fn start(&self) -> *mut u64 {
+        // SAFETY: reserved bytes lie in the page, at a multiple of 8.
+        unsafe { self.page.page.as_ptr().cast::<u8>().add(self.offset as usize).cast() }
+    }
+
+    /// Writes the record. May be done again until the record is installed.
+    ///
+    /// `mark` is kept in [`Records::Pairs`] only, and below 16.
+    #[inline]
+    pub fn write(&self, prev: Head, fingerprint: u8, mark: u8, fill: impl FnOnce(&mut [u8])) {
+        debug_assert!(u64::from(mark) <= MARKS);
+        let head_words = match self.records {
+            Records::Sized => {
+                self.link(prev);
+                2
+            }
+            Records::Pairs => {
+                let word = u64::from(prev) | u64::from(mark) << MARK_SHIFT;
+                self.word().store(word, Ordering::Relaxed);
+                1
+            }
+        };
         // SAFETY: the range was reserved for this writer alone and is not published yet.
         fill(unsafe {
-            let start = self.page.page.as_ptr().cast::<u8>().add(self.offset as usize);
-            slice::from_raw_parts_mut(start.add(RECORD_HEAD_BYTES), self.payload_bytes as usize)
+            let payload = self.start().add(head_words).cast::<u8>();
+            slice::from_raw_parts_mut(payload, self.payload_bytes as usize)
         });
         if let Some(word) = self.page.header().fingerprints.get(self.slot as usize / 8) {
             // ORDERING: Relaxed, before the Release of the installing CAS (see `may_hold`).
@@ -314,44 +350,116 @@ impl Reservation<'_> {
         }
     }
 
+    /// The head of a pair.
+    #[inline]
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: the first word of a record is only ever used as an atomic.
+        unsafe { AtomicU64::from_ptr(self.start()) }
+    }
+
     /// Names the record that this one follows, after a lost race.
     #[inline]
     pub fn link(&self, prev: Head) {
-        let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
-        // SAFETY: as in `write`; the second word of a record is plain and ours until installed.
-        unsafe {
-            let start = self.page.page.as_ptr().cast::<u8>().add(self.offset as usize);
-            start.add(8).cast::<u64>().write(head);
+        match self.records {
+            Records::Sized => {
+                let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
+                // SAFETY: as in `write`; the second word of a sized record is plain and ours
+                // until installed.
+                unsafe { self.start().add(1).write(head) };
+            }
+            Records::Pairs => {
+                let word = self.word();
+                let marked = word.load(Ordering::Relaxed) & (MARKS << MARK_SHIFT);
+                word.store(marked | u64::from(prev), Ordering::Relaxed);
+            }
         }
     }
 }
 
 impl<'g> RecordRef<'g> {
+    /// Stamp of a sized record, head of a pair.
+    #[inline]
+    fn word(self) -> &'g AtomicU64 {
+        // SAFETY: the first eight bytes of a record are only ever used as this atomic.
+        unsafe { self.record.cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The second word of a sized record.
     #[inline]
     fn link(self) -> u64 {
         // SAFETY: the record was installed before its head could be seen; this word is immutable.
         unsafe { self.record.add(8).cast::<u64>().read() }
     }
 
+    /// How the record lies.
+    #[inline]
+    pub fn records(self) -> Records {
+        self.records
+    }
+
     /// The record before this one, 0 if this is the oldest.
     #[inline]
     pub fn prev(self) -> Head {
-        self.link() as Head
+        match self.records {
+            Records::Sized => self.link() as Head,
+            // ORDERING: Relaxed; all but the stamp was written before the installing CAS.
+            Records::Pairs => self.word().load(Ordering::Relaxed) as Head,
+        }
+    }
+
+    /// The mark of a pair; 0 of a sized record.
+    #[inline]
+    pub fn mark(self) -> u8 {
+        match self.records {
+            Records::Sized => 0,
+            // ORDERING: Relaxed, as in `prev`.
+            Records::Pairs => (self.word().load(Ordering::Relaxed) >> MARK_SHIFT & MARKS) as u8,
+        }
     }
 
     /// The payload.
     #[inline]
     pub fn payload(self) -> &'g [u8] {
-        let len = (self.link() >> 16) as usize;
+        let (at, len) = match self.records {
+            Records::Sized => (16, (self.link() >> 16) as usize),
+            Records::Pairs => (8, PAIR_BYTES),
+        };
         // SAFETY: the payload lies behind the head and is immutable once installed (I2).
-        unsafe { slice::from_raw_parts(self.record.as_ptr().add(RECORD_HEAD_BYTES), len) }
+        unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
     }
 
     /// The version of the record; 0 while it has none.
     #[inline]
-    pub fn stamp(self) -> &'g AtomicU64 {
-        // SAFETY: the first eight bytes of a record are only ever used as this atomic.
-        unsafe { self.record.cast::<AtomicU64>().as_ref() }
+    pub fn version(self) -> u64 {
+        // ORDERING: Acquire pairs with the Release in `set_version`: who reads a version sees what
+        // was done before the record was given it.
+        let word = self.word().load(Ordering::Acquire);
+        match self.records {
+            Records::Sized => word,
+            Records::Pairs => word >> STAMP_SHIFT,
+        }
+    }
+
+    /// Gives the record this version if it has none, and returns the one that it has.
+    ///
+    /// # Panics
+    /// If a pair cannot hold the version: it has 44 bits.
+    #[inline]
+    pub fn set_version(self, version: u64) -> u64 {
+        let (unset, set, shift) = match self.records {
+            Records::Sized => (0, version, 0),
+            Records::Pairs => {
+                assert!(version < VERSIONS, "version {version} of a pair");
+                let word = self.word().load(Ordering::Relaxed);
+                let bare = word & ((1 << STAMP_SHIFT) - 1);
+                (bare, bare | version << STAMP_SHIFT, STAMP_SHIFT)
+            }
+        };
+        let (ok, fail) = (Ordering::AcqRel, Ordering::Acquire);
+        match self.word().compare_exchange(unset, set, ok, fail) {
+            Ok(_) => version,
+            Err(word) => word >> shift,
+        }
     }
 }
 

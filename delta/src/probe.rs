@@ -1,0 +1,163 @@
+//! What a search asks a base page for: a key in bytes, or a number in a page of numbers.
+//!
+//! Every path from the root to an entry is generic over its probe, so that a key of eight bytes is
+//! compared as one number all the way, and pays nothing for keys of other lengths.
+
+use types::PageId;
+
+use crate::base::{AT_HIGH, AT_LOW, Base, HAS_HIGH};
+use crate::entry::{Layout, Side};
+use crate::record::{Record, fingerprint};
+use crate::search::lower_bound;
+
+/// A key that is looked for.
+pub trait Probe: Copy {
+    /// Whether the tree's pages are in [`Layout::Fixed8`].
+    const NUMBER: bool;
+
+    /// The bytes of the key.
+    fn bytes(&self) -> &[u8];
+
+    /// Where the key lies as seen from a page.
+    fn side(self, base: Base<'_>) -> Side;
+
+    /// Where the key is in a leaf: see [`Base::search`].
+    ///
+    /// # Errors
+    /// No error: the position at which the key would stand.
+    fn search(self, base: Base<'_>) -> Result<usize, usize>;
+
+    /// Flags and value of the entry at this position of a leaf.
+    fn value<'a>(self, base: Base<'a>, at: usize) -> (u8, &'a [u8]);
+
+    /// Whether a record with this payload may be one of the key: to be asked before its key is
+    /// looked at.
+    fn may_be_in(self, payload: &[u8], fingerprint: u8) -> bool;
+
+    /// In an inner page: the child that the key belongs to.
+    fn child(self, base: Base<'_>) -> PageId;
+
+    /// The fingerprint of the key: see [`fingerprint`].
+    fn fingerprint(self) -> u8;
+}
+
+impl Probe for &[u8] {
+    const NUMBER: bool = false;
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    #[inline]
+    fn side(self, base: Base<'_>) -> Side {
+        base.side(self)
+    }
+
+    #[inline]
+    fn search(self, base: Base<'_>) -> Result<usize, usize> {
+        base.search(self)
+    }
+
+    #[inline]
+    fn value<'a>(self, base: Base<'a>, at: usize) -> (u8, &'a [u8]) {
+        let entry = base.entry(at);
+        (entry.flags, entry.value)
+    }
+
+    #[inline]
+    fn may_be_in(self, payload: &[u8], fingerprint: u8) -> bool {
+        Record::fingerprint_at(payload) == fingerprint
+    }
+
+    #[inline]
+    fn child(self, base: Base<'_>) -> PageId {
+        base.child(base.child_index(self))
+    }
+
+    #[inline]
+    fn fingerprint(self) -> u8 {
+        fingerprint(self)
+    }
+}
+
+/// A key of a tree in [`Layout::Fixed8`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Number([u8; 8]);
+
+impl Number {
+    /// The key with these bytes.
+    #[inline]
+    #[must_use]
+    pub const fn new(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key as a number: numbers order as the bytes do.
+    #[inline]
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        u64::from_be_bytes(self.0)
+    }
+}
+
+impl Probe for Number {
+    const NUMBER: bool = true;
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    #[inline]
+    fn side(self, base: Base<'_>) -> Side {
+        debug_assert_eq!(base.layout(), Layout::Fixed8);
+        let number = self.get();
+        // The head of an empty low key is 0: nothing is below it.
+        if number < base.fence(AT_LOW) {
+            Side::Left
+        } else if number >= base.fence(AT_HIGH) && base.flags() & HAS_HIGH != 0 {
+            Side::Right
+        } else {
+            Side::Inside
+        }
+    }
+
+    #[inline]
+    fn search(self, base: Base<'_>) -> Result<usize, usize> {
+        debug_assert!(base.is_leaf() && base.layout() == Layout::Fixed8);
+        let (pairs, number) = (base.pairs(), self.get());
+        let at = lower_bound(pairs, &base.line(), number);
+        match pairs.get(at) {
+            Some(pair) if crate::plain::head(pair) == number => Ok(at),
+            _ => Err(at),
+        }
+    }
+
+    #[inline]
+    fn value<'a>(self, base: Base<'a>, at: usize) -> (u8, &'a [u8]) {
+        (0, &base.pairs()[at][8..])
+    }
+
+    #[inline]
+    fn may_be_in(self, payload: &[u8], _fingerprint: u8) -> bool {
+        payload.first_chunk() == Some(&self.0)
+    }
+
+    #[inline]
+    fn child(self, base: Base<'_>) -> PageId {
+        debug_assert!(!base.is_leaf() && base.layout() == Layout::Fixed8);
+        let (pairs, number) = (base.pairs(), self.get());
+        // The line leaves out the first child, whose separator is never compared.
+        let children = pairs.get(1..).unwrap_or_default();
+        let at = lower_bound(children, &base.line(), number);
+        let at =
+            at + usize::from(children.get(at).is_some_and(|p| crate::plain::head(p) == number));
+        PageId::new(crate::plain::u32_at(&pairs[at], 8))
+    }
+
+    #[inline]
+    fn fingerprint(self) -> u8 {
+        fingerprint(&self.0)
+    }
+}
