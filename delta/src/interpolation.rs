@@ -6,6 +6,12 @@ pub(crate) const MAX_ERROR: u8 = 16;
 /// Bits behind the point of a position on the line.
 const FRACTION_BITS: u32 = 40;
 
+/// From how many positions to the next a line is held against its keys: of a long page only some
+/// dozens of keys are looked at. A search is right however far the line is off.
+pub(crate) const fn step(count: usize) -> usize {
+    if count < 64 { 1 } else { count / 32 }
+}
+
 /// A line from the first key of a run to its last, as positions over keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Line {
@@ -17,7 +23,7 @@ pub(crate) struct Line {
     pub(crate) scale: u64,
     /// Leading zeros of the span: a distance shifted by them uses all bits of the product.
     pub(crate) shift: u8,
-    /// How far the line is off at most, over the keys it was made for; above 254 as 255.
+    /// How far the line is off at most, over the keys it was held against; above 254 as 255.
     pub(crate) error: u8,
 }
 
@@ -25,28 +31,34 @@ impl Line {
     /// A line that no search follows: of a page in [`Layout::Var`](crate::Layout::Var).
     pub(crate) const NONE: Self = Self { first: 0, span: 0, scale: 0, shift: 0, error: u8::MAX };
 
-    /// The line for ascending keys, at most 2^23 of them.
-    pub(crate) fn fit(keys: impl ExactSizeIterator<Item = u64> + Clone) -> Self {
-        let Some(first) = keys.clone().next() else {
-            return Self::NONE;
-        };
-        let last_position = keys.len() as u64 - 1;
+    /// The line from the first of `count` ascending keys to the last, not held against any yet.
+    pub(crate) fn between(first: u64, last: u64, count: usize) -> Self {
+        let (last_position, span) = (count as u64 - 1, last.wrapping_sub(first));
         debug_assert!(last_position < 1 << 23, "{last_position} keys in one page");
-        let mut span = 0;
-        for key in keys.clone() {
-            span = key.wrapping_sub(first);
-        }
         if span == 0 {
             return Self { first, error: 0, ..Self::NONE };
         }
         let shift = span.leading_zeros();
         let scale = (u128::from(last_position) << (64 + FRACTION_BITS)) / u128::from(span << shift);
-        let mut line = Self { first, span, scale: scale as u64, shift: shift as u8, error: 0 };
-        let mut error = 0;
-        for (position, key) in keys.enumerate() {
-            error = error.max(line.position(key).abs_diff(position));
-        }
-        line.error = u8::try_from(error).unwrap_or(u8::MAX);
+        Self { first, span, scale: scale as u64, shift: shift as u8, error: 0 }
+    }
+
+    /// Widens the error to what it is for this key.
+    #[inline]
+    pub(crate) fn hold_against(&mut self, key: u64, position: usize) {
+        let error = self.position(key).abs_diff(position);
+        self.error = self.error.max(u8::try_from(error).unwrap_or(u8::MAX));
+    }
+
+    /// The line for ascending keys, at most 2^23 of them, held against every [`step`] of them.
+    pub(crate) fn fit(keys: impl ExactSizeIterator<Item = u64> + Clone) -> Self {
+        let (Some(first), Some(last)) = (keys.clone().next(), keys.clone().last()) else {
+            return Self::NONE;
+        };
+        let mut line = Self::between(first, last, keys.len());
+        let step = step(keys.len());
+        let held = keys.enumerate().step_by(step);
+        held.for_each(|(position, key)| line.hold_against(key, position));
         line
     }
 

@@ -18,7 +18,9 @@
 //! | `fold` | base page and records to entries: the heart of consolidation |
 //! | `write` | entries to a base page |
 //! | `split` | where to split, and the shortest key between two |
-//! | `inner` | an inner page with a child more or a child less |
+//! | `contents` | what a page to be built will hold, in either layout; children put in and taken out |
+//! | `pairs` | the same for a fixed page: runs of rows that lie in pages that are |
+//! | `inner` | the value of an inner page's entry: its child |
 //! | `check` | whether a base page is what it must be |
 //! | `codec` | images and delta parts as they lie in the log |
 //!
@@ -45,11 +47,13 @@
 
 mod base;
 mod check;
+mod contents;
 mod entry;
 mod fold;
 mod inner;
 mod interpolation;
 mod key;
+mod pairs;
 mod plain;
 mod probe;
 mod record;
@@ -65,10 +69,12 @@ pub use check::check;
 pub use codec::{
     DecodeError, Image, decode_image, decode_records, encode_image, encode_records, image_bytes,
 };
+pub use contents::Contents;
 pub use entry::{Entry, FLAG_SEPARATED, Layout, Shape, Side};
 pub use fold::{fold, fold_entries};
-pub use inner::{child_of, child_value, inner_with_child, inner_without_child};
+pub use inner::{child_of, child_value};
 pub use key::KeyRef;
+pub use pairs::Pairs;
 pub use probe::{Number, Probe};
 pub use record::{Op, Record, fingerprint};
 pub use rows::{Absorbed, Entries};

@@ -1,7 +1,5 @@
 //! Entries to a base page.
 
-use types::PageId;
-
 use crate::base::{
     AT_ABSORBED, AT_BYTES, AT_COUNT, AT_ERROR, AT_FIRST, AT_FLAGS, AT_HIGH, AT_HIGH_LEN, AT_LEVEL,
     AT_LOW, AT_LOW_LEN, AT_PREFIX_LEN, AT_RIGHT, AT_SCALE, AT_SHIFT, AT_SPAN, HAS_HIGH,
@@ -15,8 +13,7 @@ use crate::rows::{OFFSET_BITS, Slot};
 /// Exact bytes of the base page with this shape and these entries: a multiple of eight.
 #[must_use]
 pub fn base_bytes(shape: &Shape<'_>, entries: &[Entry<'_>]) -> usize {
-    let links = shape.absorbed.len() + usize::from(shape.merging.is_some());
-    let mut bytes = HEADER_BYTES + ROW_BYTES * entries.len() + 4 * links;
+    let mut bytes = HEADER_BYTES + ROW_BYTES * entries.len() + link_bytes(shape);
     if shape.layout == Layout::Var {
         let prefix_len = shape.prefix().len();
         bytes += shape.low.len() + shape.high.map_or(0, <[u8]>::len);
@@ -25,6 +22,17 @@ pub fn base_bytes(shape: &Shape<'_>, entries: &[Entry<'_>]) -> usize {
         }
     }
     align8(bytes)
+}
+
+/// Bytes of what a page links to besides its children and its right neighbour.
+fn link_bytes(shape: &Shape<'_>) -> usize {
+    4 * (shape.absorbed.len() + usize::from(shape.merging.is_some()))
+}
+
+/// Bytes of a page in [`Layout::Fixed8`] with that many rows.
+#[inline]
+pub(crate) fn fixed_bytes(shape: &Shape<'_>, count: usize) -> usize {
+    align8(HEADER_BYTES + ROW_BYTES * count + link_bytes(shape))
 }
 
 /// Writes the base page with this shape and these entries.
@@ -46,12 +54,17 @@ pub fn write_base(shape: &Shape<'_>, entries: &[Entry<'_>], out: &mut [u8]) {
         Layout::Fixed8 => write_pairs(shape, entries, &mut out[HEADER_BYTES..]),
         Layout::Var => Line::NONE,
     };
-    let mut at = write_links(shape, out, HEADER_BYTES + ROW_BYTES * entries.len());
+    let mut at = HEADER_BYTES + ROW_BYTES * entries.len();
+    let mut linked = Vec::new();
+    links(shape, &mut linked);
+    put(out, at, &linked);
+    at += linked.len();
     if shape.layout == Layout::Var {
         at = write_var(shape, entries, out, at);
     }
     out[at..].fill(0);
-    write_header(shape, entries.len(), &line, out);
+    let len = out.len();
+    put(out, 0, &header(shape, entries.len(), &line, len));
     debug_assert_eq!(crate::check(crate::Base::new(out)), Ok(()));
 }
 
@@ -61,7 +74,15 @@ fn stored_suffix_len(shape: &Shape<'_>, at: usize, entry: &Entry<'_>, prefix_len
     if at == 0 && shape.level > 0 { 0 } else { entry.key.len() - prefix_len }
 }
 
-fn write_header(shape: &Shape<'_>, count: usize, line: &Line, out: &mut [u8]) {
+/// The header of a base page of this many bytes.
+pub(crate) fn header(
+    shape: &Shape<'_>,
+    count: usize,
+    line: &Line,
+    bytes: usize,
+) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let out = &mut header;
     let high = shape.high.unwrap_or_default();
     let mut flags = 0;
     if shape.layout == Layout::Var {
@@ -91,7 +112,8 @@ fn write_header(shape: &Shape<'_>, count: usize, line: &Line, out: &mut [u8]) {
     put(out, AT_ABSORBED, &u16_len(shape.absorbed.len()));
     put(out, AT_LOW_LEN, &u16_len(shape.low.len()));
     put(out, AT_HIGH_LEN, &u16_len(high.len()));
-    put(out, AT_BYTES, &(out.len() as u32).to_le_bytes());
+    put(out, AT_BYTES, &(bytes as u32).to_le_bytes());
+    header
 }
 
 /// A length as it lies in the header.
@@ -121,19 +143,12 @@ fn write_pairs(shape: &Shape<'_>, entries: &[Entry<'_>], out: &mut [u8]) -> Line
     Line::fit(searched.iter().map(|row| head(row)))
 }
 
-/// Writes merging and absorbed from `at` on and returns where they end.
-fn write_links(shape: &Shape<'_>, out: &mut [u8], mut at: usize) -> usize {
-    let mut link = |id: PageId| {
-        put(out, at, &id.number().to_le_bytes());
-        at += 4;
-    };
-    if shape.merging.is_some() {
-        link(shape.merging);
+/// Appends merging and absorbed.
+pub(crate) fn links(shape: &Shape<'_>, out: &mut Vec<u8>) {
+    let merging = shape.merging.is_some().then_some(&shape.merging);
+    for id in merging.into_iter().chain(shape.absorbed) {
+        out.extend_from_slice(&id.number().to_le_bytes());
     }
-    for &id in shape.absorbed {
-        link(id);
-    }
-    at
 }
 
 /// Writes heads, slots, fences and heap of a Var page; `at` is where the fences go. Returns where

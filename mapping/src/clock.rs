@@ -24,27 +24,35 @@ const CUTS: usize = 2;
 #[derive(Debug)]
 pub struct Clock {
     now: AtomicU64,
+    /// Which cells are taken: a bit each, set while the cell has a version.
+    taken: AtomicU64,
     open: [AtomicU64; CUTS],
 }
 
 /// A cut that consolidations respect until this is dropped.
 #[derive(Debug)]
 pub struct OpenCut<'c> {
-    cell: &'c AtomicU64,
+    clock: &'c Clock,
+    cell: usize,
     version: u64,
 }
 
 impl Clock {
     /// A clock that reads `now`, at least 1.
     pub fn new(now: u64) -> Self {
-        Self { now: AtomicU64::new(now.max(1)), open: core::array::from_fn(|_| AtomicU64::new(0)) }
+        Self {
+            now: AtomicU64::new(now.max(1)),
+            taken: AtomicU64::new(0),
+            open: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
     /// What the clock reads.
     #[inline]
     pub fn now(&self) -> u64 {
-        // ORDERING: Acquire pairs with the bump in `open`; see the module's proof.
-        self.now.load(Ordering::Acquire)
+        // ORDERING: Acquire pairs with the bump in `open`; see the module's proof. SeqCst for
+        // `stamp::date`.
+        self.now.load(Ordering::SeqCst)
     }
 
     /// Sets the clock forward, at recovery, before anybody else uses it.
@@ -59,33 +67,47 @@ impl Clock {
     pub fn open(&self) -> Option<OpenCut<'_>> {
         loop {
             let version = self.now.load(Ordering::Acquire);
-            let cell = self.open.iter().find(|cell| {
+            let cell = self.open.iter().position(|cell| {
                 let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
                 cell.compare_exchange(0, version, ok, fail).is_ok()
             })?;
-            // ORDERING: Release publishes the registration to whoever reads the new time.
-            let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
+            // ORDERING: Release publishes the cell's version to whoever sees the bit.
+            self.taken.fetch_or(1 << cell, Ordering::AcqRel);
+            let open = OpenCut { clock: self, cell, version };
+            // ORDERING: Release publishes the registration to whoever reads the new time; SeqCst
+            // for `stamp::date`.
+            let (ok, fail) = (Ordering::SeqCst, Ordering::Relaxed);
             if self.now.compare_exchange(version, version + 1, ok, fail).is_ok() {
                 // ORDERING: the cut's side of the store buffering with `stamp`: bump | fence |
                 // drain and words, against install | listed | fence | clock.
                 fence(Ordering::SeqCst);
-                return Some(OpenCut { cell, version });
+                return Some(open);
             }
-            cell.store(0, Ordering::Release);
         }
     }
 
     /// Whether an open cut sees the older of two versions of a key and not the newer.
     pub fn cut_between(&self, older: u64, newer: u64) -> bool {
-        let versions = self.open.iter().map(|cell| cell.load(Ordering::Acquire));
-        versions.filter(|&cut| cut != 0).any(|cut| older <= cut && cut < newer)
+        self.versions().any(|cut| older <= cut && cut < newer)
     }
 
     /// The version of the oldest open cut.
+    #[inline]
     pub fn oldest_open(&self) -> Option<u64> {
+        self.versions().min()
+    }
+
+    /// The versions of the open cuts.
+    #[inline]
+    fn versions(&self) -> impl Iterator<Item = u64> {
         // ORDERING: Acquire; see the module's proof.
-        let versions = self.open.iter().map(|cell| cell.load(Ordering::Acquire));
-        versions.filter(|&version| version != 0).min()
+        let mut taken = self.taken.load(Ordering::Acquire);
+        let cells = core::iter::from_fn(move || {
+            let cell = (taken != 0).then(|| taken.trailing_zeros() as usize)?;
+            taken &= taken - 1;
+            Some(&self.open[cell])
+        });
+        cells.map(|cell| cell.load(Ordering::Acquire)).filter(|&version| version != 0)
     }
 }
 
@@ -98,7 +120,9 @@ impl OpenCut<'_> {
 
 impl Drop for OpenCut<'_> {
     fn drop(&mut self) {
-        // ORDERING: Release, so that what the cut has read is read before it is closed.
-        self.cell.store(0, Ordering::Release);
+        // ORDERING: Release, so that what the cut has read is read before it is closed. The bit goes
+        // first: once the cell is free, the bit is its next owner's.
+        self.clock.taken.fetch_and(!(1 << self.cell), Ordering::Release);
+        self.clock.open[self.cell].store(0, Ordering::Release);
     }
 }

@@ -38,8 +38,10 @@ mod word;
 
 pub use clock::{Clock, OpenCut};
 pub use dirty::{DirtyList, Listed};
-pub use page::{Birth, Chain, Head, PageBox, PageRef, RecordRef, Records, Reservation};
-pub use stamp::stamp;
+pub use page::{
+    Birth, Chain, Head, Match, PageBox, PageRef, PageWriter, RecordRef, Records, Reservation,
+};
+pub use stamp::{date, stamp};
 pub use table::{Table, TableFull};
 pub use word::{Seen, Word};
 

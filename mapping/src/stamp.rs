@@ -34,6 +34,22 @@ pub fn stamp(
     if version != 0 { version } else { decide(record, page, id, clock, dirty) }
 }
 
+/// As [`stamp`], where no log follows and no page is listed.
+///
+/// The same store buffering is left: install, then clock, here; bump, then word, in who opens a
+/// cut. It is decided by the one order of those four SeqCst accesses, and costs nothing more.
+#[inline]
+pub fn date(record: RecordRef<'_>, clock: &Clock) -> u64 {
+    let version = record.version();
+    if version != 0 {
+        return version;
+    }
+    // Loom takes SeqCst accesses for AcqRel ones.
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+    record.set_version(clock.now())
+}
+
 fn decide(
     record: RecordRef<'_>,
     page: PageRef<'_>,

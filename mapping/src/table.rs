@@ -123,8 +123,8 @@ impl<D: Send + Sync + 'static> Table<D> {
             return Word::Free;
         };
         // ORDERING: Acquire pairs with every Release CAS of the word: the page, its records and
-        // their fingerprints are visible.
-        Self::read(Seen(slot.word.load(Ordering::Acquire)), guard)
+        // their fingerprints are visible. SeqCst for `stamp::date`.
+        Self::read(Seen(slot.word.load(Ordering::SeqCst)), guard)
     }
 
     #[inline]
@@ -149,9 +149,9 @@ impl<D: Send + Sync + 'static> Table<D> {
     #[inline]
     fn swap(&self, id: PageId, seen: Seen, new: Seen) -> bool {
         self.slot(id).is_some_and(|slot| {
-            let (new, order) = (new.0, Ordering::AcqRel);
+            let (new, order) = (new.0, Ordering::SeqCst);
             // ORDERING: Release publishes what `new` points to; Acquire orders it after what is
-            // replaced. Failure teaches nothing.
+            // replaced; SeqCst for `stamp::date`. Failure teaches nothing.
             slot.word.compare_exchange(seen.0, new, order, Ordering::Relaxed).is_ok()
         })
     }

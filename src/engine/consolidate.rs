@@ -13,23 +13,30 @@
 use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
-use delta::{Base, Entry, Op, Record};
+use delta::{Base, Contents, Op, Record};
 use mapping::{Birth, Chain};
 use std::collections::HashMap;
 use sync::epoch::Guard;
 use types::PageId;
 
 /// A chain, folded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Folded<'g> {
-    /// Base entries with the folded records in them.
-    pub(crate) entries: Vec<Entry<'g>>,
+    /// What the base page will hold: its entries with the folded records in them.
+    pub(crate) contents: Contents<'g>,
     /// Records that stay records, newest first.
     pub(crate) carried: Versioned<'g>,
     /// Values that are in neither.
     pub(crate) dropped: Vec<(u8, &'g [u8])>,
     /// Largest version in the entries.
     pub(crate) base_version: u64,
+}
+
+impl<'g> Folded<'g> {
+    /// What an inner page will hold.
+    pub(crate) fn inner(contents: Contents<'g>) -> Self {
+        Self { contents, carried: Vec::new(), dropped: Vec::new(), base_version: 0 }
+    }
 }
 
 /// How much of a chain may be folded.
@@ -62,15 +69,13 @@ impl<S: Store> Engine<S> {
         let limit = self.fold_limit(id, chain, &records, limit, guard);
         // Versions never rise towards older records, so what is too new comes first.
         let keep = records.iter().take_while(|(version, _)| *version > limit).count();
-        let mut folded = Folded { base_version: chain.page().base_version(), ..Folded::default() };
-        if let Some((version, _)) = records.get(keep) {
-            folded.base_version = folded.base_version.max(*version);
-        }
+        let newest_folded = records.get(keep).map_or(0, |(version, _)| *version);
+        let base_version = chain.page().base_version().max(newest_folded);
         let old: Vec<Record<'g>> = records.drain(keep..).map(|(_, record)| record).collect();
-        let base = Base::new(chain.base());
-        delta::fold(base, &old, &mut folded.entries, &mut folded.dropped);
-        folded.carried = self.needed(id, records, &mut folded.dropped, guard);
-        folded
+        let mut dropped = Vec::new();
+        let contents = Contents::fold(Base::new(chain.base()), &old, &mut dropped);
+        let carried = self.needed(id, records, &mut dropped, guard);
+        Folded { contents, carried, dropped, base_version }
     }
 
     fn fold_limit(
@@ -81,10 +86,10 @@ impl<S: Store> Engine<S> {
         limit: FoldLimit,
         guard: &Guard,
     ) -> u64 {
-        if !S::DURABLE {
-            return u64::MAX;
-        }
         let cuts = self.clock.oldest_open().unwrap_or(u64::MAX);
+        if !S::DURABLE {
+            return cuts;
+        }
         let page = chain.page();
         let Some(place) = self.table.place(id, guard).filter(|_| limit == FoldLimit::KeepUnflushed)
         else {
@@ -152,15 +157,15 @@ impl<S: Store> Engine<S> {
         let folded = self.fold(leaf.id, leaf.chain, FoldLimit::KeepUnflushed, guard);
         let absorbed = self.still_absorbed(leaf.base, guard);
         let shape = leaf.base.shape(&absorbed);
-        let bytes = delta::base_bytes(&shape, &folded.entries);
+        let bytes = folded.contents.base_bytes(&shape);
         Counters::count(&self.counters.consolidations);
-        if bytes > self.limits.leaf_bytes && folded.entries.len() > 1 {
+        if bytes > self.limits.leaf_bytes && folded.contents.len() > 1 {
             return self.split(tree, leaf, &shape, folded, need, guard);
         }
         let old = leaf.chain.page();
         let birth =
             Birth { base_version: folded.base_version, serial: old.serial(), tree: tree.id };
-        let page = self.build(&shape, &folded.entries, &folded.carried, need, birth);
+        let page = self.build(&shape, &folded.contents, &folded.carried, need, birth);
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(leaf.id, leaf.chain, page).is_err() {

@@ -3,7 +3,7 @@
 use super::{Engine, Store, change};
 use crate::engine::descent::Stop;
 use delta::{Op, Probe};
-use mapping::RecordRef;
+use mapping::{Match, RecordRef};
 
 /// A value as it lies in its page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,21 +15,26 @@ pub(crate) struct Found<'g> {
 impl<'g> Stop<'g> {
     /// The value of `key`, and the record that says so if it is not the base page.
     #[inline]
-    pub(crate) fn find(
+    pub(crate) fn find<P: Probe>(
         &self,
-        key: impl Probe,
+        key: P,
         fingerprint: u8,
     ) -> (Option<Found<'g>>, Option<RecordRef<'g>>) {
-        if self.chain.head() != 0 && self.chain.page().may_hold(fingerprint) {
-            for record in self.chain.records() {
-                if !key.may_be_in(record.payload(), fingerprint) {
-                    continue;
-                }
-                let change = change(record);
-                if change.key == key.bytes() {
-                    let found = Found { flags: change.flags, value: change.value };
-                    return ((change.op == Op::Put).then_some(found), Some(record));
-                }
+        let walk = if let (true, Some(number)) = (P::NUMBER, key.bytes().first_chunk()) {
+            match self.chain.find_pair(fingerprint, *number) {
+                Match::None => false,
+                Match::One(record) => return said(record),
+                Match::Walk => true,
+            }
+        } else {
+            self.chain.head() != 0 && self.chain.page().may_hold(fingerprint)
+        };
+        if walk {
+            let of_key = |record: &RecordRef<'g>| {
+                key.may_be_in(record.payload(), fingerprint) && change(*record).key == key.bytes()
+            };
+            if let Some(record) = self.chain.records().find(of_key) {
+                return said(record);
             }
         }
         let found = key.search(self.base).ok().map(|at| {
@@ -40,14 +45,20 @@ impl<'g> Stop<'g> {
     }
 }
 
+/// What a record says of its key.
+#[inline]
+fn said(record: RecordRef<'_>) -> (Option<Found<'_>>, Option<RecordRef<'_>>) {
+    let change = change(record);
+    let found = Found { flags: change.flags, value: change.value };
+    ((change.op == Op::Put).then_some(found), Some(record))
+}
+
 impl<S: Store> Engine<S> {
     /// Stamps the record that an answer was taken from, so that no cut that does not see it can
     /// be taken after the answer is known.
     #[inline]
     pub(crate) fn settle(&self, stop: &Stop<'_>, record: Option<RecordRef<'_>>) {
-        if S::DURABLE
-            && let Some(record) = record
-        {
+        if let Some(record) = record {
             self.version(stop.id, stop.chain.page(), record);
         }
     }

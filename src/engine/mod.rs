@@ -31,9 +31,10 @@ pub(crate) use tree_core::TreeCore;
 pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;
-use delta::{Base, Entry, Layout, Op, Record, Shape};
+use delta::{Base, Contents, Layout, Op, Record, Shape};
 use mapping::{
-    Birth, Clock, DirtyList, PageBox, PageRef, RecordRef, Records, Table, TableFull, Word,
+    Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
+    Word,
 };
 use sync::atomic::{AtomicU64, Ordering};
 use sync::epoch::{Collector, Guard};
@@ -107,7 +108,9 @@ impl Limits {
     /// What production uses for a layout.
     pub(crate) fn of(layout: Layout) -> Self {
         match layout {
-            Layout::Fixed8 => Self { leaf_bytes: 4096 + 192, inner_bytes: 4096, area_bytes: 960 },
+            Layout::Fixed8 => {
+                Self { leaf_bytes: 4096 + 192, inner_bytes: 4096, area_bytes: 24 * 24 }
+            }
             Layout::Var => Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048 },
         }
     }
@@ -158,7 +161,7 @@ impl Counters {
     }
 }
 
-/// The records of a chain with their versions, newest first; the version is 0 in memory.
+/// The records of a chain with their versions, newest first.
 pub(crate) type Versioned<'g> = Vec<(u64, Record<'g>)>;
 
 impl<S: Store> Engine<S> {
@@ -201,16 +204,27 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// The version of a record that was reached through its page's word; 0 in memory.
+    /// The version of a record that was reached through its page's word, which is given one if it
+    /// has none.
     #[inline]
     pub(crate) fn version(&self, id: PageId, page: PageRef<'_>, record: RecordRef<'_>) -> u64 {
-        if S::DURABLE { mapping::stamp(record, page, id, &self.clock, &self.dirty) } else { 0 }
+        if S::DURABLE {
+            mapping::stamp(record, page, id, &self.clock, &self.dirty)
+        } else {
+            mapping::date(record, &self.clock)
+        }
     }
 
     /// A fresh tree's root: an empty leaf, listed.
     pub(crate) fn plant(&self, tree: u32, layout: Layout) -> Result<PageId, TableFull> {
         let id = self.table.allocate()?;
-        let page = self.build(&Shape::whole(layout), &[], &[], 0, self.smo_birth(tree, 0));
+        let page = self.build(
+            &Shape::whole(layout),
+            &Contents::empty(layout),
+            &[],
+            0,
+            self.smo_birth(tree, 0),
+        );
         self.charge(page.page().size_bytes());
         self.table.set_resident(id, page);
         self.list(id);
@@ -225,11 +239,11 @@ impl<S: Store> Engine<S> {
         Birth { base_version, serial, tree }
     }
 
-    /// A page of this shape with these entries, and these records (newest first) on top.
+    /// A page of this shape with these contents, and these records (newest first) on top.
     pub(crate) fn build(
         &self,
         shape: &Shape<'_>,
-        entries: &[Entry<'_>],
+        contents: &Contents<'_>,
         carried: &[(u64, Record<'_>)],
         need: usize,
         birth: Birth,
@@ -243,9 +257,9 @@ impl<S: Store> Engine<S> {
         } else {
             0
         };
-        let base_bytes = delta::base_bytes(shape, entries);
-        let mut page = PageBox::new(base_bytes, room, records, birth);
-        delta::write_base(shape, entries, page.base_mut());
+        let mut page = PageWriter::new(contents.base_bytes(shape), room, records, birth);
+        contents.write(shape, |bytes| page.put(bytes));
+        let mut page = page.finish();
         let mut scratch = Vec::new();
         for (version, record) in carried.iter().rev() {
             scratch.clear();
@@ -262,10 +276,15 @@ impl<S: Store> Engine<S> {
         let (bytes, meter) = (page.size_bytes(), self.store.meter().clone());
         // A value apart from its page can have any size.
         let much = meter.retire(bytes) || (S::DURABLE && !dropped.is_empty());
-        self.table.retire(page, guard, move || {
-            meter.freed(bytes);
-            dropped.into_iter().for_each(S::release);
-        });
+        if dropped.is_empty() {
+            // Small enough that deferring it allocates nothing.
+            self.table.retire(page, guard, move || meter.freed(bytes));
+        } else {
+            self.table.retire(page, guard, move || {
+                meter.freed(bytes);
+                dropped.into_iter().for_each(S::release);
+            });
+        }
         // Else a thread keeps up to some dozens of pages to itself before others may free them.
         if much || bytes > 16 << 10 {
             guard.flush();

@@ -82,9 +82,12 @@ impl<S: Store> Engine<S> {
             let record = Record { op, flags, net, key: key.bytes(), value };
             let layout = if P::NUMBER { Layout::Fixed8 } else { tree.layout };
             let bytes = Record::payload_len(layout, record.key.len(), value.len());
-            let reservation = match reserved.take() {
-                Some((had, reservation)) if had == bytes => reservation,
-                _ => {
+            // What has been written once is not written again: others may look at it already.
+            let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));
+            let fresh = written.is_none();
+            let reservation = match written {
+                Some((_, reservation)) => reservation,
+                None => {
                     let Some(reservation) = page.reserve(bytes) else {
                         let need = page.records().bytes(bytes);
                         self.consolidate(tree, &leaf, need, guard)?;
@@ -97,17 +100,21 @@ impl<S: Store> Engine<S> {
                 // Versions then never fall along a chain, and per key they are in chain order.
                 self.version(leaf.id, page, newest);
             }
-            let mark = record.mark(layout);
-            reservation.write(leaf.chain.head(), fingerprint, mark, |out| {
-                record.write_payload(layout, out);
-            });
+            if fresh {
+                let mark = record.mark(layout);
+                reservation.write(leaf.chain.head(), fingerprint, mark, |out| {
+                    record.write_payload(layout, out);
+                });
+            } else {
+                reservation.link(leaf.chain.head());
+            }
             if self.table.append(leaf.id, leaf.chain, &reservation) {
                 self.version(leaf.id, page, page.record(reservation.head()));
                 tree.count(i64::from(net));
                 self.relieve(tree, &leaf, bytes, guard);
                 return Ok(Attempt::Done(result));
             }
-            reserved = Some((bytes, reservation));
+            reserved = Some(((op, flags, net, value), reservation));
             match self.table.load(leaf.id, guard) {
                 Word::Resident(chain) if chain.page() == page => leaf.chain = chain,
                 _ => return Ok(Attempt::Again),

@@ -9,7 +9,7 @@ use super::place::Place;
 use super::store::DurableEngine;
 use crate::engine::{Away, Covering, Stop, TreeCore};
 use crate::error::Result;
-use delta::Base;
+use delta::{Base, Contents};
 use mapping::Word;
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -159,9 +159,9 @@ impl DurableEngine {
         if !stop.base.is_leaf() {
             if stop.base.merging().is_none() {
                 let absorbed = self.still_absorbed(stop.base, guard);
-                let entries: Vec<_> = stop.base.entries().collect();
+                let children = Contents::of(stop.base);
                 let shape = stop.base.shape(&absorbed);
-                self.replace_inner(stop.id, stop.chain, &shape, &entries, guard);
+                self.replace_inner(stop.id, stop.chain, &shape, &children, guard);
             }
             return Ok(());
         }

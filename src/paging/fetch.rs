@@ -10,7 +10,7 @@ use super::values::Separated;
 use crate::engine::Counters;
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use delta::{Entry, FLAG_SEPARATED, Op, Record, Shape};
+use delta::{Contents, Entry, FLAG_SEPARATED, Op, Record, Shape};
 use mapping::{Birth, PageBox, Word};
 use std::sync::{Arc, PoisonError};
 use types::{Address, PageId};
@@ -127,7 +127,7 @@ fn read(engine: &DurableEngine, id: PageId, place: &Place) -> Result<PageBox> {
             })
             .collect();
         let birth = Birth { base_version: place.flushed, serial: place.serial, tree: place.tree };
-        engine.build(shape, &entries, &[], 0, birth)
+        engine.build(shape, &Contents::Entries(entries), &[], 0, birth)
     })
 }
 

@@ -18,7 +18,7 @@
 use crate::engine::{
     Away, Counters, Covering, Engine, FoldLimit, Folded, Store, TreeCore, Versioned, handles,
 };
-use delta::{Base, Shape};
+use delta::{Base, Contents, Shape};
 use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
@@ -61,8 +61,8 @@ impl<S: Store> Engine<S> {
         }
         let absorbed = self.still_absorbed(base, guard);
         let shape = Shape { merging: right, ..base.shape(&absorbed) };
-        let entries: Vec<_> = base.entries().collect();
-        if self.replace_inner(parent.id, parent.chain, &shape, &entries, guard) {
+        let children = Contents::of(base);
+        if self.replace_inner(parent.id, parent.chain, &shape, &children, guard) {
             self.help_merge(tree, parent.id, right, guard)?;
         }
         Ok(())
@@ -104,12 +104,12 @@ impl<S: Store> Engine<S> {
             };
             let absorbed = self.still_absorbed(base, guard);
             let shape = Shape { merging: PageId::NONE, ..base.shape(&absorbed) };
-            let entries = delta::inner_without_child(base, at);
-            if !self.replace_inner(parent, seen, &shape, &entries, guard) {
+            let children = Contents::without_child(base, at);
+            if !self.replace_inner(parent, seen, &shape, &children, guard) {
                 continue;
             }
             self.bury(right, capped, left, guard);
-            let bytes = delta::base_bytes(&shape, &entries);
+            let bytes = children.base_bytes(&shape);
             if bytes < self.limits.merge_below(base.level()) && parent != tree.root {
                 return self.try_merge(tree, parent, base.low(), base.level(), guard);
             }
@@ -166,7 +166,7 @@ impl<S: Store> Engine<S> {
         let (left_base, right_base) = (Base::new(chain.base()), Base::new(capped.base()));
         let mut all = self.contents(left, chain, guard);
         let other = self.contents(right, capped, guard);
-        all.entries.extend(other.entries);
+        all.contents.extend(other.contents);
         all.dropped.extend(other.dropped);
         all.carried = by_version(all.carried, other.carried);
         let mut absorbed = self.still_absorbed(left_base, guard);
@@ -181,7 +181,7 @@ impl<S: Store> Engine<S> {
         };
         let base_version = all.base_version.max(other.base_version);
         let birth = self.smo_birth(chain.page().tree(), base_version);
-        let page = self.build(&shape, &all.entries, &all.carried, 0, birth);
+        let page = self.build(&shape, &all.contents, &all.carried, 0, birth);
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(left, chain, page).is_err() {
@@ -199,7 +199,7 @@ impl<S: Store> Engine<S> {
         if base.is_leaf() {
             return self.fold(id, chain, FoldLimit::Cuts, guard);
         }
-        Folded { entries: base.entries().collect(), ..Folded::default() }
+        Folded::inner(Contents::of(base))
     }
 
     /// Step 5. The winner retires the page; its values live on in the absorber.

@@ -15,7 +15,7 @@ mod post;
 mod split;
 
 use crate::engine::{Engine, Store};
-use delta::{Entry, Shape};
+use delta::{Contents, Shape};
 use mapping::Chain;
 use sync::epoch::Guard;
 use types::PageId;
@@ -27,10 +27,10 @@ impl<S: Store> Engine<S> {
         id: PageId,
         seen: Chain<'_>,
         shape: &Shape<'_>,
-        entries: &[Entry<'_>],
+        contents: &Contents<'_>,
         guard: &Guard,
     ) -> bool {
-        let page = self.build(shape, entries, &[], 0, self.smo_birth(seen.page().tree(), 0));
+        let page = self.build(shape, contents, &[], 0, self.smo_birth(seen.page().tree(), 0));
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(id, seen, page).is_err() {

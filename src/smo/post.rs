@@ -7,7 +7,7 @@
 //! more once the child is gone (trap 4).
 
 use crate::engine::{Away, Below, Covering, Engine, Folded, Stop, Store, TreeCore};
-use delta::{Base, Shape};
+use delta::{Base, Contents, Shape};
 use mapping::Word;
 use sync::epoch::Guard;
 use types::PageId;
@@ -48,17 +48,16 @@ impl<S: Store> Engine<S> {
             return self.help_merge(tree, parent, base.merging(), guard);
         }
         let (value, len) = delta::child_value(base.layout(), child);
-        let Some(entries) = delta::inner_with_child(base, separator, &value[..len]) else {
+        let Some(children) = Contents::with_child(base, separator, &value[..len]) else {
             return Ok(());
         };
         let absorbed = self.still_absorbed(base, guard);
         let shape: Shape<'_> = base.shape(&absorbed);
-        if delta::base_bytes(&shape, &entries) > self.limits.inner_bytes && entries.len() > 2 {
+        if children.base_bytes(&shape) > self.limits.inner_bytes && children.len() > 2 {
             let stop = Stop { id: parent, chain: seen, base, parent: PageId::NONE };
-            let folded = Folded { entries, ..Folded::default() };
-            return self.split(tree, &stop, &shape, folded, 0, guard);
+            return self.split(tree, &stop, &shape, Folded::inner(children), 0, guard);
         }
-        self.replace_inner(parent, seen, &shape, &entries, guard);
+        self.replace_inner(parent, seen, &shape, &children, guard);
         Ok(())
     }
 
@@ -86,8 +85,8 @@ impl<S: Store> Engine<S> {
         let absorbed = self.still_absorbed(base, guard);
         let shape = base.shape(&absorbed);
         if let Some(at) = (1..base.count()).find(|&at| base.child(at) == child) {
-            let entries = delta::inner_without_child(base, at);
-            self.replace_inner(parent, seen, &shape, &entries, guard);
+            let children = Contents::without_child(base, at);
+            self.replace_inner(parent, seen, &shape, &children, guard);
         } else if base.child(0) == child && !base.low().is_empty() {
             // The page that covers the first keys of the parent now begins left of them.
             let below = Below(Some(base.low()));
@@ -96,9 +95,8 @@ impl<S: Store> Engine<S> {
                 return Ok(());
             }
             let (value, len) = delta::child_value(base.layout(), left.id);
-            let mut entries: Vec<_> = base.entries().collect();
-            entries[0].value = &value[..len];
-            self.replace_inner(parent, seen, &shape, &entries, guard);
+            let children = Contents::with_first_child(base, &value[..len]);
+            self.replace_inner(parent, seen, &shape, &children, guard);
         }
         Ok(())
     }

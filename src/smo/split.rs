@@ -4,8 +4,8 @@
 //! installed. A reader that comes to the left half for a key of the right one goes by the right
 //! link; nobody gets to the right half before (A1).
 
-use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, handles};
-use delta::{Entry, Record, Shape};
+use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, change, handles};
+use delta::{Contents, Record, Shape};
 use mapping::PageBox;
 use sync::epoch::Guard;
 use types::PageId;
@@ -13,7 +13,7 @@ use types::PageId;
 /// One half of a split.
 struct Half<'a, 'g> {
     shape: Shape<'a>,
-    entries: &'a [Entry<'g>],
+    contents: Contents<'g>,
     carried: Vec<(u64, Record<'g>)>,
 }
 
@@ -29,30 +29,27 @@ impl<S: Store> Engine<S> {
         need: usize,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let Folded { entries, carried, dropped, base_version } = folded;
-        let rising = shape.right.is_none() && grows_at_its_end(stop, &entries, &carried);
-        let at = delta::split_index(&entries, rising);
-        let separator = match shape.level {
-            0 => delta::shortest_separator(entries[at - 1].key, entries[at].key, shape.layout),
-            // Between two children there is no choice: the right one begins at its separator.
-            _ => entries[at].key.to_vec(),
-        };
+        let Folded { contents, carried, dropped, base_version } = folded;
+        let rising = shape.right.is_none() && grows_at_its_end(stop, &contents, &carried);
+        let at = contents.split_index(rising);
+        let separator = contents.separator(at, shape);
+        let (left, right) = contents.split_at(at);
         let (below, above): (Vec<_>, Vec<_>) =
             carried.into_iter().partition(|(_, record)| record.key < separator.as_slice());
         let Ok(right_id) = self.table.allocate() else { return Ok(()) };
         let right = Half {
             shape: Shape { low: &separator, absorbed: &[], ..*shape },
-            entries: &entries[at..],
+            contents: right,
             carried: above,
         };
         let left = Half {
             shape: Shape { high: Some(&separator), right: right_id, ..*shape },
-            entries: &entries[..at],
+            contents: left,
             carried: below,
         };
         let make = |half: &Half<'_, '_>| {
             let birth = self.smo_birth(tree.id, base_version);
-            self.build(&half.shape, half.entries, &half.carried, need, birth)
+            self.build(&half.shape, &half.contents, &half.carried, need, birth)
         };
         Counters::count(&self.counters.splits);
         let (left, right) = (make(&left), make(&right));
@@ -97,9 +94,9 @@ impl<S: Store> Engine<S> {
         };
         let (left_value, len) = delta::child_value(shape.layout, left_id);
         let (right_value, _) = delta::child_value(shape.layout, right_id);
-        let children =
-            [Entry::new(shape.low, &left_value[..len]), Entry::new(separator, &right_value[..len])];
         let root = Shape { level: shape.level + 1, absorbed: &[], ..*shape };
+        let (left_value, right_value) = (&left_value[..len], &right_value[..len]);
+        let children = Contents::root(shape.layout, shape.low, left_value, separator, right_value);
         let root =
             self.build(&root, &children, &[], 0, self.smo_birth(stop.chain.page().tree(), 0));
         let size = root.page().size_bytes() + left.page().size_bytes() + right.page().size_bytes();
@@ -125,15 +122,13 @@ impl<S: Store> Engine<S> {
 }
 
 /// Whether the last entry is the newest record: rising keys then leave full pages behind.
-fn grows_at_its_end(stop: &Stop<'_>, entries: &[Entry<'_>], carried: &[(u64, Record<'_>)]) -> bool {
-    let last = match (entries.last(), carried.iter().map(|(_, r)| r.key).max()) {
-        (Some(entry), Some(key)) if entry.key.cmp_bytes(key).is_lt() => return newest(stop, key),
-        (Some(entry), _) => entry.key.to_vec(),
-        (None, _) => return false,
-    };
-    newest(stop, &last)
-}
-
-fn newest(stop: &Stop<'_>, key: &[u8]) -> bool {
-    stop.chain.newest().is_some_and(|record| crate::engine::change(record).key == key)
+fn grows_at_its_end(
+    stop: &Stop<'_>,
+    contents: &Contents<'_>,
+    carried: &[(u64, Record<'_>)],
+) -> bool {
+    let Some(newest) = stop.chain.newest() else { return false };
+    let newest = change(newest).key;
+    contents.key(contents.len() - 1).cmp_bytes(newest).is_le()
+        && carried.iter().all(|(_, record)| record.key <= newest)
 }

@@ -1,12 +1,11 @@
 //! Children that come to an inner page and go from it.
 
 use bwtree_delta::{
-    Base, Entry, KeyRef, Layout, Shape, child_of, child_value, inner_with_child,
-    inner_without_child, shortest_separator, split_index,
+    Base, Contents, KeyRef, Layout, Shape, child_of, child_value, shortest_separator,
 };
 use types::PageId;
 
-use crate::model::{self, KINDS, LAYOUTS, Random, Row, rows_of, written};
+use crate::model::{self, KINDS, LAYOUTS, Random, Row, built, rows_of};
 
 #[test]
 fn a_child_more_and_a_child_less() {
@@ -30,24 +29,30 @@ fn a_child_more_and_a_child_less() {
                         let value = child[..len].to_vec();
                         let row = Row { key: key.clone(), value, flags: 0 };
                         rows.insert(at, row);
-                        let entries = inner_with_child(base, &key, &child[..len]).unwrap();
-                        let bytes = written(&page.shape(), &entries);
+                        let children = Contents::with_child(base, &key, &child[..len]).unwrap();
+                        let bytes = built(&page.shape(), &children);
                         let after = Base::new(&bytes);
                         assert_eq!(rows_of(after.entries()), rows);
                         assert_eq!(after.child(after.child_index(&key)), id);
                         posted += 1;
                     } else {
-                        assert!(inner_with_child(base, &key, &child[..len]).is_none());
+                        assert!(Contents::with_child(base, &key, &child[..len]).is_none());
                         refused += 1;
                     }
                 }
                 for at in 1..base.count() {
                     let mut rows = page.rows.clone();
                     rows.remove(at);
-                    let bytes = written(&page.shape(), &inner_without_child(base, at));
+                    let bytes = built(&page.shape(), &Contents::without_child(base, at));
                     assert_eq!(rows_of(Base::new(&bytes).entries()), rows);
                     removed += 1;
                 }
+                let id = PageId::new(random.next() as u32 | 1);
+                let (child, len) = child_value(layout, id);
+                let bytes = built(&page.shape(), &Contents::with_first_child(base, &child[..len]));
+                let after = Base::new(&bytes);
+                assert_eq!(after.child(0), id);
+                assert_eq!(rows_of(after.entries())[1..], page.rows[1..]);
             }
         }
     }
@@ -67,13 +72,15 @@ fn an_inner_page_splits_at_a_separator() {
                     continue;
                 }
                 let bytes = page.bytes();
-                let entries: Vec<Entry<'_>> = Base::new(&bytes).entries().collect();
-                let index = split_index(&entries, false);
-                let separator = entries[index].key.to_vec();
+                let children = Contents::of(Base::new(&bytes));
+                let index = children.split_index(false);
+                let separator = children.separator(index, &page.shape());
+                assert_eq!(separator, children.key(index).to_vec());
+                let (left_half, right_half) = children.split_at(index);
                 let left = Shape { high: Some(&separator), ..page.shape() };
                 let right = Shape { low: &separator, ..page.shape() };
-                let left = written(&left, &entries[..index]);
-                let right = written(&right, &entries[index..]);
+                let left = built(&left, &left_half);
+                let right = built(&right, &right_half);
                 assert_eq!(rows_of(Base::new(&left).entries()), page.rows[..index]);
                 assert_eq!(rows_of(Base::new(&right).entries()), page.rows[index..]);
                 splits += 1;
@@ -94,8 +101,8 @@ fn a_root_grows_from_two_children() {
         let (first, len) = child_value(layout, PageId::new(7));
         let (second, _) = child_value(layout, PageId::new(8));
         let shape = Shape { level: 1, ..Shape::whole(layout) };
-        let entries = [Entry::new(b"", &first[..len]), Entry::new(&between, &second[..len])];
-        let bytes = written(&shape, &entries);
+        let children = Contents::root(layout, b"", &first[..len], &between, &second[..len]);
+        let bytes = built(&shape, &children);
         let base = Base::new(&bytes);
         assert_eq!(base.child(base.child_index(&left)), PageId::new(7));
         assert_eq!(base.child(base.child_index(&right)), PageId::new(8));
@@ -108,5 +115,5 @@ fn a_root_grows_from_two_children() {
 fn the_first_child_stays() {
     let page = model::inner(&mut Random::new(23), Layout::Fixed8, 0, 10);
     let bytes = page.bytes();
-    let _ = inner_without_child(Base::new(&bytes), 0);
+    let _ = Contents::without_child(Base::new(&bytes), 0);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bwtree_delta::{Base, Entry, FLAG_SEPARATED, Layout, Shape, base_bytes, check, write_base};
+use bwtree_delta::{
+    Base, Contents, Entry, FLAG_SEPARATED, Layout, Shape, base_bytes, check, write_base,
+};
 use types::PageId;
 
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Fixed8, Layout::Var];
@@ -101,6 +103,19 @@ pub(crate) fn written(shape: &Shape<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
     let base = Base::new(&bytes);
     assert_eq!(check(base), Ok(()));
     assert_eq!(base.byte_len(), len);
+    bytes
+}
+
+/// As [`written`], of contents.
+pub(crate) fn built(shape: &Shape<'_>, contents: &Contents<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    contents.write(shape, |piece| bytes.extend_from_slice(piece));
+    assert_eq!(bytes.len(), contents.base_bytes(shape));
+    let base = Base::new(&bytes);
+    assert_eq!(check(base), Ok(()));
+    assert_eq!(base.count(), contents.len());
+    let entries: Vec<Entry<'_>> = base.entries().collect();
+    assert_eq!(bytes, written(shape, &entries)[..bytes.len()], "the one way to write this page");
     bytes
 }
 

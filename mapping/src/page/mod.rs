@@ -31,9 +31,9 @@ mod modelled;
 mod raw;
 
 #[cfg(loom)]
-pub use modelled::{PageBox, PageRef, RecordRef, Reservation};
+pub use modelled::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 #[cfg(not(loom))]
-pub use raw::{PageBox, PageRef, RecordRef, Reservation};
+pub use raw::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 
 #[cfg(loom)]
 pub(crate) use modelled::Page;
@@ -126,6 +126,22 @@ impl<'g> Chain<'g> {
         (self.head != 0).then(|| self.page.record(self.head))
     }
 
+    /// The newest record with this key, of records in [`Records::Pairs`], without walking.
+    ///
+    /// A fingerprint says where its record lies, so that one look at it tells. What that may find:
+    ///
+    /// 1. A record that was reserved and not installed. It has no version then, and the answer is
+    ///    [`Match::Walk`]. A record with a version was installed in this page and is immutable.
+    /// 2. A record that was installed after the chain was seen: at that moment, which is after
+    ///    the operation began, it was the newest of its key. (An update that goes on from here
+    ///    fails at its CAS.)
+    /// 3. Only one record of the key: another one whose fingerprint was not there yet when it was
+    ///    looked for was not installed then.
+    #[inline]
+    pub fn find_pair(self, fingerprint: u8, key: [u8; 8]) -> Match<'g> {
+        if self.head == 0 { Match::None } else { self.page.find_pair(fingerprint, key) }
+    }
+
     /// The records, newest first.
     #[inline]
     pub fn records(self) -> impl Iterator<Item = RecordRef<'g>> {
@@ -141,14 +157,23 @@ impl<'g> Chain<'g> {
     }
 }
 
-/// The fingerprint words have a byte equal to `wanted`, or too many records to tell.
+/// What the fingerprints know of a key in [`Records::Pairs`].
+#[derive(Clone, Copy, Debug)]
+pub enum Match<'g> {
+    /// No record of the chain is of this key.
+    None,
+    /// This record is, and is the newest one of the key, at some moment since the chain was seen.
+    One(RecordRef<'g>),
+    /// There may be several, or one that is not known to be installed: the chain has to be walked.
+    Walk,
+}
+
+/// Which bytes of a word of fingerprints equal `wanted`: the upper bit of each that does.
 #[inline]
-fn any_byte(words: impl IntoIterator<Item = u64>, wanted: u8) -> bool {
+fn equal_bytes(word: u64, wanted: u8) -> u64 {
     const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let pattern = LOW.wrapping_mul(u64::from(wanted));
-    words.into_iter().any(|word| {
-        let x = word ^ pattern;
-        x.wrapping_sub(LOW) & !x & HIGH != 0
-    })
+    const REST: u64 = 0x7F7F_7F7F_7F7F_7F7F;
+    let x = word ^ LOW.wrapping_mul(u64::from(wanted));
+    // Exact for each byte: no carry leaves the byte it comes up in.
+    !(((x & REST) + REST) | x | REST)
 }

@@ -1,7 +1,7 @@
 //! The resident page under loom: the same operations over cells that loom watches.
 #![expect(unsafe_code, reason = "payloads live in loom's UnsafeCell, which reports races")]
 
-use super::{Birth, FINGERPRINTS, Head, Records, any_byte};
+use super::{Birth, FINGERPRINTS, Head, Match, Records, equal_bytes};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -25,12 +25,12 @@ pub(crate) struct Page {
 
 struct Record {
     stamp: AtomicU64,
+    prev: AtomicU64,
     body: UnsafeCell<Body>,
 }
 
 #[derive(Default)]
 struct Body {
-    prev: Head,
     mark: u8,
     payload: Vec<u8>,
 }
@@ -64,17 +64,20 @@ pub struct Reservation<'g> {
     payload_bytes: usize,
 }
 
-impl PageBox {
-    /// Bytes of memory that a page with this base and area takes in production.
-    pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
-        64 + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8)
-    }
+/// A page that is being written.
+#[derive(Debug)]
+pub struct PageWriter(PageBox);
 
-    /// A zeroed page with room for a base page and a delta area.
+impl PageWriter {
+    /// A page with room for a base page and a delta area.
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
-        let record = || Record { stamp: AtomicU64::new(0), body: UnsafeCell::new(Body::default()) };
+        let record = || Record {
+            stamp: AtomicU64::new(0),
+            prev: AtomicU64::new(0),
+            body: UnsafeCell::new(Body::default()),
+        };
         let page = Page {
-            base: vec![0; base_bytes],
+            base: Vec::with_capacity(base_bytes),
             area_bytes,
             birth,
             records_are: records,
@@ -84,13 +87,26 @@ impl PageBox {
             records: (0..SLOTS).map(|_| record()).collect(),
         };
         // SAFETY: a box is never null.
-        Self { page: unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(page))) }, head: 0 }
+        let page = unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(page))) };
+        Self(PageBox { page, head: 0 })
     }
 
-    /// The bytes of the base page, to be filled in.
-    pub fn base_mut(&mut self) -> &mut [u8] {
+    /// Appends bytes of the base page.
+    pub fn put(&mut self, bytes: &[u8]) {
         // SAFETY: `&mut self` is the only user of the page.
-        unsafe { &mut (*self.page.as_ptr()).base }
+        unsafe { (*self.0.page.as_ptr()).base.extend_from_slice(bytes) }
+    }
+
+    /// The page.
+    pub fn finish(self) -> PageBox {
+        self.0
+    }
+}
+
+impl PageBox {
+    /// Bytes of memory that a page with this base and area takes in production.
+    pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
+        64 + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8)
     }
 
     /// Puts a record with a known version on top, as a consolidation carries it over.
@@ -194,7 +210,29 @@ impl<'g> PageRef<'g> {
 
     /// Whether a record of a key with this fingerprint may be in the area.
     pub fn may_hold(self, fingerprint: u8) -> bool {
-        any_byte(self.header().fingerprints.iter().map(|w| w.load(Ordering::Relaxed)), fingerprint)
+        let equal = |word: &AtomicU64| equal_bytes(word.load(Ordering::Relaxed), fingerprint) != 0;
+        self.header().fingerprints.iter().any(equal)
+    }
+
+    /// See [`Chain::find_pair`](super::Chain::find_pair).
+    pub(super) fn find_pair(self, fingerprint: u8, key: [u8; 8]) -> Match<'g> {
+        if self.records() == Records::Sized {
+            return Match::Walk;
+        }
+        let mut found = Match::None;
+        // The slots of a model all have fingerprints in the first word.
+        let equal = equal_bytes(self.header().fingerprints[0].load(Ordering::Acquire), fingerprint);
+        for slot in (0..SLOTS).filter(|slot| equal >> (slot * 8) & 0x80 != 0) {
+            let record = self.record(slot as Head + 1);
+            if record.payload()[..8] != key {
+                continue;
+            }
+            if matches!(found, Match::One(_)) || record.version() == 0 {
+                return Match::Walk;
+            }
+            found = Match::One(record);
+        }
+        found
     }
 
     /// How its records lie.
@@ -235,24 +273,22 @@ impl Reservation<'_> {
         self.slot as Head + 1
     }
 
-    /// Writes the record. May be done again until the record is installed.
+    /// Writes the record. To be done once.
     pub fn write(&self, prev: Head, fingerprint: u8, mark: u8, fill: impl FnOnce(&mut [u8])) {
         let mut payload = vec![0; self.payload_bytes];
         fill(&mut payload);
         self.page.header().records[self.slot].body.with_mut(|body| {
             // SAFETY: the slot is this writer's until it is installed; loom checks that.
-            unsafe { *body = Body { prev, mark, payload } }
+            unsafe { *body = Body { mark, payload } }
         });
+        self.link(prev);
         let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
-        self.page.header().fingerprints[self.slot / 8].fetch_or(byte, Ordering::Relaxed);
+        self.page.header().fingerprints[self.slot / 8].fetch_or(byte, Ordering::Release);
     }
 
     /// Names the record that this one follows, after a lost race.
     pub fn link(&self, prev: Head) {
-        self.page.header().records[self.slot].body.with_mut(|body| {
-            // SAFETY: as in `write`.
-            unsafe { (*body).prev = prev }
-        });
+        self.page.header().records[self.slot].prev.store(u64::from(prev), Ordering::Relaxed);
     }
 }
 
@@ -269,7 +305,7 @@ impl<'g> RecordRef<'g> {
 
     /// The record before this one, 0 if this is the oldest.
     pub fn prev(self) -> Head {
-        self.body().prev
+        self.0.prev.load(Ordering::Relaxed) as Head
     }
 
     /// The mark of a pair; 0 of a sized record.

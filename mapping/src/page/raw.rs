@@ -5,12 +5,12 @@
     reason = "pages are 64-aligned, and all offsets in them multiples of 8"
 )]
 
-use super::{Birth, FINGERPRINTS, Head, PAIR_BYTES, Records, VERSIONS, any_byte};
+use super::{Birth, FINGERPRINTS, Head, Match, PAIR_BYTES, Records, VERSIONS, equal_bytes};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = 64;
@@ -72,23 +72,24 @@ pub struct Reservation<'g> {
     records: Records,
 }
 
-impl PageBox {
-    /// Bytes of memory that a page with this base and area takes.
-    pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
-        (HEADER_BYTES + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8))
-            .next_multiple_of(64)
-    }
+/// A page that is being written, from its first byte to its last.
+#[derive(Debug)]
+pub struct PageWriter {
+    page: PageBox,
+    written: usize,
+}
 
-    /// A zeroed page with room for a base page and a delta area.
+impl PageWriter {
+    /// A page with room for a base page and a delta area.
     ///
     /// # Panics
     /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB).
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
-        let size = Self::size_for(base_bytes, area_bytes);
+        let size = PageBox::size_for(base_bytes, area_bytes);
         assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
         let layout = page_layout(size);
         // SAFETY: the layout is not empty.
-        let memory = unsafe { alloc_zeroed(layout) };
+        let memory = unsafe { alloc(layout) };
         let Some(page) = NonNull::new(memory.cast::<Page>()) else { handle_alloc_error(layout) };
         let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8);
         let pairs = if records == Records::Pairs { PAIRS } else { 0 };
@@ -105,14 +106,41 @@ impl PageBox {
                 fingerprints: Default::default(),
             });
         }
-        Self { page, head: 0 }
+        Self { page: PageBox { page, head: 0 }, written: 0 }
     }
 
-    /// The bytes of the base page, to be filled in.
-    pub fn base_mut(&mut self) -> &mut [u8] {
-        let len = self.page().header().base_bytes as usize;
-        // SAFETY: the range lies in the allocation, and `&mut self` is its only user.
-        unsafe { slice::from_raw_parts_mut(self.page.as_ptr().cast::<u8>().add(HEADER_BYTES), len) }
+    /// Appends bytes of the base page.
+    ///
+    /// # Panics
+    /// If it has no room for them.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let room = self.page.page().header().base_bytes as usize - self.written;
+        assert!(bytes.len() <= room, "{} bytes where {room} were left", bytes.len());
+        // SAFETY: the range lies in the base page of an allocation that is ours alone.
+        unsafe {
+            let end = self.page.page.as_ptr().cast::<u8>().add(HEADER_BYTES + self.written);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), end, bytes.len());
+        }
+        self.written += bytes.len();
+    }
+
+    /// The page. What is not written yet of a record's bytes is not read before it is.
+    ///
+    /// # Panics
+    /// If bytes of the base page are missing.
+    pub fn finish(self) -> PageBox {
+        let bytes = self.page.page().header().base_bytes as usize;
+        assert_eq!(self.written, bytes, "bytes of a base page");
+        self.page
+    }
+}
+
+impl PageBox {
+    /// Bytes of memory that a page with this base and area takes.
+    pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
+        (HEADER_BYTES + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8))
+            .next_multiple_of(64)
     }
 
     /// Puts a record with a known version on top, as a consolidation carries it over.
@@ -254,7 +282,41 @@ impl<'g> PageRef<'g> {
         // that made it reachable, and the word was loaded with Acquire.
         let reserved = header.tail.load(Ordering::Relaxed) >> 32;
         reserved > FINGERPRINTS as u64
-            || any_byte(header.fingerprints.iter().map(|w| w.load(Ordering::Relaxed)), fingerprint)
+            || header
+                .fingerprints
+                .iter()
+                .any(|word| equal_bytes(word.load(Ordering::Relaxed), fingerprint) != 0)
+    }
+
+    /// See [`Chain::find_pair`](super::Chain::find_pair).
+    #[inline]
+    pub(super) fn find_pair(self, fingerprint: u8, key: [u8; 8]) -> Match<'g> {
+        let header = self.header();
+        let reserved = header.tail.load(Ordering::Relaxed) >> 32;
+        if reserved > FINGERPRINTS as u64 || self.records() == Records::Sized {
+            return Match::Walk;
+        }
+        let mut found = Match::None;
+        let first = self.area_start() / 8;
+        for (at, word) in header.fingerprints.iter().enumerate() {
+            // ORDERING: Acquire pairs with the Release in `write`: where a fingerprint is, its
+            // record has been written, and its key is not written again.
+            let mut equal = equal_bytes(word.load(Ordering::Acquire), fingerprint);
+            while equal != 0 {
+                let slot = at * 8 + equal.trailing_zeros() as usize / 8;
+                equal &= equal - 1;
+                let record =
+                    self.record((first + slot * Records::Pairs.bytes(PAIR_BYTES) / 8) as Head);
+                if record.pair_key() != key {
+                    continue;
+                }
+                if matches!(found, Match::One(_)) || record.version() == 0 {
+                    return Match::Walk;
+                }
+                found = Match::One(record);
+            }
+        }
+        found
     }
 
     /// How its records lie.
@@ -321,7 +383,7 @@ impl Reservation<'_> {
         unsafe { self.page.page.as_ptr().cast::<u8>().add(self.offset as usize).cast() }
     }
 
-    /// Writes the record. May be done again until the record is installed.
+    /// Writes the record. To be done once: what is installed may already have been looked at.
     ///
     /// `mark` is kept in [`Records::Pairs`] only, and below 16.
     #[inline]
@@ -329,6 +391,7 @@ impl Reservation<'_> {
         debug_assert!(u64::from(mark) <= MARKS);
         let head_words = match self.records {
             Records::Sized => {
+                self.word().store(0, Ordering::Relaxed);
                 self.link(prev);
                 2
             }
@@ -344,13 +407,14 @@ impl Reservation<'_> {
             slice::from_raw_parts_mut(payload, self.payload_bytes as usize)
         });
         if let Some(word) = self.page.header().fingerprints.get(self.slot as usize / 8) {
-            // ORDERING: Relaxed, before the Release of the installing CAS (see `may_hold`).
+            // ORDERING: before the Release of the installing CAS, for `may_hold`; Release itself
+            // for `find_pair`, which looks at the record before that CAS.
             let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
-            word.fetch_or(byte, Ordering::Relaxed);
+            word.fetch_or(byte, Ordering::Release);
         }
     }
 
-    /// The head of a pair.
+    /// Stamp of a sized record, head of a pair.
     #[inline]
     fn word(&self) -> &AtomicU64 {
         // SAFETY: the first word of a record is only ever used as an atomic.
@@ -426,6 +490,15 @@ impl<'g> RecordRef<'g> {
         };
         // SAFETY: the payload lies behind the head and is immutable once installed (I2).
         unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
+    }
+
+    /// The key of a pair that has been written, installed or not.
+    #[inline]
+    fn pair_key(self) -> [u8; 8] {
+        debug_assert_eq!(self.records, Records::Pairs);
+        // SAFETY: the key is the first word of the payload, and is written once, before its
+        // fingerprint.
+        unsafe { self.record.add(8).cast::<[u8; 8]>().read() }
     }
 
     /// The version of the record; 0 while it has none.

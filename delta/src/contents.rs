@@ -1,0 +1,239 @@
+//! What a page that is to be built will hold, in either layout.
+
+use crate::base::Base;
+use crate::entry::{Entry, Layout, Shape, Side};
+use crate::key::KeyRef;
+use crate::pairs::Pairs;
+use crate::record::Record;
+use crate::split::{shortest_separator, split_index};
+use crate::{base_bytes, write_base};
+
+/// The entries of a page that is to be built.
+#[derive(Clone, Debug)]
+pub enum Contents<'a> {
+    /// Of a page in [`Layout::Fixed8`].
+    Pairs(Pairs<'a>),
+    /// Of a page in [`Layout::Var`].
+    Entries(Vec<Entry<'a>>),
+}
+
+impl<'a> Contents<'a> {
+    /// No entries.
+    #[must_use]
+    pub fn empty(layout: Layout) -> Self {
+        match layout {
+            Layout::Fixed8 => Self::Pairs(Pairs::default()),
+            Layout::Var => Self::Entries(Vec::new()),
+        }
+    }
+
+    /// What a page holds.
+    #[must_use]
+    pub fn of(base: Base<'a>) -> Self {
+        match base.layout() {
+            Layout::Fixed8 => Self::Pairs(Pairs::of(base)),
+            Layout::Var => Self::Entries(base.entries().collect()),
+        }
+    }
+
+    /// What a leaf holds after its records: see [`fold`](crate::fold).
+    #[must_use]
+    pub fn fold(
+        base: Base<'a>,
+        newest_first: &[Record<'a>],
+        dropped: &mut Vec<(u8, &'a [u8])>,
+    ) -> Self {
+        match base.layout() {
+            Layout::Fixed8 => Self::Pairs(Pairs::fold(base, newest_first, dropped)),
+            Layout::Var => {
+                let mut entries = Vec::new();
+                crate::fold(base, newest_first, &mut entries, dropped);
+                Self::Entries(entries)
+            }
+        }
+    }
+
+    /// The children of a root: one below `separator`, one from there on.
+    #[must_use]
+    pub fn root(
+        layout: Layout,
+        low: &'a [u8],
+        left: &'a [u8],
+        separator: &'a [u8],
+        right: &'a [u8],
+    ) -> Self {
+        match layout {
+            Layout::Fixed8 => {
+                // The low key of a root is empty, and the key of its first row is never looked at.
+                Self::Pairs(Pairs::fresh([(&[0; 8][..], left), (separator, right)]))
+            }
+            Layout::Var => Self::Entries(vec![Entry::new(low, left), Entry::new(separator, right)]),
+        }
+    }
+
+    /// The children of an inner page and one more, for the keys from `separator` up to the next;
+    /// or `None` if the page has a child with this separator already, as after someone else has
+    /// posted it, or the separator is outside the fences.
+    ///
+    /// `child` is what [`child_value`](crate::child_value) gives for it.
+    #[must_use]
+    pub fn with_child(base: Base<'a>, separator: &'a [u8], child: &'a [u8]) -> Option<Self> {
+        if base.side(separator) != Side::Inside {
+            return None;
+        }
+        let before = base.child_index(separator);
+        if base.separator(before) == separator {
+            return None;
+        }
+        Some(match base.layout() {
+            Layout::Fixed8 => {
+                Self::Pairs(Pairs::with(base, before + 1..before + 1, separator, child))
+            }
+            Layout::Var => {
+                let mut entries = Vec::with_capacity(base.count() + 1);
+                entries.extend(base.entries().take(before + 1));
+                entries.push(Entry::new(separator, child));
+                entries.extend(base.entries().skip(before + 1));
+                Self::Entries(entries)
+            }
+        })
+    }
+
+    /// The children of an inner page with another first one.
+    ///
+    /// `child` is what [`child_value`](crate::child_value) gives for it.
+    #[must_use]
+    pub fn with_first_child(base: Base<'a>, child: &'a [u8]) -> Self {
+        match base.layout() {
+            Layout::Fixed8 => Self::Pairs(Pairs::with(base, 0..1, &[0; 8], child)),
+            Layout::Var => {
+                let mut entries: Vec<_> = base.entries().collect();
+                entries[0].value = child;
+                Self::Entries(entries)
+            }
+        }
+    }
+
+    /// The children of an inner page without the one at this position, whose keys go to its left
+    /// neighbour.
+    ///
+    /// # Panics
+    /// If there is no such child, or it is the first: that has no left neighbour here.
+    #[must_use]
+    pub fn without_child(base: Base<'a>, at: usize) -> Self {
+        assert!(at > 0 && at < base.count(), "child {at} of {} can't be left out", base.count());
+        match base.layout() {
+            Layout::Fixed8 => Self::Pairs(Pairs::without(base, at)),
+            Layout::Var => {
+                let others = base.entries().enumerate().filter(|(other, _)| *other != at);
+                Self::Entries(others.map(|(_, entry)| entry).collect())
+            }
+        }
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Pairs(pairs) => pairs.len(),
+            Self::Entries(entries) => entries.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The key of the entry at this position.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn key(&self, at: usize) -> KeyRef<'_> {
+        match self {
+            Self::Pairs(pairs) => KeyRef::from(pairs.key(at)),
+            Self::Entries(entries) => entries[at].key,
+        }
+    }
+
+    /// Where to split: see [`split_index`].
+    ///
+    /// # Panics
+    /// If there are fewer than two entries.
+    #[must_use]
+    pub fn split_index(&self, append_pattern: bool) -> usize {
+        match self {
+            Self::Pairs(pairs) => {
+                assert!(pairs.len() >= 2, "{} rows to split", pairs.len());
+                let wanted =
+                    if append_pattern { pairs.len() / 10 * 9 } else { pairs.len().div_ceil(2) };
+                wanted.clamp(1, pairs.len() - 1)
+            }
+            Self::Entries(entries) => split_index(entries, append_pattern),
+        }
+    }
+
+    /// The separator of a split at this position.
+    #[must_use]
+    pub fn separator(&self, at: usize, shape: &Shape<'_>) -> Vec<u8> {
+        match shape.level {
+            0 => shortest_separator(self.key(at - 1), self.key(at), shape.layout),
+            // Between two children there is no choice: the right one begins at its separator.
+            _ => self.key(at).to_vec(),
+        }
+    }
+
+    /// The first `at` entries, and the others.
+    #[must_use]
+    pub fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Self::Pairs(pairs) => {
+                let (left, right) = pairs.split_at(at);
+                (Self::Pairs(left), Self::Pairs(right))
+            }
+            Self::Entries(mut left) => {
+                let right = left.split_off(at);
+                (Self::Entries(left), Self::Entries(right))
+            }
+        }
+    }
+
+    /// Appends the entries of the page to the right.
+    ///
+    /// # Panics
+    /// If the two are of different layouts.
+    pub fn extend(&mut self, right: Self) {
+        match (self, right) {
+            (Self::Pairs(left), Self::Pairs(right)) => left.extend(right),
+            (Self::Entries(left), Self::Entries(right)) => left.extend(right),
+            _ => panic!("pages of two layouts"),
+        }
+    }
+
+    /// Bytes of the base page with this shape and these entries.
+    #[must_use]
+    pub fn base_bytes(&self, shape: &Shape<'_>) -> usize {
+        match self {
+            Self::Pairs(pairs) => pairs.bytes(shape),
+            Self::Entries(entries) => base_bytes(shape, entries),
+        }
+    }
+
+    /// The base page with this shape and these entries, from its first byte to its last, piece by
+    /// piece.
+    ///
+    /// # Panics
+    /// As [`write_base`].
+    pub fn write(&self, shape: &Shape<'_>, mut put: impl FnMut(&[u8])) {
+        match self {
+            Self::Pairs(pairs) => pairs.write(shape, put),
+            Self::Entries(entries) => {
+                let mut bytes = vec![0; base_bytes(shape, entries)];
+                write_base(shape, entries, &mut bytes);
+                put(&bytes);
+            }
+        }
+    }
+}

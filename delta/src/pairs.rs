@@ -1,0 +1,220 @@
+//! The rows of a fixed page that is to be, as runs of rows that lie in pages that are.
+//!
+//! A consolidation changes few of the rows that it copies. So it looks up where each change
+//! belongs, and what lies between two changes is copied in one piece.
+
+use core::ops::Range;
+
+use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
+use crate::entry::Shape;
+use crate::interpolation::{Line, step};
+use crate::plain::head;
+use crate::probe::{Number, Probe};
+use crate::record::{Op, Record};
+use crate::write::{header, links};
+
+type Row = [u8; ROW_BYTES];
+
+/// Rows in the order of their keys.
+#[derive(Clone, Debug, Default)]
+pub struct Pairs<'a> {
+    runs: Vec<Run<'a>>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Run<'a> {
+    Of(&'a [Row]),
+    One(Row),
+}
+
+impl Run<'_> {
+    #[inline]
+    fn rows(&self) -> &[Row] {
+        match self {
+            Self::Of(rows) => rows,
+            Self::One(row) => core::slice::from_ref(row),
+        }
+    }
+}
+
+/// The row of this key and value.
+fn row(key: &[u8], value: &[u8]) -> Row {
+    let mut row = [0; ROW_BYTES];
+    row[..8].copy_from_slice(key);
+    row[8..].copy_from_slice(value);
+    row
+}
+
+impl<'a> Pairs<'a> {
+    /// All rows of a page.
+    pub(crate) fn of(base: Base<'a>) -> Self {
+        let mut pairs = Self::default();
+        pairs.copy(base.pairs());
+        pairs
+    }
+
+    /// The rows of a leaf after its records: see [`fold`](crate::fold).
+    pub(crate) fn fold(
+        base: Base<'a>,
+        newest_first: &[Record<'a>],
+        dropped: &mut Vec<(u8, &'a [u8])>,
+    ) -> Self {
+        let key = |at: usize| head(newest_first[at].key);
+        let mut order: Vec<(u64, usize)> =
+            (0..newest_first.len()).map(|at| (key(at), at)).collect();
+        // Of one key the newest comes first.
+        order.sort_unstable();
+        let rows = base.pairs();
+        let mut pairs = Self { runs: Vec::with_capacity(2 * order.len() + 1), len: 0 };
+        let (mut copied, mut last) = (0, None);
+        for (number, at) in order {
+            let record = &newest_first[at];
+            if last.replace(number) == Some(number) {
+                if record.op == Op::Put {
+                    dropped.push((0, record.value));
+                }
+                continue;
+            }
+            let (upto, next) = match Number::new(number.to_be_bytes()).search(base) {
+                Ok(at) => {
+                    dropped.push((0, &rows[at][8..]));
+                    (at, at + 1)
+                }
+                Err(at) => (at, at),
+            };
+            pairs.copy(&rows[copied..upto]);
+            copied = next;
+            if record.op == Op::Put {
+                pairs.push(row(record.key, record.value));
+            }
+        }
+        pairs.copy(&rows[copied..]);
+        pairs
+    }
+
+    fn copy(&mut self, rows: &'a [Row]) {
+        if !rows.is_empty() {
+            self.runs.push(Run::Of(rows));
+            self.len += rows.len();
+        }
+    }
+
+    fn push(&mut self, row: Row) {
+        self.runs.push(Run::One(row));
+        self.len += 1;
+    }
+
+    /// These rows with the first `at` of them replaced by one; or with one put in at `at`.
+    pub(crate) fn with(base: Base<'a>, replaced: Range<usize>, key: &[u8], value: &[u8]) -> Self {
+        let rows = base.pairs();
+        let mut pairs = Self::default();
+        pairs.copy(&rows[..replaced.start]);
+        pairs.push(row(key, value));
+        pairs.copy(&rows[replaced.end..]);
+        pairs
+    }
+
+    /// All rows but the one at this position.
+    pub(crate) fn without(base: Base<'a>, at: usize) -> Self {
+        let rows = base.pairs();
+        let mut pairs = Self::default();
+        pairs.copy(&rows[..at]);
+        pairs.copy(&rows[at + 1..]);
+        pairs
+    }
+
+    /// Rows that are not in any page yet.
+    pub(crate) fn fresh<'k>(rows: impl IntoIterator<Item = (&'k [u8], &'k [u8])>) -> Self {
+        let mut pairs = Self::default();
+        rows.into_iter().for_each(|(key, value)| pairs.push(row(key, value)));
+        pairs
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+        self.len += other.len;
+    }
+
+    /// The key at this position.
+    pub(crate) fn key(&self, mut at: usize) -> &[u8] {
+        for run in &self.runs {
+            let rows = run.rows();
+            if let Some(row) = rows.get(at) {
+                return &row[..8];
+            }
+            at -= rows.len();
+        }
+        panic!("no row {at} behind the last of {}", self.len);
+    }
+
+    /// The first `at` rows, and the others.
+    pub(crate) fn split_at(self, mut at: usize) -> (Self, Self) {
+        let (mut left, mut right) = (Self::default(), Self::default());
+        for run in self.runs {
+            let cut = at.min(run.rows().len());
+            at -= cut;
+            match run {
+                Run::Of(rows) => {
+                    left.copy(&rows[..cut]);
+                    right.copy(&rows[cut..]);
+                }
+                Run::One(row) => if cut > 0 { &mut left } else { &mut right }.push(row),
+            }
+        }
+        (left, right)
+    }
+
+    /// The base page with this shape and these rows, in order, piece by piece.
+    pub(crate) fn write(&self, shape: &Shape<'_>, mut put: impl FnMut(&[u8])) {
+        let bytes = self.bytes(shape);
+        put(&header(shape, self.len, &self.line(shape), bytes));
+        let mut runs = self.runs.iter();
+        if shape.level > 0 {
+            // The key of an inner page's first row is the low key, whatever it was.
+            if let Some(first) = runs.next() {
+                let (first, others) = first.rows().split_at(1);
+                put(&head(shape.low).to_be_bytes());
+                put(&first[0][8..]);
+                put(others.as_flattened());
+            }
+        }
+        for run in runs {
+            put(run.rows().as_flattened());
+        }
+        let mut links_and_padding = Vec::new();
+        links(shape, &mut links_and_padding);
+        links_and_padding.resize(bytes - HEADER_BYTES - ROW_BYTES * self.len, 0);
+        put(&links_and_padding);
+    }
+
+    /// Bytes of the base page.
+    pub(crate) fn bytes(&self, shape: &Shape<'_>) -> usize {
+        crate::write::fixed_bytes(shape, self.len)
+    }
+
+    /// The line through the keys. Of a long page it is held against some of them only.
+    fn line(&self, shape: &Shape<'_>) -> Line {
+        let skipped = usize::from(shape.level > 0);
+        let Some(count) = self.len.checked_sub(skipped).filter(|count| *count > 0) else {
+            return Line::NONE;
+        };
+        let (first, last) = (head(self.key(skipped)), head(self.key(self.len - 1)));
+        let mut line = Line::between(first, last, count);
+        let step = step(count);
+        let (mut position, mut next) = (0, skipped);
+        for run in &self.runs {
+            let rows = run.rows();
+            while let Some(row) = next.checked_sub(position).and_then(|at| rows.get(at)) {
+                line.hold_against(head(row), next - skipped);
+                next += step;
+            }
+            position += rows.len();
+        }
+        line
+    }
+}
