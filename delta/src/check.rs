@@ -95,7 +95,7 @@ fn check_heads(base: Base<'_>, shape: &Shape<'_>) -> Result<(), &'static str> {
     match base.layout() {
         Layout::Fixed8 => {
             let searched = base.pairs().get(first..).unwrap_or_default();
-            if base.line() != Line::fit(searched.iter().map(|pair| head(pair))) {
+            if base.line() != Line::fit(searched) {
                 return Err("the interpolation is not that of the keys");
             }
         }

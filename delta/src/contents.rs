@@ -36,18 +36,19 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// What a leaf holds after its records: see [`fold`](crate::fold).
+    /// What a leaf holds after its records, each with its version: see [`fold`](crate::fold).
     #[must_use]
     pub fn fold(
         base: Base<'a>,
-        newest_first: &[Record<'a>],
+        newest_first: &[(u64, Record<'a>)],
         dropped: &mut Vec<(u8, &'a [u8])>,
     ) -> Self {
         match base.layout() {
             Layout::Fixed8 => Self::Pairs(Pairs::fold(base, newest_first, dropped)),
             Layout::Var => {
+                let records: Vec<Record<'a>> = newest_first.iter().map(|(_, r)| *r).collect();
                 let mut entries = Vec::new();
-                crate::fold(base, newest_first, &mut entries, dropped);
+                crate::fold(base, &records, &mut entries, dropped);
                 Self::Entries(entries)
             }
         }
@@ -221,19 +222,37 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// The base page with this shape and these entries, from its first byte to its last, piece by
-    /// piece.
+    /// Appends the base page with this shape and these entries to a sheet.
     ///
     /// # Panics
     /// As [`write_base`].
-    pub fn write(&self, shape: &Shape<'_>, mut put: impl FnMut(&[u8])) {
+    pub fn write(&self, shape: &Shape<'_>, sheet: &mut impl Sheet) {
         match self {
-            Self::Pairs(pairs) => pairs.write(shape, put),
+            Self::Pairs(pairs) => pairs.write(shape, sheet),
             Self::Entries(entries) => {
                 let mut bytes = vec![0; base_bytes(shape, entries)];
                 write_base(shape, entries, &mut bytes);
-                put(&bytes);
+                sheet.put(&bytes);
             }
         }
+    }
+}
+
+/// What a page is written on, from its first byte to its last.
+pub trait Sheet {
+    /// Appends bytes.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// All that was appended so far.
+    fn written(&mut self) -> &mut [u8];
+}
+
+impl Sheet for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn written(&mut self) -> &mut [u8] {
+        self
     }
 }

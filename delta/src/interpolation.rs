@@ -1,16 +1,16 @@
 //! The line through the keys of a page: where a key should be, and how far that is off at most.
 
+use crate::base::ROW_BYTES;
+use crate::plain::head;
+
 /// A search follows the line where it is off by no more than this, else it halves.
 pub(crate) const MAX_ERROR: u8 = 16;
 
 /// Bits behind the point of a position on the line.
 const FRACTION_BITS: u32 = 40;
 
-/// From how many positions to the next a line is held against its keys: of a long page only some
-/// dozens of keys are looked at. A search is right however far the line is off.
-pub(crate) const fn step(count: usize) -> usize {
-    if count < 64 { 1 } else { count / 32 }
-}
+/// About how many keys of a page a line is held against.
+const SAMPLES: usize = 32;
 
 /// A line from the first key of a run to its last, as positions over keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,22 +43,19 @@ impl Line {
         Self { first, span, scale: scale as u64, shift: shift as u8, error: 0 }
     }
 
-    /// Widens the error to what it is for this key.
-    #[inline]
-    pub(crate) fn hold_against(&mut self, key: u64, position: usize) {
-        let error = self.position(key).abs_diff(position);
-        self.error = self.error.max(u8::try_from(error).unwrap_or(u8::MAX));
-    }
-
-    /// The line for ascending keys, at most 2^23 of them, held against every [`step`] of them.
-    pub(crate) fn fit(keys: impl ExactSizeIterator<Item = u64> + Clone) -> Self {
-        let (Some(first), Some(last)) = (keys.clone().next(), keys.clone().last()) else {
+    /// The line for rows with ascending keys, at most 2^23 of them. It is held against some of the
+    /// keys only: a search is right however far the line is off.
+    pub(crate) fn fit(rows: &[[u8; ROW_BYTES]]) -> Self {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Self::NONE;
         };
-        let mut line = Self::between(first, last, keys.len());
-        let step = step(keys.len());
-        let held = keys.enumerate().step_by(step);
-        held.for_each(|(position, key)| line.hold_against(key, position));
+        let mut line = Self::between(head(first), head(last), rows.len());
+        let step = (rows.len() / SAMPLES).max(1);
+        let mut error = 0;
+        for (sample, row) in rows.iter().step_by(step).enumerate() {
+            error = error.max(line.position(head(row)).abs_diff(sample * step));
+        }
+        line.error = u8::try_from(error).unwrap_or(u8::MAX);
         line
     }
 
@@ -73,26 +70,29 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, MAX_ERROR};
+    use super::{Line, MAX_ERROR, ROW_BYTES};
+
+    fn rows(keys: &[u64]) -> Vec<[u8; ROW_BYTES]> {
+        keys.iter().map(|key| ((*key as u128) << 64).to_be_bytes()).collect()
+    }
 
     #[test]
     fn even_keys_are_hit_and_skewed_ones_told() {
         let dense: Vec<u64> = (0..10_000).map(|i| (1 << 60) + 3 * i).collect();
-        let line = Line::fit(dense.iter().copied());
+        let line = Line::fit(&rows(&dense));
         assert_eq!(line.error, 0);
         assert_eq!(line.position(0), 0);
         assert_eq!(line.position(u64::MAX), 9_999);
 
         let skewed: Vec<u64> = (0..64).map(|i| 1 << i).collect();
-        assert!(Line::fit(skewed.iter().copied()).error > MAX_ERROR);
-        let ends = [0, u64::MAX];
-        assert_eq!(Line::fit(ends.into_iter()).error, 0);
+        assert!(Line::fit(&rows(&skewed)).error > MAX_ERROR);
+        assert_eq!(Line::fit(&rows(&[0, u64::MAX])).error, 0);
     }
 
     #[test]
     fn no_key_and_one_key_have_a_line() {
-        assert_eq!(Line::fit([].into_iter()), Line::NONE);
-        let one = Line::fit([7].into_iter());
+        assert_eq!(Line::fit(&[]), Line::NONE);
+        let one = Line::fit(&rows(&[7]));
         assert_eq!((one.error, one.position(0), one.position(9)), (0, 0, 0));
     }
 }

@@ -69,7 +69,7 @@ pub use check::check;
 pub use codec::{
     DecodeError, Image, decode_image, decode_records, encode_image, encode_records, image_bytes,
 };
-pub use contents::Contents;
+pub use contents::{Contents, Sheet};
 pub use entry::{Entry, FLAG_SEPARATED, Layout, Shape, Side};
 pub use fold::{fold, fold_entries};
 pub use inner::{child_of, child_value};

@@ -6,11 +6,12 @@
 use core::ops::Range;
 
 use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
+use crate::contents::Sheet;
 use crate::entry::Shape;
-use crate::interpolation::{Line, step};
+use crate::interpolation::Line;
 use crate::plain::head;
-use crate::probe::{Number, Probe};
 use crate::record::{Op, Record};
+use crate::search::lower_bound;
 use crate::write::{header, links};
 
 type Row = [u8; ROW_BYTES];
@@ -57,34 +58,30 @@ impl<'a> Pairs<'a> {
     /// The rows of a leaf after its records: see [`fold`](crate::fold).
     pub(crate) fn fold(
         base: Base<'a>,
-        newest_first: &[Record<'a>],
+        newest_first: &[(u64, Record<'a>)],
         dropped: &mut Vec<(u8, &'a [u8])>,
     ) -> Self {
-        let key = |at: usize| head(newest_first[at].key);
-        let mut order: Vec<(u64, usize)> =
-            (0..newest_first.len()).map(|at| (key(at), at)).collect();
+        let mut order: Vec<(u64, usize)> = Vec::with_capacity(newest_first.len());
+        order.extend(newest_first.iter().enumerate().map(|(at, (_, r))| (head(r.key), at)));
         // Of one key the newest comes first.
         order.sort_unstable();
         let rows = base.pairs();
+        let line = base.line();
         let mut pairs = Self { runs: Vec::with_capacity(2 * order.len() + 1), len: 0 };
         let (mut copied, mut last) = (0, None);
         for (number, at) in order {
-            let record = &newest_first[at];
+            let (_, record) = &newest_first[at];
             if last.replace(number) == Some(number) {
                 if record.op == Op::Put {
                     dropped.push((0, record.value));
                 }
                 continue;
             }
-            let (upto, next) = match Number::new(number.to_be_bytes()).search(base) {
-                Ok(at) => {
-                    dropped.push((0, &rows[at][8..]));
-                    (at, at + 1)
-                }
-                Err(at) => (at, at),
-            };
+            let upto = lower_bound(rows, &line, number);
+            let old = rows.get(upto).filter(|row| head(&row[..]) == number);
             pairs.copy(&rows[copied..upto]);
-            copied = next;
+            copied = upto + usize::from(old.is_some());
+            dropped.extend(old.map(|row| (0, &row[8..])));
             if record.op == Op::Put {
                 pairs.push(row(record.key, record.value));
             }
@@ -105,7 +102,7 @@ impl<'a> Pairs<'a> {
         self.len += 1;
     }
 
-    /// These rows with the first `at` of them replaced by one; or with one put in at `at`.
+    /// The rows of a page with one in the place of others, or of none.
     pub(crate) fn with(base: Base<'a>, replaced: Range<usize>, key: &[u8], value: &[u8]) -> Self {
         let rows = base.pairs();
         let mut pairs = Self::default();
@@ -169,52 +166,32 @@ impl<'a> Pairs<'a> {
         (left, right)
     }
 
-    /// The base page with this shape and these rows, in order, piece by piece.
-    pub(crate) fn write(&self, shape: &Shape<'_>, mut put: impl FnMut(&[u8])) {
+    /// Appends the base page with this shape and these rows to a sheet.
+    pub(crate) fn write(&self, shape: &Shape<'_>, sheet: &mut impl Sheet) {
         let bytes = self.bytes(shape);
-        put(&header(shape, self.len, &self.line(shape), bytes));
-        let mut runs = self.runs.iter();
-        if shape.level > 0 {
-            // The key of an inner page's first row is the low key, whatever it was.
-            if let Some(first) = runs.next() {
-                let (first, others) = first.rows().split_at(1);
-                put(&head(shape.low).to_be_bytes());
-                put(&first[0][8..]);
-                put(others.as_flattened());
-            }
-        }
-        for run in runs {
-            put(run.rows().as_flattened());
+        sheet.put(&[0; HEADER_BYTES]);
+        for run in &self.runs {
+            sheet.put(run.rows().as_flattened());
         }
         let mut links_and_padding = Vec::new();
         links(shape, &mut links_and_padding);
         links_and_padding.resize(bytes - HEADER_BYTES - ROW_BYTES * self.len, 0);
-        put(&links_and_padding);
+        sheet.put(&links_and_padding);
+        let page = sheet.written();
+        let at = page.len() - bytes;
+        let (page, inner) = (&mut page[at..], shape.level > 0);
+        if let (true, Some(key)) = (inner, page.get_mut(HEADER_BYTES..HEADER_BYTES + 8)) {
+            // The key of an inner page's first row is the low key, whatever it was.
+            key.copy_from_slice(&head(shape.low).to_be_bytes());
+        }
+        let rows = page[HEADER_BYTES..HEADER_BYTES + ROW_BYTES * self.len].as_chunks().0;
+        let searched = if inner { rows.get(1..).unwrap_or_default() } else { rows };
+        let line = Line::fit(searched);
+        page[..HEADER_BYTES].copy_from_slice(&header(shape, self.len, &line, bytes));
     }
 
     /// Bytes of the base page.
     pub(crate) fn bytes(&self, shape: &Shape<'_>) -> usize {
         crate::write::fixed_bytes(shape, self.len)
-    }
-
-    /// The line through the keys. Of a long page it is held against some of them only.
-    fn line(&self, shape: &Shape<'_>) -> Line {
-        let skipped = usize::from(shape.level > 0);
-        let Some(count) = self.len.checked_sub(skipped).filter(|count| *count > 0) else {
-            return Line::NONE;
-        };
-        let (first, last) = (head(self.key(skipped)), head(self.key(self.len - 1)));
-        let mut line = Line::between(first, last, count);
-        let step = step(count);
-        let (mut position, mut next) = (0, skipped);
-        for run in &self.runs {
-            let rows = run.rows();
-            while let Some(row) = next.checked_sub(position).and_then(|at| rows.get(at)) {
-                line.hold_against(head(row), next - skipped);
-                next += step;
-            }
-            position += rows.len();
-        }
-        line
     }
 }

@@ -138,12 +138,16 @@ impl<'a> Record<'a> {
             return self.encode_into(out);
         }
         debug_assert_eq!(self.flags, 0, "no flags in Fixed8");
-        let (key, value) = out.split_at_mut(8);
-        key.copy_from_slice(self.key);
-        match self.op {
-            Op::Put => value.copy_from_slice(self.value),
-            Op::Remove => value.fill(0),
-        }
+        let value: &[u8] = if self.op == Op::Put { self.value } else { &[0; 8] };
+        // Arrays, so that this is two moves and no call.
+        let (Ok(out), Ok(key), Ok(value)) =
+            (<&mut [u8; PAIR_BYTES]>::try_from(out), self.key.try_into(), value.try_into())
+        else {
+            panic!("a pair of {} and {} bytes", self.key.len(), value.len());
+        };
+        let (key, value): ([u8; 8], [u8; 8]) = (key, value);
+        out[..8].copy_from_slice(&key);
+        out[8..].copy_from_slice(&value);
     }
 
     /// The record with this mark and payload.

@@ -140,7 +140,7 @@ fn write_pairs(shape: &Shape<'_>, entries: &[Entry<'_>], out: &mut [u8]) -> Line
         value.copy_from_slice(entry.value);
     }
     let searched = if shape.level == 0 { &*rows } else { rows.get(1..).unwrap_or_default() };
-    Line::fit(searched.iter().map(|row| head(row)))
+    Line::fit(searched)
 }
 
 /// Appends merging and absorbed.

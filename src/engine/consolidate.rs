@@ -13,7 +13,7 @@
 use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
-use delta::{Base, Contents, Op, Record};
+use delta::{Base, Contents, Op};
 use mapping::{Birth, Chain};
 use std::collections::HashMap;
 use sync::epoch::Guard;
@@ -54,7 +54,9 @@ impl<S: Store> Engine<S> {
         let versioned = |record: mapping::RecordRef<'g>| {
             (self.version(id, chain.page(), record), change(record))
         };
-        chain.records().map(versioned).collect()
+        let mut all = Vec::with_capacity(32);
+        all.extend(chain.records().map(versioned));
+        all
     }
 
     /// Folds a leaf's chain as far as allowed.
@@ -71,9 +73,9 @@ impl<S: Store> Engine<S> {
         let keep = records.iter().take_while(|(version, _)| *version > limit).count();
         let newest_folded = records.get(keep).map_or(0, |(version, _)| *version);
         let base_version = chain.page().base_version().max(newest_folded);
-        let old: Vec<Record<'g>> = records.drain(keep..).map(|(_, record)| record).collect();
         let mut dropped = Vec::new();
-        let contents = Contents::fold(Base::new(chain.base()), &old, &mut dropped);
+        let contents = Contents::fold(Base::new(chain.base()), &records[keep..], &mut dropped);
+        records.truncate(keep);
         let carried = self.needed(id, records, &mut dropped, guard);
         Folded { contents, carried, dropped, base_version }
     }
@@ -120,6 +122,9 @@ impl<S: Store> Engine<S> {
             let flushed = self.table.place(id, guard).map_or(0, |place| place.flushed);
             !cut_between && (older <= flushed) == (newer <= flushed)
         };
+        if records.is_empty() {
+            return records;
+        }
         let mut last: HashMap<&'g [u8], usize> = HashMap::new();
         let mut kept: Versioned<'g> = Vec::with_capacity(records.len());
         for (version, record) in records {

@@ -31,7 +31,7 @@ pub(crate) use tree_core::TreeCore;
 pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;
-use delta::{Base, Contents, Layout, Op, Record, Shape};
+use delta::{Base, Contents, Layout, Op, Record, Shape, Sheet};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
     Word,
@@ -257,9 +257,9 @@ impl<S: Store> Engine<S> {
         } else {
             0
         };
-        let mut page = PageWriter::new(contents.base_bytes(shape), room, records, birth);
-        contents.write(shape, |bytes| page.put(bytes));
-        let mut page = page.finish();
+        let mut page = NewPage(PageWriter::new(contents.base_bytes(shape), room, records, birth));
+        contents.write(shape, &mut page);
+        let mut page = page.0.finish();
         let mut scratch = Vec::new();
         for (version, record) in carried.iter().rev() {
             scratch.clear();
@@ -289,6 +289,21 @@ impl<S: Store> Engine<S> {
         if much || bytes > 16 << 10 {
             guard.flush();
         }
+    }
+}
+
+/// A page that `delta` writes into the memory that `mapping` will publish.
+struct NewPage(PageWriter);
+
+impl Sheet for NewPage {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.put(bytes);
+    }
+
+    #[inline]
+    fn written(&mut self) -> &mut [u8] {
+        self.0.written()
     }
 }
 

@@ -122,13 +122,13 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Consolidates the page if this record has crossed three quarters of its area: others go on
+    /// Consolidates the page if this record has crossed seven eighths of its area: others go on
     /// meanwhile, and few copies are made for nothing (B9).
     fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, payload_bytes: usize, guard: &Guard) {
         let page = leaf.chain.page();
         let (area, used) = page.area();
         let before = used.saturating_sub(page.records().bytes(payload_bytes));
-        if used * 4 < area * 3 || before * 4 >= area * 3 {
+        if used * 8 < area * 7 || before * 8 >= area * 7 {
             return;
         }
         if let Word::Resident(chain) = self.table.load(leaf.id, guard)

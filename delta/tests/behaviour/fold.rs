@@ -97,7 +97,8 @@ fn folding_is_applying_the_records_in_order() {
                 assert_eq!(dropped_again, dropped);
 
                 let mut dropped_again = Vec::new();
-                let contents = Contents::fold(Base::new(&bytes), &records, &mut dropped_again);
+                let versioned: Vec<_> = records.iter().map(|record| (0, *record)).collect();
+                let contents = Contents::fold(Base::new(&bytes), &versioned, &mut dropped_again);
                 assert_eq!(dropped_again, dropped);
                 let bytes = built(&page.shape(), &contents);
                 assert_eq!(rows_of(Base::new(&bytes).entries()), rows);

@@ -109,7 +109,7 @@ pub(crate) fn written(shape: &Shape<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
 /// As [`written`], of contents.
 pub(crate) fn built(shape: &Shape<'_>, contents: &Contents<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    contents.write(shape, |piece| bytes.extend_from_slice(piece));
+    contents.write(shape, &mut bytes);
     assert_eq!(bytes.len(), contents.base_bytes(shape));
     let base = Base::new(&bytes);
     assert_eq!(check(base), Ok(()));

@@ -97,6 +97,12 @@ impl PageWriter {
         unsafe { (*self.0.page.as_ptr()).base.extend_from_slice(bytes) }
     }
 
+    /// What has been written of the base page.
+    pub fn written(&mut self) -> &mut [u8] {
+        // SAFETY: `&mut self` is the only user of the page.
+        unsafe { &mut (*self.0.page.as_ptr()).base }
+    }
+
     /// The page.
     pub fn finish(self) -> PageBox {
         self.0

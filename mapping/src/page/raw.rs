@@ -125,6 +125,16 @@ impl PageWriter {
         self.written += bytes.len();
     }
 
+    /// What has been written of the base page.
+    #[inline]
+    pub fn written(&mut self) -> &mut [u8] {
+        // SAFETY: these bytes of an allocation that is ours alone have been written.
+        unsafe {
+            let start = self.page.page.as_ptr().cast::<u8>().add(HEADER_BYTES);
+            slice::from_raw_parts_mut(start, self.written)
+        }
+    }
+
     /// The page. What is not written yet of a record's bytes is not read before it is.
     ///
     /// # Panics
