@@ -33,6 +33,8 @@
 //! Keys are anything with a [`Key`] encoding: integers, `bool`, `char`, byte arrays, `String`,
 //! `Vec<u8>`, [`Bytes`], `Option` and tuples of up to six of these.
 //!
+//! With the feature `serde`, a `Map` can be serialized and deserialized.
+//!
 //! # Durable
 //!
 //! ```
@@ -82,7 +84,7 @@ mod db;
 mod engine;
 mod error;
 mod key;
-mod map;
+pub mod map;
 mod memory;
 mod paging;
 mod smo;

@@ -8,6 +8,7 @@
 //! | `consolidate` | chain to base page; when to split or merge |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
+//! | `neighbour` | the outermost entry of a range, exactly |
 //! | `cursor` | what an iterator holds between two pages: keys, never a pin |
 //!
 //! The engine is generic over its [`Store`]: [`InMemory`](crate::memory::InMemory) has no log,
@@ -18,6 +19,7 @@ mod cursor;
 mod descent;
 mod lookup;
 mod merged;
+mod neighbour;
 mod scan;
 mod tree_core;
 mod update;
@@ -26,6 +28,7 @@ pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
 pub(crate) use descent::{Away, Stop, Wanted};
 pub(crate) use lookup::Found;
+pub(crate) use neighbour::{End, Span};
 pub(crate) use scan::{Batch, Range, ScanFrom, Wish};
 pub(crate) use tree_core::TreeCore;
 pub(crate) use update::{Change, Decision};
