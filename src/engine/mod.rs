@@ -28,7 +28,7 @@ pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
 pub(crate) use descent::{Away, Stop, Wanted};
 pub(crate) use lookup::Found;
-pub(crate) use neighbour::{End, Span};
+pub(crate) use neighbour::{End, Span, Vacancy, within};
 pub(crate) use scan::{Batch, Range, ScanFrom, Wish};
 pub(crate) use tree_core::TreeCore;
 pub(crate) use update::{Change, Decision};
@@ -68,6 +68,16 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
 
     /// Brings a page back from the log. Called unpinned.
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<(), Self::Error>;
+
+    /// Looks at a leaf that is away without bringing it in: whether it has no entry in the range.
+    /// Called unpinned.
+    fn vacant(
+        _engine: &Engine<Self>,
+        _id: PageId,
+        _span: Span<'_>,
+    ) -> Result<Option<Vacancy>, Self::Error> {
+        Ok(None)
+    }
 
     /// The page was merged away and buried; its id can be freed when the store's conditions hold.
     fn buried(engine: &Engine<Self>, id: PageId, guard: &Guard);

@@ -19,11 +19,19 @@
 //! ends; in one page each record is installed once, on top of the others (I2); and the id means the
 //! same page (I1).
 
+//!
+//! A page that is away is brought in, and the search begins again. Where memory is short that page,
+//! or one that was passed before, may be away again by then, and so on for ever. So a leaf that is
+//! met away for the second time is looked at where it lies, in the log: if it has no entry of the
+//! range, that holds for as long as its word has the same token, which no later eviction gives it
+//! again; and such a page is passed without being brought in.
+
 use super::descent::{Away, Stop, Wanted};
 use super::{Engine, Found, Store, TreeCore};
 use core::cmp::Ordering;
 use delta::{Entry, KeyRef, Layout, Op, Record};
 use mapping::{Chain, Word};
+use std::collections::HashMap;
 use std::ops::Bound;
 use sync::epoch::Guard;
 use types::PageId;
@@ -40,8 +48,26 @@ pub(crate) enum End {
 /// The bounds of a range, as encoded keys.
 pub(crate) type Span<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 
-/// A page that was passed, and its word then.
-type Passed<'g> = (PageId, Chain<'g>);
+/// A leaf that is away, and has no entry of the range as long as its word has this token.
+#[derive(Debug, Clone)]
+pub(crate) struct Vacancy {
+    pub(crate) token: u64,
+    pub(crate) low: Vec<u8>,
+    pub(crate) high: Option<Vec<u8>>,
+}
+
+/// The pages that were met away: once, or twice and are known to be vacant.
+type Known = HashMap<PageId, Option<Vacancy>>;
+
+/// The word of a page that was passed.
+#[derive(Debug, Clone, Copy)]
+enum Passed<'g> {
+    Resident(Chain<'g>),
+    Away { token: u64 },
+}
+
+/// A page without an entry of the range: its word, and its fences.
+type Vacant<'w> = (PageId, Passed<'w>, (&'w [u8], Option<&'w [u8]>));
 
 impl<S: Store> Engine<S> {
     /// What `read` makes of the entry at this end of the range; `read` runs pinned.
@@ -55,55 +81,102 @@ impl<S: Store> Engine<S> {
         end: End,
         mut read: impl FnMut(KeyRef<'_>, Found<'_>) -> R,
     ) -> Result<Option<R>, S::Error> {
+        let mut known = Known::new();
         loop {
-            let found = self.retrying(|guard| {
-                let mut passed = Vec::new();
-                let found = self.walk(tree, span, end, &mut passed, guard)?;
-                let same = passed.iter().all(|&passed| self.is_unchanged(passed, guard));
-                let mut read = |entry: Entry<'_>| {
-                    read(entry.key, Found { flags: entry.flags, value: entry.value })
-                };
-                Ok(same.then(|| found.map(&mut read)))
-            })?;
-            if let Some(found) = found {
-                return Ok(found);
+            let guard = self.pin();
+            let mut passed = Vec::new();
+            match self.walk(tree, span, end, &known, &mut passed, &guard) {
+                Ok(entry) => {
+                    if passed.iter().all(|&(id, seen)| self.is_unchanged(id, seen, &guard)) {
+                        return Ok(entry.map(|entry| {
+                            read(entry.key, Found { flags: entry.flags, value: entry.value })
+                        }));
+                    }
+                }
+                Err(Away(id)) => {
+                    drop(guard);
+                    self.meet(id, span, &mut known)?;
+                }
             }
         }
     }
 
+    /// Brings a page in; at the second time, looks first whether that is needed.
+    fn meet(&self, id: PageId, span: Span<'_>, known: &mut Known) -> Result<(), S::Error> {
+        if let Some(vacancy) = known.get_mut(&id) {
+            *vacancy = S::vacant(self, id, span)?;
+            if vacancy.is_some() {
+                return Ok(());
+            }
+        }
+        known.entry(id).or_default();
+        S::page_in(self, id)
+    }
+
     /// The entry, if the pages that were passed are still what they were.
-    fn walk<'g>(
+    fn walk<'w>(
         &self,
         tree: &TreeCore,
-        span: Span<'_>,
+        span: Span<'w>,
         end: End,
-        passed: &mut Vec<Passed<'g>>,
-        guard: &'g Guard,
-    ) -> Result<Option<Entry<'g>>, Away> {
+        known: &'w Known,
+        passed: &mut Vec<(PageId, Passed<'w>)>,
+        guard: &'w Guard,
+    ) -> Result<Option<Entry<'w>>, Away> {
         let mut wanted = first_wanted(span, end, tree.layout);
         while let Some(page) = wanted {
-            let stop = self.descend(tree, page, 0, guard)?;
-            if S::DURABLE {
-                stop.chain.page().touch();
-            }
-            let entry = match end {
-                End::First => self.first_in(&stop, span.0),
-                End::Last => self.last_in(&stop, span.1),
+            let (id, seen, fences) = match self.descend(tree, page, 0, guard) {
+                Ok(stop) => {
+                    if S::DURABLE {
+                        stop.chain.page().touch();
+                    }
+                    let entry = match end {
+                        End::First => self.first_in(&stop, span.0),
+                        End::Last => self.last_in(&stop, span.1),
+                    };
+                    if let Some(entry) = entry {
+                        return Ok(within(span, entry.key).then_some(entry));
+                    }
+                    let fences = (stop.base.low(), stop.base.high());
+                    (stop.id, Passed::Resident(stop.chain), fences)
+                }
+                Err(Away(id)) => self.vacant(id, page, known, guard).ok_or(Away(id))?,
             };
-            if let Some(entry) = entry {
-                return Ok((starts(span.0, entry.key) && ends(span.1, entry.key)).then_some(entry));
-            }
-            wanted = next_wanted(span, end, &stop);
+            wanted = next_wanted(span, end, fences);
             if wanted.is_some() {
-                passed.push((stop.id, stop.chain));
+                passed.push((id, seen));
             }
         }
         Ok(None)
     }
 
-    fn is_unchanged(&self, (id, seen): Passed<'_>, guard: &Guard) -> bool {
-        let Word::Resident(chain) = self.table.load(id, guard) else { return false };
-        chain.page() == seen.page() && chain.head() == seen.head()
+    /// The page that is away, if it is the one that is wanted and known to be vacant.
+    fn vacant<'w>(
+        &self,
+        id: PageId,
+        wanted: Wanted<'_>,
+        known: &'w Known,
+        guard: &Guard,
+    ) -> Option<Vacant<'w>> {
+        let vacancy = known.get(&id)?.as_ref()?;
+        let (low, high) = (vacancy.low.as_slice(), vacancy.high.as_deref());
+        let inside = match wanted {
+            Wanted::Covering(key) => low <= key && high.is_none_or(|high| key < high),
+            Wanted::Below(Some(key)) => low < key && high.is_none_or(|high| key <= high),
+            Wanted::Below(None) => high.is_none(),
+        };
+        let seen = Passed::Away { token: vacancy.token };
+        (inside && self.is_unchanged(id, seen, guard)).then_some((id, seen, (low, high)))
+    }
+
+    fn is_unchanged(&self, id: PageId, seen: Passed<'_>, guard: &Guard) -> bool {
+        match (self.table.load(id, guard), seen) {
+            (Word::Resident(now), Passed::Resident(seen)) => {
+                now.page() == seen.page() && now.head() == seen.head()
+            }
+            (Word::Disk(now), Passed::Away { token }) => now == token,
+            _ => false,
+        }
     }
 
     /// The first entry of a page behind the start.
@@ -154,6 +227,11 @@ impl<S: Store> Engine<S> {
     }
 }
 
+/// Whether a key lies in a range.
+pub(crate) fn within(span: Span<'_>, key: KeyRef<'_>) -> bool {
+    starts(span.0, key) && ends(span.1, key)
+}
+
 /// Whether a key lies behind the start of a range.
 fn starts(start: Bound<&[u8]>, key: KeyRef<'_>) -> bool {
     match start {
@@ -191,16 +269,19 @@ fn first_wanted((start, end): Span<'_>, which: End, layout: Layout) -> Option<Wa
     }
 }
 
-/// The page behind this one, as seen from the end where the search began; `None` if the range ends
-/// in this one.
-fn next_wanted<'g>((start, end): Span<'_>, which: End, stop: &Stop<'g>) -> Option<Wanted<'g>> {
+/// The page behind the one with these fences, as seen from the end where the search began; `None`
+/// if the range ends in it.
+fn next_wanted<'w>(
+    (start, end): Span<'_>,
+    which: End,
+    (low, high): (&'w [u8], Option<&'w [u8]>),
+) -> Option<Wanted<'w>> {
     match which {
         End::First => {
-            let high = stop.base.high()?;
+            let high = high?;
             ends(end, KeyRef::from(high)).then_some(Wanted::Covering(high))
         }
         End::Last => {
-            let low = stop.base.low();
             let more = match start {
                 Bound::Unbounded => true,
                 Bound::Included(start) | Bound::Excluded(start) => low > start,

@@ -10,7 +10,6 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
 use std::ops::Bound;
-use std::sync::Arc;
 
 impl<V: Clone + Send + Sync + 'static> Shared<V> {
     /// Removes `key` if `wanted` says so of the value that it has: `seen` first, then whatever has
@@ -145,9 +144,8 @@ pub struct ExtractIf<K, V: Clone + Send + Sync + 'static, F> {
 
 impl<K: Key, V: Clone + Send + Sync + 'static, F: FnMut(&K, &V) -> bool> ExtractIf<K, V, F> {
     fn step(&mut self, end: End) -> Option<(K, V)> {
-        let shared = Arc::clone(&self.walk.shared);
         while let Some((key, seen)) = self.walk.entry::<K>(end) {
-            if let Some(value) = shared.remove_if(&key, seen, &mut self.wanted) {
+            if let Some(value) = self.walk.shared.remove_if(&key, seen, &mut self.wanted) {
                 return Some((key, value.into_value()));
             }
         }
