@@ -33,6 +33,8 @@
 //! Keys are anything with a [`Key`] encoding: integers, `bool`, `char`, byte arrays, `String`,
 //! `Vec<u8>`, [`Bytes`], `Option` and tuples of up to six of these.
 //!
+//! With the feature `serde`, a `Map` can be serialized and deserialized.
+//!
 //! # Durable
 //!
 //! ```
@@ -82,11 +84,31 @@ mod db;
 mod engine;
 mod error;
 mod key;
-mod map;
+pub mod map;
 mod memory;
 mod paging;
 mod smo;
 mod verify;
+
+/// What a [`Tree`] takes and gives: ranges and iterators.
+///
+/// Every operation on one key, and every search for a neighbour, is one step: it takes effect at
+/// one moment between its call and its return, which its documentation names after the word
+/// `LINEARIZES`. Not one step are:
+///
+/// - iteration ([`Range`], [`Keys`], [`Values`](tree::Values)), which sees each entry at its own
+///   moment: in order, none twice, and all that were there throughout;
+/// - [`pop_first`](Tree::pop_first) and its kin: the entry was the outermost at one moment, and is
+///   removed, if it still has that value, at a later one;
+/// - [`retain`](Tree::retain), [`extract_if`](Tree::extract_if),
+///   [`remove_range`](Tree::remove_range), [`clear`](Tree::clear): one key after the other, each of
+///   them one step, and a crash can leave any part of them undone;
+/// - [`len`](Tree::len) and [`is_empty`](Tree::is_empty), which lag behind what is under way.
+///
+/// [`Keys`]: tree::Keys
+pub mod tree {
+    pub use crate::db::{ByteRange, ExtractIf, Keys, Range, Tree, Values};
+}
 
 pub use bytes::Bytes;
 pub use db::{

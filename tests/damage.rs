@@ -111,7 +111,7 @@ fn store(entries: u64) -> (Files, Content) {
                 db.sync().unwrap();
             }
         }
-        two.remove_range::<&[u8]>(..).unwrap();
+        two.remove_range(..).unwrap();
         (0..entries / 2).for_each(|key| two.put(key.to_be_bytes(), vec![3; 20]).unwrap());
         one.remove_range(b"key 010".as_slice()..b"key 019".as_slice()).unwrap();
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bwtree::io::SimDisk;
 use bwtree::{Builder, Bytes, CleanOptions, Db, Error, SyncPolicy, Tree};
-use bwtree_tests::{Mix, Ordered, Pull, Random, drive, pull, seed};
+use bwtree_tests::{Ask, Mix, Ordered, Pull, Random, Side, drive, pull, seed};
 
 type Content = Mutex<BTreeMap<Vec<u8>, Vec<u8>>>;
 const NAMES: [&str; 3] = ["one", "two", "a tree whose name is longer"];
@@ -243,11 +243,62 @@ impl Ordered<Vec<u8>, Vec<u8>> for Store {
         to: Bound<&Vec<u8>>,
         pulls: &[Pull],
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
-        pull(self.tree().range::<Vec<u8>>((from, to)).map(|entry| owned(entry.unwrap())), pulls)
+        pull(self.tree().range((from, to)).map(|entry| owned(entry.unwrap())), pulls)
     }
 
     fn remove_range(&self, from: Bound<&Vec<u8>>, to: Bound<&Vec<u8>>) -> u64 {
-        self.tree().remove_range::<Vec<u8>>((from, to)).unwrap()
+        self.tree().remove_range((from, to)).unwrap()
+    }
+
+    fn look(&self, key: &Vec<u8>) -> Option<Vec<u8>> {
+        self.tree().get_with(key, <[u8]>::to_vec).unwrap()
+    }
+
+    fn nearest(&self, side: Side, key: &Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
+        let tree = self.tree();
+        let found = match side {
+            Side::Lt => tree.lt(key),
+            Side::Le => tree.le(key),
+            Side::Gt => tree.gt(key),
+            Side::Ge => tree.ge(key),
+        };
+        found.unwrap().map(owned)
+    }
+
+    fn pop_in(
+        &self,
+        from: Bound<&Vec<u8>>,
+        to: Bound<&Vec<u8>>,
+        end: Pull,
+    ) -> Option<(Vec<u8>, Vec<u8>)> {
+        let popped = match end {
+            Pull::Front => self.tree().pop_first_in((from, to)),
+            Pull::Back => self.tree().pop_last_in((from, to)),
+        };
+        popped.unwrap().map(owned)
+    }
+
+    fn keys(&self, pulls: &[Pull]) -> Vec<Vec<u8>> {
+        pull(self.tree().keys().map(|key| key.unwrap().to_vec()), pulls)
+    }
+
+    fn values(&self, pulls: &[Pull]) -> Vec<Vec<u8>> {
+        pull(self.tree().values().map(|value| value.unwrap().to_vec()), pulls)
+    }
+
+    fn retain(&self, keep: Ask<'_, Vec<u8>, Vec<u8>>) {
+        self.tree().retain(|key, value| keep(&key.to_vec(), &value.to_vec())).unwrap();
+    }
+
+    fn extract_if(
+        &self,
+        from: Bound<&Vec<u8>>,
+        to: Bound<&Vec<u8>>,
+        pulls: &[Pull],
+        wanted: Ask<'_, Vec<u8>, Vec<u8>>,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let wanted = |key: &[u8], value: &[u8]| wanted(&key.to_vec(), &value.to_vec());
+        pull(self.tree().extract_if((from, to), wanted).map(|entry| owned(entry.unwrap())), pulls)
     }
 
     fn clear(&self) {
@@ -397,7 +448,7 @@ fn the_largest_value_and_the_longest_key() {
     let tree = db.tree("t").unwrap();
     assert_eq!(tree.len(), 2);
     assert!(tree.get(&key).unwrap().unwrap() == large);
-    assert_eq!(tree.range::<&[u8]>(..).next().unwrap().unwrap().0, key);
+    assert_eq!(tree.range(..).next().unwrap().unwrap().0, key);
     db.verify().unwrap();
     assert!(tree.remove(&key).unwrap().unwrap() == large);
     db.checkpoint().unwrap();

@@ -12,8 +12,9 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
+use bwtree::map::Entry;
 use bwtree::{EncodeKey, Key, Map};
-use bwtree_tests::{Mix, Ordered, Pull, Random, Tally, drive, pull, seed};
+use bwtree_tests::{Ask, Mix, Ordered, Pull, Random, Side, Tally, drive, pull, seed};
 
 /// A `Map` as the driver wants it.
 struct Mapped<K, V: Clone + Send + Sync + 'static>(Map<K, V>);
@@ -34,7 +35,13 @@ where
     }
 
     fn remove(&self, key: &K) -> Option<V> {
-        self.0.remove(key)
+        let there = self.0.get_key_value(key);
+        let removed = match self.0.entry(key.clone()) {
+            Entry::Occupied(entry) => entry.remove_entry(),
+            Entry::Vacant(entry) => self.0.remove_entry(entry.key()),
+        };
+        assert_eq!(removed, there, "get_key_value and remove_entry");
+        removed.map(|(_, value)| value)
     }
 
     fn compare_exchange(
@@ -66,11 +73,58 @@ where
     }
 
     fn range(&self, from: Bound<&K>, to: Bound<&K>, pulls: &[Pull]) -> Vec<(K, V)> {
-        pull(self.0.range::<K, _>((from, to)), pulls)
+        // A clone on the way goes on where the original stands.
+        let mut range = self.0.range((from, to));
+        let (begin, rest) = pulls.split_at(pulls.len() / 3);
+        let mut out = pull(&mut range, begin);
+        out.extend(pull(range.clone(), rest));
+        out
     }
 
     fn remove_range(&self, from: Bound<&K>, to: Bound<&K>) -> u64 {
-        self.0.remove_range::<K, _>((from, to))
+        self.0.remove_range((from, to))
+    }
+
+    fn look(&self, key: &K) -> Option<V> {
+        self.0.get_with(key, V::clone)
+    }
+
+    fn nearest(&self, side: Side, key: &K) -> Option<(K, V)> {
+        match side {
+            Side::Lt => self.0.lt(key),
+            Side::Le => self.0.le(key),
+            Side::Gt => self.0.gt(key),
+            Side::Ge => self.0.ge(key),
+        }
+    }
+
+    fn pop_in(&self, from: Bound<&K>, to: Bound<&K>, end: Pull) -> Option<(K, V)> {
+        match end {
+            Pull::Front => self.0.pop_first_in((from, to)),
+            Pull::Back => self.0.pop_last_in((from, to)),
+        }
+    }
+
+    fn keys(&self, pulls: &[Pull]) -> Vec<K> {
+        pull(self.0.keys(), pulls)
+    }
+
+    fn values(&self, pulls: &[Pull]) -> Vec<V> {
+        pull(self.0.values(), pulls)
+    }
+
+    fn retain(&self, keep: Ask<'_, K, V>) {
+        self.0.retain(keep);
+    }
+
+    fn extract_if(
+        &self,
+        from: Bound<&K>,
+        to: Bound<&K>,
+        pulls: &[Pull],
+        wanted: Ask<'_, K, V>,
+    ) -> Vec<(K, V)> {
+        pull(self.0.extract_if((from, to), wanted), pulls)
     }
 
     fn clear(&self) {
@@ -106,7 +160,7 @@ fn closures<K, V>(
     match (kind, &new) {
         (0, _) => assert_eq!(map.fetch_and_update(key, update), before),
         (1, _) => assert_eq!(map.update_and_fetch(key, update), new),
-        (_, Some(new)) => {
+        (2, Some(new)) => {
             let got = map.get_or_insert_with(key.clone(), || {
                 calls += 1;
                 new.clone()
@@ -116,6 +170,7 @@ fn closures<K, V>(
             model.entry(key.clone()).or_insert_with(|| new.clone());
             return;
         }
+        (3.., Some(new)) => return entries(map, &mut model, key, new, kind),
         (_, None) => return,
     }
     assert_eq!(calls, 1, "alone, a closure runs once");
@@ -123,6 +178,41 @@ fn closures<K, V>(
         Some(value) => model.insert(key.clone(), value),
         None => model.remove(key),
     };
+}
+
+/// The same through an entry.
+fn entries<K, V>(map: &Map<K, V>, model: &mut BTreeMap<K, V>, key: &K, new: &V, kind: u64)
+where
+    K: Key + Debug,
+    V: Clone + Eq + Debug + Send + Sync + 'static,
+{
+    let before = model.get(key).cloned();
+    let entry = map.entry(key.clone());
+    assert_eq!(entry.key(), key);
+    assert_eq!(matches!(entry, Entry::Occupied(_)), before.is_some());
+    let expected = before.clone().unwrap_or_else(|| new.clone());
+    match kind {
+        3 => assert_eq!(entry.or_insert(new.clone()), expected),
+        4 => assert_eq!(entry.or_insert_with(|| new.clone()), expected),
+        5 => {
+            let modified = entry.and_modify(|value| value.clone_from(new));
+            assert_eq!(modified.or_insert_with_key(|_| new.clone()), *new);
+        }
+        6 => assert_eq!(entry.insert_entry(new.clone()).get(), new),
+        _ => match entry {
+            Entry::Occupied(mut entry) => {
+                assert_eq!(Some(entry.get()), before.as_ref());
+                assert_eq!(entry.insert(new.clone()), before);
+                assert_eq!(entry.get(), new);
+            }
+            Entry::Vacant(entry) => {
+                assert!(entry.insert(new.clone()).is_ok());
+            }
+        },
+    }
+    let now = if kind <= 4 { expected } else { new.clone() };
+    assert_eq!(map.get(key).as_ref(), Some(&now), "after kind {kind}");
+    model.insert(key.clone(), now);
 }
 
 /// Two phases, so that the tree grows and shrinks again.
@@ -160,7 +250,7 @@ fn run<K, V>(
                 if own.once_in(20) {
                     let key = key(&mut own);
                     let new = (!own.once_in(4)).then(|| value(&mut own));
-                    let kind = own.below(3);
+                    let kind = own.below(8);
                     closures(&map.0, model, &key, new, kind);
                 }
             };
@@ -178,6 +268,11 @@ fn run<K, V>(
         let copy: Map<K, V> = expected.iter().cloned().collect();
         assert!(copy.iter().rev().eq(expected.iter().rev().cloned()), "from_iter");
         copy.check().unwrap();
+        let mut extended: Map<K, V> = Map::new();
+        let (some, rest) = expected.split_at(expected.len() / 2);
+        extended.extend(some.iter().cloned());
+        (&extended).extend(rest.iter().cloned());
+        assert!(extended.into_iter().eq(expected), "extend, into_iter of the map itself");
     }
     println!("{name}: {total:?}");
     assert!(total.hits > 0 && total.scanned > 0 && total.largest > 50, "{total:?}");
@@ -294,11 +389,111 @@ fn long_keys_are_no_trouble() {
 fn ranges_that_are_inside_out_panic_as_in_std() {
     let map: Map<u32, u32> = (0..100).map(|i| (i, i)).collect();
     let inside_out = (Bound::Included(&7), Bound::Excluded(&3));
-    assert!(std::panic::catch_unwind(|| map.range::<u32, _>(inside_out)).is_err());
+    assert!(std::panic::catch_unwind(|| map.range(inside_out)).is_err());
     let both = (Bound::Excluded(&3), Bound::Excluded(&3));
-    assert!(std::panic::catch_unwind(|| map.range::<u32, _>(both)).is_err());
-    assert_eq!(map.range::<u32, _>(3..3).count(), 0);
+    assert!(std::panic::catch_unwind(|| map.range(both)).is_err());
+    assert!(std::panic::catch_unwind(|| map.remove_range(inside_out)).is_err());
+    assert!(std::panic::catch_unwind(|| map.extract_if(inside_out, |_, _| true)).is_err());
+    assert!(std::panic::catch_unwind(|| map.pop_first_in(inside_out)).is_err());
+    assert!(std::panic::catch_unwind(|| map.pop_last_in(inside_out)).is_err());
+    assert_eq!(map.len(), 100);
+    assert_eq!(map.range(3..3).count(), 0);
     assert_eq!(map.range::<u32, _>(3..=3).count(), 1);
+}
+
+#[test]
+fn ranges_need_no_annotation() {
+    let numbers: Map<u64, u64> = (0..10).map(|i| (i, i)).collect();
+    let (three, seven) = (3, 7);
+    assert_eq!(numbers.range(..).count(), 10);
+    assert_eq!(numbers.range(3..7).count(), 4);
+    assert_eq!(numbers.range(3..=7).count(), 5);
+    assert_eq!(numbers.range(..3).count(), 3);
+    assert_eq!(numbers.range(..=3).count(), 4);
+    assert_eq!(numbers.range(&three..&seven).count(), 4);
+    assert_eq!(numbers.range(&three..=&seven).count(), 5);
+    assert_eq!(numbers.range(&seven..).count(), 3);
+    assert_eq!(numbers.range((Bound::Excluded(3), Bound::Unbounded)).count(), 6);
+    let texts: Map<String, u32> = ["a", "b", "c"].map(|text| (text.to_owned(), 0)).into();
+    assert_eq!(texts.range(..).count(), 3);
+    assert_eq!(texts.range("a".."c").count(), 2);
+    assert_eq!(texts.range("a"..="c").count(), 3);
+    assert_eq!(texts.range("b"..).count(), 2);
+    assert_eq!(texts.range(.."b").count(), 1);
+    assert_eq!(texts.range(..="b").count(), 2);
+    assert_eq!(texts.range("b".to_owned()..).count(), 2);
+    assert_eq!(texts.range(&"b".to_owned()..&"c".to_owned()).count(), 1);
+    assert_eq!(texts.range::<str, _>((Bound::Included("a"), Bound::Unbounded)).count(), 3);
+    assert_eq!(texts.range((Bound::Excluded("a"), Bound::Included("b"))).count(), 1);
+    assert_eq!(texts.extract_if(.., |key, _| key == "b").count(), 1);
+    assert_eq!(texts.pop_first_in("b"..), Some(("c".to_owned(), 0)));
+    assert_eq!(texts.remove_range(..), 1);
+    let bytes: Map<Vec<u8>, u32> = [(vec![1], 0), (vec![1, 2], 0)].into();
+    assert_eq!(bytes.range([1].as_slice()..=[1].as_slice()).count(), 1);
+    assert_eq!(bytes.range(vec![1, 0]..).count(), 1);
+}
+
+#[test]
+fn what_can_be_said_of_the_length_is_said() {
+    let map: Map<u32, u32> = (0..100).map(|i| (i, i)).collect();
+    let mut iterator = map.iter();
+    assert_eq!(iterator.size_hint(), (0, None));
+    assert_eq!(iterator.by_ref().count(), 100);
+    assert_eq!(iterator.next_back(), None);
+    assert_eq!(iterator.size_hint(), (0, Some(0)));
+    assert_eq!(map.range(3..3).size_hint(), (0, Some(0)));
+    map.insert(200, 0);
+    assert_eq!(iterator.clone().next(), None, "a clone of what has ended has ended");
+    assert_eq!(iterator.next(), None);
+}
+
+#[test]
+fn what_extract_if_is_not_asked_for_stays() {
+    let map: Map<u32, u32> = (0..100).map(|i| (i, i)).collect();
+    let mut tens = map.extract_if(.., |key, _| key % 10 == 0);
+    assert_eq!(tens.next(), Some((0, 0)));
+    assert_eq!(tens.next_back(), Some((90, 90)));
+    assert_eq!(map.len(), 98, "what was given is gone by then");
+    drop(tens);
+    assert_eq!(map.len(), 98);
+}
+
+#[test]
+fn copies_extend_from_references() {
+    let more = BTreeMap::from([(1, 'a'), (2, 'b')]);
+    let mut map: Map<u32, char> = Map::default();
+    map.extend(&more);
+    (&map).extend([(&3, &'c')]);
+    assert!(map.values().eq(['a', 'b', 'c']));
+}
+
+/// Everything can be handed to and shared with other threads.
+#[test]
+fn public_types_are_send_and_sync() {
+    fn both<T: Send + Sync>() {}
+    type Wanted = fn(&String, &Vec<u8>) -> bool;
+    both::<Map<String, Vec<u8>>>();
+    both::<bwtree::map::Iter<String, Vec<u8>>>();
+    both::<bwtree::map::Keys<String, Vec<u8>>>();
+    both::<bwtree::map::Values<String, Vec<u8>>>();
+    both::<bwtree::map::ExtractIf<String, Vec<u8>, Wanted>>();
+    both::<Entry<'_, String, Vec<u8>>>();
+    both::<bwtree::map::OccupiedEntry<'_, String, Vec<u8>>>();
+    both::<bwtree::map::VacantEntry<'_, String, Vec<u8>>>();
+    both::<bwtree::CompareExchangeError<Vec<u8>>>();
+    both::<bwtree::Db>();
+    both::<bwtree::Tree>();
+    both::<bwtree::tree::Range>();
+    both::<bwtree::tree::Keys>();
+    both::<bwtree::tree::Values>();
+    both::<bwtree::tree::ExtractIf<fn(&[u8], &[u8]) -> bool>>();
+    both::<bwtree::Builder>();
+    both::<bwtree::Stats>();
+    both::<bwtree::CleanReport>();
+    both::<bwtree::VerifyReport>();
+    both::<bwtree::CleaningSchedule>();
+    both::<bwtree::Error>();
+    both::<bwtree::Bytes>();
 }
 
 #[test]

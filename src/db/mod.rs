@@ -1,15 +1,20 @@
 //! `Db`: named trees over one log.
 
 mod background;
+mod bounds;
 mod builder;
 mod catalog;
+mod ends;
 mod range;
+mod removal;
 mod stats;
 mod tree;
 mod value;
 
+pub use bounds::ByteRange;
 pub use builder::{Builder, SyncPolicy};
-pub use range::Range;
+pub use range::{Keys, Range, Values};
+pub use removal::ExtractIf;
 pub use stats::{MemoryStats, Stats, TreeStats, VerifyReport};
 pub use tree::Tree;
 

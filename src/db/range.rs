@@ -1,102 +1,253 @@
-//! `Range`: both ends of a range of a tree.
+//! Ranges of a tree, from both ends. They own what they need, and hold no pin between two steps.
 
-use super::Inner;
-use super::value::{Read, look};
-use crate::engine::{Batch, Cursor, Range as KeyRange, ScanFrom, TreeCore, Wish};
+use super::bounds::{ByteRange, owned};
+use super::tree::Tree;
+use super::value::{Dropped, Read};
+use crate::engine::{Cursor, End, Found, Range as KeyRange, ScanFrom, Wish, prefix_range};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use core::fmt;
 use core::iter::FusedIterator;
-use std::sync::Arc;
+use std::ops::Bound;
 
-/// The entries of a range of a [`Tree`](super::Tree), in order, from both ends.
-///
-/// Each entry is seen at its own moment: at the load of the word of its page; none twice, and all
-/// that were there throughout. It holds a copy of what it read of one page, and no pin, so it can
-/// be kept for as long as one likes. After an error it gives the same error again and again.
-pub struct Range {
-    inner: Arc<Inner>,
-    tree: Arc<TreeCore>,
-    name: Arc<str>,
-    cursor: Cursor<Read>,
-    failed: Option<Error>,
+/// A range that is being read. `T` is what is kept of a value. After an error it gives the same
+/// error again and again.
+pub(super) struct Walk<T> {
+    pub(super) tree: Tree,
+    cursor: Cursor<T>,
+    pub(super) failed: Option<Error>,
 }
 
-/// Reads a page of the range.
-type Fetch<'f> = &'f mut dyn FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<Read>>;
-
-impl Range {
-    pub(crate) fn new(
-        inner: Arc<Inner>,
-        tree: Arc<TreeCore>,
-        name: Arc<str>,
-        range: KeyRange,
-    ) -> Self {
-        let cursor = Cursor::new(range, tree.layout);
-        Self { inner, tree, name, cursor, failed: None }
+impl<T> Walk<T> {
+    pub(super) fn new(tree: &Tree, range: KeyRange) -> Self {
+        let cursor = Cursor::new(range, tree.core.layout);
+        Self { tree: tree.clone(), cursor, failed: None }
     }
 
-    fn step(
-        &mut self,
-        step: impl Fn(&mut Cursor<Read>, Fetch<'_>) -> Result<Option<(Bytes, Read)>>,
-    ) -> Option<Result<(Bytes, Bytes)>> {
+    /// The next key from this end, and what `keep`, which runs pinned, has kept of its value.
+    fn next(&mut self, end: End, keep: impl Fn(Found<'_>) -> T) -> Result<Option<(Bytes, T)>> {
         if let Some(error) = &self.failed {
-            return Some(Err(error.clone()));
+            return Err(error.clone());
         }
-        let engine = &self.inner.engine;
-        let (tree, name) = (&self.tree, &self.name);
-        let mut fetch = |from: &ScanFrom, wish: Wish<'_>| {
-            if tree.is_dropped() {
-                return Err(Error::TreeDropped { name: name.to_string() });
+        let tree = &self.tree;
+        let fetch = |from: &ScanFrom, wish: Wish<'_>| {
+            if tree.core.is_dropped() {
+                return Err(tree.dropped(Dropped));
             }
-            engine.scan_page(tree, from, wish, Read::of)
+            tree.inner.engine.scan_page(&tree.core, from, wish, &keep)
         };
-        let entry = loop {
-            let (key, value) = match step(&mut self.cursor, &mut fetch) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => break Ok(None),
-                Err(error) => break Err(error),
-            };
-            let value = match value.load(engine) {
-                // It was replaced or moved since: the entry's moment is now, if it still is there.
-                Err(Error::Log(lss::Error::Gone { .. })) => look(engine, tree, &key),
-                loaded => loaded.map(|value| (None, Some(value))),
-            };
-            match value {
-                Ok((_, Some(value))) => break Ok(Some((key, value))),
-                Ok((_, None)) => {}
-                Err(error) => break Err(error),
-            }
-        };
+        let make = |key: &[u8], value| (Bytes::copy_from_slice(key), value);
+        match end {
+            End::First => self.cursor.next(fetch, make),
+            End::Last => self.cursor.next_back(fetch, make),
+        }
+    }
+
+    /// Ends the walk if this is an error.
+    pub(super) fn checked<R>(&mut self, entry: Result<Option<R>>) -> Option<Result<R>> {
         if let Err(error) = &entry {
             self.failed = Some(error.clone());
         }
         entry.transpose()
     }
+
+    pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
+        let finished = self.failed.is_none() && self.cursor.is_finished();
+        (0, finished.then_some(0))
+    }
 }
 
-impl Iterator for Range {
+impl Walk<Read> {
+    /// The next entry from this end: its key, and its value as it lies in its page.
+    pub(super) fn read(&mut self, end: End) -> Result<Option<(Bytes, Read)>> {
+        self.next(end, Read::of)
+    }
+
+    fn entry(&mut self, end: End) -> Result<Option<(Bytes, Bytes)>> {
+        while let Some((key, seen)) = self.read(end)? {
+            let value = match seen.load(&self.tree.inner.engine) {
+                // It was replaced or moved since: the entry's moment is now, if it still is there.
+                Err(Error::Log(lss::Error::Gone { .. })) => self.tree.look(&key)?.1,
+                loaded => Some(loaded?),
+            };
+            if let Some(value) = value {
+                return Ok(Some((key, value)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<T> Clone for Walk<T> {
+    fn clone(&self) -> Self {
+        let cursor = self.cursor.rest(self.tree.core.layout);
+        Self { tree: self.tree.clone(), cursor, failed: self.failed.clone() }
+    }
+}
+
+/// The entries of a range of a [`Tree`], in order, from both ends.
+///
+/// Each entry is seen at its own moment: at the load of the word of its page; none twice, and all
+/// that were there throughout. It holds a copy of what it read of one page, and no pin, so it can
+/// be kept for as long as one likes. After an error it gives the same error again and again. A
+/// clone reads what is left anew.
+#[derive(Clone)]
+pub struct Range {
+    walk: Walk<Read>,
+}
+
+/// The keys of a [`Tree`], in order, from both ends. As [`Range`], but values are not looked at.
+#[derive(Clone)]
+pub struct Keys {
+    walk: Walk<()>,
+}
+
+/// The values of a [`Tree`] in the order of their keys, from both ends. As [`Range`].
+#[derive(Clone)]
+pub struct Values {
+    walk: Walk<Read>,
+}
+
+macro_rules! iterators {
+    ($($name:ident: $item:ty, $walk:ident, $end:ident => $next:expr;)*) => {$(
+        impl $name {
+            fn step(&mut self, $end: End) -> Option<Result<$item>> {
+                let $walk = &mut self.walk;
+                let entry = $next;
+                self.walk.checked(entry)
+            }
+        }
+
+        impl Iterator for $name {
+            type Item = Result<$item>;
+
+            fn next(&mut self) -> Option<Self::Item> {
+                self.step(End::First)
+            }
+
+            /// Nothing is known in advance but the end.
+            fn size_hint(&self) -> (usize, Option<usize>) {
+                self.walk.size_hint()
+            }
+        }
+
+        impl DoubleEndedIterator for $name {
+            fn next_back(&mut self) -> Option<Self::Item> {
+                self.step(End::Last)
+            }
+        }
+
+        impl FusedIterator for $name {}
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} of {:?}", stringify!($name), self.walk.tree.name)
+            }
+        }
+    )*};
+}
+
+iterators! {
+    Range: (Bytes, Bytes), walk, end => walk.entry(end);
+    Keys: Bytes, walk, end => walk.next(end, |_| ()).map(|entry| entry.map(|(key, ())| key));
+    Values: Bytes, walk, end => walk.entry(end).map(|entry| entry.map(|(_, value)| value));
+}
+
+impl Tree {
+    /// The entries whose keys lie in `range`, in order, from both ends. A range whose start lies
+    /// behind its end is empty. Reads nothing yet.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// tree.put("b", "2")?;
+    /// let (key, value) = tree.range("b"..).next().unwrap()?;
+    /// assert_eq!((key.as_ref(), value.as_ref()), (b"b".as_slice(), b"2".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn range(&self, range: impl ByteRange) -> Range {
+        Range { walk: Walk::new(self, owned(range)) }
+    }
+
+    /// All entries, in order, from both ends. As [`range`](Self::range).
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// assert_eq!(tree.iter().collect::<bwtree::Result<Vec<_>>>()?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter(&self) -> Range {
+        Range { walk: Walk::new(self, (Bound::Unbounded, Bound::Unbounded)) }
+    }
+
+    /// The entries whose keys begin with `prefix`, in order, from both ends.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("job-1", "1")?;
+    /// tree.put("task-1", "2")?;
+    /// assert_eq!(tree.prefix("job-").count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
+        Range { walk: Walk::new(self, prefix_range(prefix.as_ref())) }
+    }
+
+    /// All keys, in order, from both ends. Values are not looked at, nor read from the log.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("b", "2")?;
+    /// tree.put("a", "1")?;
+    /// let keys = tree.keys().collect::<bwtree::Result<Vec<_>>>()?;
+    /// assert_eq!(keys, ["a", "b"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keys(&self) -> Keys {
+        self.keys_in(..)
+    }
+
+    /// The keys that lie in `range`.
+    pub(super) fn keys_in(&self, range: impl ByteRange) -> Keys {
+        Keys { walk: Walk::new(self, owned(range)) }
+    }
+
+    /// All values, in the order of their keys, from both ends.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("b", "2")?;
+    /// tree.put("a", "1")?;
+    /// let values = tree.values().rev().collect::<bwtree::Result<Vec<_>>>()?;
+    /// assert_eq!(values, ["2", "1"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn values(&self) -> Values {
+        Values { walk: self.iter().walk }
+    }
+}
+
+impl IntoIterator for &Tree {
     type Item = Result<(Bytes, Bytes)>;
+    type IntoIter = Range;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step(|cursor, fetch| {
-            cursor.next(fetch, |key, value| (Bytes::copy_from_slice(key), value))
-        })
-    }
-}
-
-impl DoubleEndedIterator for Range {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.step(|cursor, fetch| {
-            cursor.next_back(fetch, |key, value| (Bytes::copy_from_slice(key), value))
-        })
-    }
-}
-
-impl FusedIterator for Range {}
-
-impl fmt::Debug for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Range of {:?}", self.name)
+    fn into_iter(self) -> Range {
+        self.iter()
     }
 }

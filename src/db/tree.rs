@@ -1,19 +1,27 @@
 //! `Tree`: one named tree of a store, byte keys and values.
 
+use super::Inner;
 use super::value::{Dropped, Read, Write, check_key, exchange, look, write, write_if};
-use super::{Inner, Range};
-use crate::engine::{Found, TreeCore, prefix_range};
+use crate::engine::{Found, TreeCore};
 use crate::error::{Error, Result};
 use crate::map::CompareExchangeError;
 use bytes::Bytes;
 use core::fmt;
-use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 /// A named tree of a [`Db`](super::Db): an ordered map from bytes to bytes. A cheap handle.
 ///
 /// Keys have up to 4096 bytes, values up to 64 MiB. Values come back as [`Bytes`], owned and cheap
-/// to clone. Every single-key operation is linearizable, and durable when a later sync says so.
+/// to clone. Every operation on one key, and every search for a neighbour, is linearizable, and
+/// durable when a later sync says so. What is not one step is listed in the
+/// [module](crate::tree)'s documentation.
+///
+/// Closures run unpinned: they may use the same tree, take as long as they like, and panic. Which
+/// of them may run twice is said with each method.
+///
+/// Cost of an operation on one key or neighbour: `O(log n)`; a read of the log for a page that is
+/// away, and one for a value above 1 KiB that is; a copy of one page (about 8 KiB) every few dozen
+/// writes of a page.
 ///
 /// # Errors
 /// Every operation can fail with what the log fails with; a write also if the store was opened for
@@ -22,9 +30,9 @@ use std::sync::Arc;
 /// that fails, the write is visible, and durable with a later sync.
 #[derive(Clone)]
 pub struct Tree {
-    inner: Arc<Inner>,
-    core: Arc<TreeCore>,
-    name: Arc<str>,
+    pub(super) inner: Arc<Inner>,
+    pub(super) core: Arc<TreeCore>,
+    pub(super) name: Arc<str>,
 }
 
 /// A comparison that failed is a value, not an error.
@@ -40,16 +48,16 @@ impl Tree {
         &self.name
     }
 
-    fn dropped(&self, _: Dropped) -> Error {
+    pub(super) fn dropped(&self, _: Dropped) -> Error {
         Error::TreeDropped { name: self.name.to_string() }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         self.inner.check_open()?;
         if self.core.is_dropped() { Err(self.dropped(Dropped)) } else { Ok(()) }
     }
 
-    fn look(&self, key: &[u8]) -> Result<(Option<Read>, Option<Bytes>)> {
+    pub(super) fn look(&self, key: &[u8]) -> Result<(Option<Read>, Option<Bytes>)> {
         self.check()?;
         check_key(key)?;
         look(&self.inner.engine, &self.core, key)
@@ -61,8 +69,44 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// assert_eq!(tree.get("a")?.as_deref(), Some(b"1".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         Ok(self.look(key.as_ref())?.1)
+    }
+
+    /// What `look` makes of the value of `key`.
+    ///
+    /// `look` runs unpinned and at most once. The value may have been replaced by then.
+    ///
+    /// LINEARIZES: at the load of the leaf's page word.
+    ///
+    /// # Errors
+    /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "text")?;
+    /// assert_eq!(tree.get_with("a", |value| value.len())?, Some(4));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn get_with<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        Ok(self.look(key.as_ref())?.1.map(|value| look(&value)))
     }
 
     /// Whether `key` has a value. Copies nothing.
@@ -71,6 +115,16 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// assert!(tree.contains_key("a")? && !tree.contains_key("b")?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.check()?;
         check_key(key.as_ref())?;
@@ -84,6 +138,16 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// assert_eq!(tree.insert("a", "1")?, None);
+    /// assert_eq!(tree.insert("a", "2")?.as_deref(), Some(b"1".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn insert(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Result<Option<Bytes>> {
         let value = value.into();
         let write = Write::put(&self.inner.engine, &value)?;
@@ -97,6 +161,16 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// assert_eq!(tree.remove("a")?.as_deref(), Some(b"1".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         self.replace(key.as_ref(), &Write::Remove, 0)
     }
@@ -129,6 +203,16 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// assert_eq!(tree.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Result<()> {
         self.check()?;
         let (key, value) = (key.as_ref(), value.into());
@@ -144,6 +228,16 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// assert!(tree.delete("a")? && !tree.delete("a")?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.check()?;
         let key = key.as_ref();
@@ -153,7 +247,13 @@ impl Tree {
         Ok(had)
     }
 
-    fn exchange(&self, key: &[u8], seen: Option<&Read>, new: Option<&Bytes>) -> Result<bool> {
+    /// Puts `new` where `seen` is, if it still is.
+    pub(super) fn exchange(
+        &self,
+        key: &[u8],
+        seen: Option<&Read>,
+        new: Option<&Bytes>,
+    ) -> Result<bool> {
         let put = match new {
             Some(value) => Write::put(&self.inner.engine, value)?,
             None => Write::Remove,
@@ -174,6 +274,17 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// assert!(tree.compare_exchange("a", None, Some(b"1"))?.is_ok());
+    /// let refused = tree.compare_exchange("a", None, Some(b"2"))?.unwrap_err();
+    /// assert_eq!(refused.current.as_deref(), Some(b"1".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compare_exchange(
         &self,
         key: impl AsRef<[u8]>,
@@ -196,12 +307,25 @@ impl Tree {
     /// Replaces the value of `key` by what `update` makes of it (`None`: no value), and returns
     /// the one that it had.
     ///
-    /// `update` runs unpinned, and again if the value has changed meanwhile.
+    /// `update` runs unpinned, and again if the value has changed meanwhile. If it panics, nothing
+    /// has happened.
     ///
     /// LINEARIZES: at the CAS of the leaf's page word.
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// let longer = |value: Option<&[u8]>| value.map(|value| [value, b"!"].concat().into());
+    /// assert_eq!(tree.fetch_and_update("a", longer)?.as_deref(), Some(b"1".as_slice()));
+    /// assert_eq!(tree.get("a")?.as_deref(), Some(b"1!".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fetch_and_update(
         &self,
         key: impl AsRef<[u8]>,
@@ -219,8 +343,20 @@ impl Tree {
 
     /// As [`fetch_and_update`](Self::fetch_and_update), but returns the new value.
     ///
+    /// LINEARIZES: as [`fetch_and_update`](Self::fetch_and_update).
+    ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// let longer = |value: Option<&[u8]>| Some([value.unwrap_or(b""), b"!"].concat().into());
+    /// assert_eq!(tree.update_and_fetch("a", longer)?.as_deref(), Some(b"!".as_slice()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn update_and_fetch(
         &self,
         key: impl AsRef<[u8]>,
@@ -236,10 +372,23 @@ impl Tree {
 
     /// The value of `key`; if it has none, it is given the one that `make` makes.
     ///
-    /// `make` runs unpinned and at most once.
+    /// `make` runs unpinned and at most once; what it made is dropped if another thread was first.
+    /// If it panics, nothing has happened.
+    ///
+    /// LINEARIZES: at the load of the leaf's page word, or at the CAS that inserts.
     ///
     /// # Errors
     /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// assert_eq!(tree.get_or_insert_with("a", || "1".into())?, "1");
+    /// assert_eq!(tree.get_or_insert_with("a", || "2".into())?, "1");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get_or_insert_with(
         &self,
         key: impl AsRef<[u8]>,
@@ -260,99 +409,6 @@ impl Tree {
         }
     }
 
-    /// The entry with the smallest key.
-    ///
-    /// # Errors
-    /// See [`Tree`].
-    pub fn first_key_value(&self) -> Result<Option<(Bytes, Bytes)>> {
-        self.iter().next().transpose()
-    }
-
-    /// The entry with the largest key.
-    ///
-    /// # Errors
-    /// See [`Tree`].
-    pub fn last_key_value(&self) -> Result<Option<(Bytes, Bytes)>> {
-        self.iter().next_back().transpose()
-    }
-
-    /// Removes the entry with the smallest key. No two calls return the same entry.
-    ///
-    /// LINEARIZES: at the CAS that removes it; a smaller key that was inserted after the page was
-    /// read may then be there.
-    ///
-    /// # Errors
-    /// See [`Tree`].
-    pub fn pop_first(&self) -> Result<Option<(Bytes, Bytes)>> {
-        self.pop(Iterator::next)
-    }
-
-    /// Removes the entry with the largest key. As [`pop_first`](Self::pop_first).
-    ///
-    /// # Errors
-    /// See [`Tree`].
-    pub fn pop_last(&self) -> Result<Option<(Bytes, Bytes)>> {
-        self.pop(DoubleEndedIterator::next_back)
-    }
-
-    fn pop(
-        &self,
-        end: impl Fn(&mut Range) -> Option<Result<(Bytes, Bytes)>>,
-    ) -> Result<Option<(Bytes, Bytes)>> {
-        loop {
-            let Some((key, _)) = end(&mut self.iter()).transpose()? else { return Ok(None) };
-            if let Some(value) = self.remove(&key)? {
-                return Ok(Some((key, value)));
-            }
-        }
-    }
-
-    /// The entries whose keys lie in `range`, in order, from both ends. A range whose start lies
-    /// behind its end is empty.
-    pub fn range<B: AsRef<[u8]>>(&self, range: impl RangeBounds<B>) -> Range {
-        let bytes = |bound: Bound<&B>| bound.map(|key| key.as_ref().to_vec());
-        self.cursor((bytes(range.start_bound()), bytes(range.end_bound())))
-    }
-
-    /// All entries, in order, from both ends.
-    pub fn iter(&self) -> Range {
-        self.cursor((Bound::Unbounded, Bound::Unbounded))
-    }
-
-    /// The entries whose keys begin with `prefix`, in order, from both ends.
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
-        self.cursor(prefix_range(prefix.as_ref()))
-    }
-
-    fn cursor(&self, range: crate::engine::Range) -> Range {
-        let (inner, core) = (Arc::clone(&self.inner), Arc::clone(&self.core));
-        Range::new(inner, core, Arc::clone(&self.name), range)
-    }
-
-    /// Removes every entry whose key lies in `range`, one after the other, and returns how many
-    /// there were.
-    ///
-    /// # Errors
-    /// See [`Tree`]. What was removed before stays removed.
-    pub fn remove_range<B: AsRef<[u8]>>(&self, range: impl RangeBounds<B>) -> Result<u64> {
-        let mut removed = 0;
-        for entry in self.range(range) {
-            removed += u64::from(self.delete(entry?.0)?);
-        }
-        Ok(removed)
-    }
-
-    /// Removes every entry, one after the other. Entries inserted meanwhile may stay.
-    ///
-    /// # Errors
-    /// See [`Tree`].
-    pub fn clear(&self) -> Result<()> {
-        self.check()?;
-        self.inner.check_writable()?;
-        super::value::clear(&self.inner.engine, &self.core)?;
-        self.inner.after_write(0)
-    }
-
     /// How many entries there are: `O(1)`. It lags behind operations that are under way, and is
     /// exact after a crash.
     pub fn len(&self) -> u64 {
@@ -362,15 +418,6 @@ impl Tree {
     /// Whether there are no entries. As [`len`](Self::len).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-impl IntoIterator for &Tree {
-    type Item = Result<(Bytes, Bytes)>;
-    type IntoIter = Range;
-
-    fn into_iter(self) -> Range {
-        self.iter()
     }
 }
 

@@ -30,6 +30,23 @@ impl<T> Cursor<T> {
         Self { range, front: Batch::empty(front), back: Batch::empty(back), limit: FIRST_READ }
     }
 
+    /// A cursor over what is left of the range, which has read nothing yet.
+    pub(crate) fn rest(&self, layout: Layout) -> Self {
+        let mut rest = Self::new(self.range.clone(), layout);
+        if self.front.is_finished() {
+            rest.front = Batch::empty(None);
+        }
+        if self.back.is_finished() {
+            rest.back = Batch::empty(None);
+        }
+        rest
+    }
+
+    /// Whether neither end will give an entry any more.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.front.is_finished() && self.back.is_finished()
+    }
+
     /// What `make` makes of the next entry from the front. `fetch` reads a page; after an error it
     /// is asked again.
     pub(crate) fn next<R, E>(
@@ -73,6 +90,13 @@ impl<T> Cursor<T> {
     fn finish(&mut self) {
         self.front = Batch::empty(None);
         self.back = Batch::empty(None);
+    }
+}
+
+impl<T> Batch<T> {
+    /// Whether there is neither an entry nor a place to go on.
+    fn is_finished(&self) -> bool {
+        self.is_empty() && self.next.is_none()
     }
 }
 

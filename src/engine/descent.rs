@@ -30,24 +30,19 @@ pub(crate) struct Stop<'g> {
     pub(crate) parent: PageId,
 }
 
-/// Which page of a level is wanted.
-pub(crate) trait Wanted: Copy {
-    /// Where it lies as seen from this page.
+/// Says of a level which page of it is wanted.
+pub(crate) trait Seek: Copy {
+    /// Where that page lies as seen from this one.
     fn side(self, base: Base<'_>) -> Side;
-    /// The child of this page that leads to it.
+    /// The child of this page that leads there.
     fn child(self, base: Base<'_>) -> PageId;
 }
 
-/// The page that covers the key.
+/// The page that covers the key of a probe.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Covering<P>(pub(crate) P);
 
-/// The page that covers the keys just below: its high key is at least this one, its low key less.
-/// `None` is beyond the last key.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Below<'k>(pub(crate) Option<&'k [u8]>);
-
-impl<P: Probe> Wanted for Covering<P> {
+impl<P: Probe> Seek for Covering<P> {
     #[inline]
     fn side(self, base: Base<'_>) -> Side {
         self.0.side(base)
@@ -59,25 +54,49 @@ impl<P: Probe> Wanted for Covering<P> {
     }
 }
 
-impl Wanted for Below<'_> {
+/// Which page of a level is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'k> {
+    /// The one that covers the key.
+    Covering(&'k [u8]),
+    /// The one that covers the keys just below: its high key is at least this one, its low key
+    /// less. `None` is beyond the last key.
+    Below(Option<&'k [u8]>),
+}
+
+impl Seek for Wanted<'_> {
     fn side(self, base: Base<'_>) -> Side {
-        let Some(key) = self.0 else {
-            return if base.high().is_some() { Side::Right } else { Side::Inside };
-        };
-        if base.low() >= key {
-            Side::Left
-        } else if base.high().is_some_and(|high| high < key) {
-            Side::Right
-        } else {
-            Side::Inside
+        match self {
+            Self::Covering(key) => base.side(key),
+            Self::Below(Some(key)) => {
+                if base.low() >= key {
+                    Side::Left
+                } else if base.high().is_some_and(|high| high < key) {
+                    Side::Right
+                } else {
+                    Side::Inside
+                }
+            }
+            Self::Below(None) => {
+                if base.high().is_some() {
+                    Side::Right
+                } else {
+                    Side::Inside
+                }
+            }
         }
     }
 
     fn child(self, base: Base<'_>) -> PageId {
-        let Some(key) = self.0 else { return base.child(base.count() - 1) };
-        let at = base.child_index(key);
-        // A child that begins at the key holds nothing below it.
-        base.child(if at > 0 && base.separator(at) == *key { at - 1 } else { at })
+        match self {
+            Self::Covering(key) => base.child(base.child_index(key)),
+            Self::Below(Some(key)) => {
+                let at = base.child_index(key);
+                // A child that begins at the key holds nothing below it.
+                base.child(if at > 0 && base.separator(at) == *key { at - 1 } else { at })
+            }
+            Self::Below(None) => base.child(base.count() - 1),
+        }
     }
 }
 
@@ -97,7 +116,7 @@ impl<S: Store> Engine<S> {
     pub(crate) fn descend<'g>(
         &self,
         tree: &TreeCore,
-        wanted: impl Wanted,
+        wanted: impl Seek,
         level: u8,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {

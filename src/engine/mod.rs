@@ -8,6 +8,7 @@
 //! | `consolidate` | chain to base page; when to split or merge |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
+//! | `neighbour` | the outermost entry of a range, exactly |
 //! | `cursor` | what an iterator holds between two pages: keys, never a pin |
 //!
 //! The engine is generic over its [`Store`]: [`InMemory`](crate::memory::InMemory) has no log,
@@ -18,14 +19,16 @@ mod cursor;
 mod descent;
 mod lookup;
 mod merged;
+mod neighbour;
 mod scan;
 mod tree_core;
 mod update;
 
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
-pub(crate) use descent::{Away, Below, Covering, Stop};
+pub(crate) use descent::{Away, Covering, Stop, Wanted};
 pub(crate) use lookup::Found;
+pub(crate) use neighbour::{End, Span, Vacancy, within};
 pub(crate) use scan::{Batch, Range, ScanFrom, Wish};
 pub(crate) use tree_core::TreeCore;
 pub(crate) use update::{Change, Decision};
@@ -68,6 +71,16 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
 
     /// Brings a page back from the log. Called unpinned.
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<(), Self::Error>;
+
+    /// Looks at a leaf that is away without bringing it in: whether it has no entry in the range.
+    /// Called unpinned.
+    fn vacant(
+        _engine: &Engine<Self>,
+        _id: PageId,
+        _span: Span<'_>,
+    ) -> Result<Option<Vacancy>, Self::Error> {
+        Ok(None)
+    }
 
     /// The page was merged away and buried; its id can be freed when the store's conditions hold.
     fn buried(engine: &Engine<Self>, id: PageId, guard: &Guard);

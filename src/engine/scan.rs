@@ -5,7 +5,7 @@
 //! low key. So a split or merge between two pages can neither hide an entry nor show it twice: each
 //! entry is seen at its own moment, in order.
 
-use super::{Below, Covering, Engine, Found, Store, TreeCore};
+use super::{Covering, Engine, Found, Store, TreeCore, Wanted};
 use delta::KeyRef;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -105,7 +105,9 @@ impl<S: Store> Engine<S> {
         self.retrying(|guard| {
             let stop = match from {
                 ScanFrom::At(key) => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
-                ScanFrom::Below(key) => self.descend(tree, Below(key.as_deref()), 0, guard)?,
+                ScanFrom::Below(key) => {
+                    self.descend(tree, Wanted::Below(key.as_deref()), 0, guard)?
+                }
             };
             if S::DURABLE {
                 stop.chain.page().touch();

@@ -7,7 +7,7 @@
 use super::place::Place;
 use super::store::{DELTA, DurableEngine, IMAGE};
 use super::values::Separated;
-use crate::engine::Counters;
+use crate::engine::{Counters, Span, Vacancy, within};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use delta::{Contents, Entry, FLAG_SEPARATED, Op, Record, Shape};
@@ -62,6 +62,33 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
 fn moved(engine: &DurableEngine, id: PageId, place: &Place) -> bool {
     let guard = engine.pin();
     engine.table.place(id, &guard) != Some(place)
+}
+
+/// Looks at a leaf where it lies in the log: whether it has no entry in the range. `None` if it has
+/// one, is no leaf, or is not away, or another one, by now.
+pub(crate) fn vacant(
+    engine: &DurableEngine,
+    id: PageId,
+    span: Span<'_>,
+) -> Result<Option<Vacancy>> {
+    let away = || {
+        let guard = engine.pin();
+        match (engine.table.load(id, &guard), engine.table.place(id, &guard)) {
+            (Word::Disk(token), Some(place)) => Some((token, place.clone())),
+            _ => None,
+        }
+    };
+    let Some((token, place)) = away() else { return Ok(None) };
+    let parts = match parts(engine, id, &place) {
+        Err(Error::Log(lss::Error::Gone { .. })) if moved(engine, id, &place) => return Ok(None),
+        parts => parts?,
+    };
+    let vacancy = decoded(id, &parts, |shape, entries| {
+        let vacant = shape.level == 0 && !entries.iter().any(|entry| within(span, entry.key));
+        let (low, high) = (shape.low.to_vec(), shape.high.map(<[u8]>::to_vec));
+        vacant.then_some(Vacancy { token, low, high })
+    })?;
+    Ok(vacancy.filter(|_| away() == Some((token, place))))
 }
 
 /// The bytes of the parts of a page.

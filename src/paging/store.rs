@@ -1,7 +1,7 @@
 //! The store with a log: what an engine over it does where one in memory does nothing.
 
 use super::values::Separated;
-use crate::engine::{Engine, Meter, Store, TreeCore};
+use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
 use crate::error::{Error, Result};
 use dashmap::DashMap;
 use gc::{Budget, Category, Pressure, Waker};
@@ -210,6 +210,10 @@ impl Store for LogStore {
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<()> {
         engine.store.make_room();
         super::fetch::page_in(engine, id)
+    }
+
+    fn vacant(engine: &Engine<Self>, id: PageId, span: Span<'_>) -> Result<Option<Vacancy>> {
+        super::fetch::vacant(engine, id, span)
     }
 
     fn buried(engine: &Engine<Self>, id: PageId, _guard: &Guard) {

@@ -27,7 +27,7 @@ use super::cut::Cut;
 use super::place::Place;
 use super::store::{DELTA, IMAGE, MERGED};
 use super::values::{Separated, VALUE};
-use crate::engine::{Away, Below, Covering, Stop, Versioned};
+use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
 use crate::error::Result;
 use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
 use mapping::{Chain, Word};
@@ -359,7 +359,7 @@ impl Cut<'_, '_> {
         let Some(tree) = trees.get(&stop.chain.page().tree()).map(|tree| Arc::clone(&tree)) else {
             return Ok(());
         };
-        let low = Below(Some(stop.base.low()));
+        let low = Wanted::Below(Some(stop.base.low()));
         let left = self.engine.descend(&tree, low, stop.base.level(), guard)?;
         let page = left.chain.page();
         if self.place(left.id, guard).is_none_or(|place| place.serial != page.serial()) {

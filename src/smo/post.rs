@@ -6,7 +6,7 @@
 //! child, so a parent word that was loaded while the child still was live cannot be current any
 //! more once the child is gone (trap 4).
 
-use crate::engine::{Away, Below, Covering, Engine, Folded, Stop, Store, TreeCore};
+use crate::engine::{Away, Covering, Engine, Folded, Stop, Store, TreeCore, Wanted};
 use delta::{Base, Contents, Shape};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -89,7 +89,7 @@ impl<S: Store> Engine<S> {
             self.replace_inner(parent, seen, &shape, &children, guard);
         } else if base.child(0) == child && !base.low().is_empty() {
             // The page that covers the first keys of the parent now begins left of them.
-            let below = Below(Some(base.low()));
+            let below = Wanted::Below(Some(base.low()));
             let left = self.descend(tree, below, base.level() - 1, guard)?;
             if left.base.high().is_some_and(|high| high <= base.low()) {
                 return Ok(());

@@ -22,5 +22,5 @@ pub mod watch;
 
 pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
 pub use linearizability::{Checked, Violation, check};
-pub use model::{Mix, Ordered, Pull, Tally, drive, pull};
+pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
 pub use random::{Random, seed};

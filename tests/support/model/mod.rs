@@ -16,6 +16,22 @@ pub enum Pull {
     Back,
 }
 
+/// Which neighbour of a key is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The largest below.
+    Lt,
+    /// The largest not above.
+    Le,
+    /// The smallest above.
+    Gt,
+    /// The smallest not below.
+    Ge,
+}
+
+/// What is asked of each entry, once, in order.
+pub type Ask<'a, K, V> = &'a mut dyn FnMut(&K, &V) -> bool;
+
 /// What the driver can do to a map. An operation that can fail panics instead, naming its error.
 pub trait Ordered<K, V> {
     /// The value of a key.
@@ -53,6 +69,26 @@ pub trait Ordered<K, V> {
     fn remove_range(&self, from: Bound<&K>, to: Bound<&K>) -> u64;
     /// Takes everything away.
     fn clear(&self);
+    /// The value of a key, by a closure that looks at it.
+    fn look(&self, key: &K) -> Option<V>;
+    /// A neighbour of a key.
+    fn nearest(&self, side: Side, key: &K) -> Option<(K, V)>;
+    /// Takes the entry at this end of a range away.
+    fn pop_in(&self, from: Bound<&K>, to: Bound<&K>, end: Pull) -> Option<(K, V)>;
+    /// Asks an iterator over all keys from these ends.
+    fn keys(&self, pulls: &[Pull]) -> Vec<K>;
+    /// Asks an iterator over all values from these ends.
+    fn values(&self, pulls: &[Pull]) -> Vec<V>;
+    /// Takes away all entries of which `keep` says no.
+    fn retain(&self, keep: Ask<'_, K, V>);
+    /// Asks an iterator that takes away what it gives from these ends of a range.
+    fn extract_if(
+        &self,
+        from: Bound<&K>,
+        to: Bound<&K>,
+        pulls: &[Pull],
+        wanted: Ask<'_, K, V>,
+    ) -> Vec<(K, V)>;
     /// Number of entries.
     fn len(&self) -> u64;
     /// Whether there is no entry.
@@ -145,6 +181,71 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> Ordered<K, V> for Mutex<BTre
         keys.len() as u64
     }
 
+    fn look(&self, key: &K) -> Option<V> {
+        locked(self).get(key).cloned()
+    }
+
+    fn nearest(&self, side: Side, key: &K) -> Option<(K, V)> {
+        let (map, all) = (locked(self), Bound::Unbounded);
+        let found = match side {
+            Side::Lt => map.range::<K, _>((all, Bound::Excluded(key))).next_back(),
+            Side::Le => map.range::<K, _>((all, Bound::Included(key))).next_back(),
+            Side::Gt => map.range::<K, _>((Bound::Excluded(key), all)).next(),
+            Side::Ge => map.range::<K, _>((Bound::Included(key), all)).next(),
+        };
+        found.map(owned)
+    }
+
+    fn pop_in(&self, from: Bound<&K>, to: Bound<&K>, end: Pull) -> Option<(K, V)> {
+        let mut map = locked(self);
+        let mut range = map.range::<K, _>((from, to));
+        let found = match end {
+            Pull::Front => range.next(),
+            Pull::Back => range.next_back(),
+        };
+        let (key, value) = found.map(owned)?;
+        map.remove(&key);
+        Some((key, value))
+    }
+
+    fn keys(&self, pulls: &[Pull]) -> Vec<K> {
+        pull(locked(self).keys().cloned(), pulls)
+    }
+
+    fn values(&self, pulls: &[Pull]) -> Vec<V> {
+        pull(locked(self).values().cloned(), pulls)
+    }
+
+    fn retain(&self, keep: Ask<'_, K, V>) {
+        locked(self).retain(|key, value| keep(key, value));
+    }
+
+    fn extract_if(
+        &self,
+        from: Bound<&K>,
+        to: Bound<&K>,
+        pulls: &[Pull],
+        wanted: Ask<'_, K, V>,
+    ) -> Vec<(K, V)> {
+        let mut map = locked(self);
+        let mut left: VecDeque<(K, V)> = map.range::<K, _>((from, to)).map(owned).collect();
+        let mut out = Vec::new();
+        for end in pulls {
+            let mut next = || match end {
+                Pull::Front => left.pop_front(),
+                Pull::Back => left.pop_back(),
+            };
+            while let Some((key, value)) = next() {
+                if wanted(&key, &value) {
+                    map.remove(&key);
+                    out.push((key, value));
+                    break;
+                }
+            }
+        }
+        out
+    }
+
     fn clear(&self) {
         locked(self).clear();
     }
@@ -175,9 +276,13 @@ pub struct Mix {
     pub exchange: u64,
     /// range, from both ends
     pub range: u64,
-    /// first, last, `pop_first`, `pop_last`
+    /// first, last, `pop_first`, `pop_last`, and the last two in a range
     pub ends: u64,
-    /// `remove_range`
+    /// neighbours, `get_with`
+    pub nearest: u64,
+    /// keys, values
+    pub columns: u64,
+    /// `remove_range`, `retain`, `extract_if`
     pub remove_range: u64,
     /// clear
     pub clear: u64,
@@ -193,8 +298,10 @@ impl Default for Mix {
             remove: 150,
             exchange: 100,
             range: 60,
-            ends: 20,
-            remove_range: 4,
+            ends: 30,
+            nearest: 100,
+            columns: 4,
+            remove_range: 8,
             clear: 1,
             len: 10,
         }
@@ -299,7 +406,15 @@ enum Step<K, V> {
     Last,
     PopFirst,
     PopLast,
+    PopIn(Bound<K>, Bound<K>, Pull),
+    Look(K),
+    Nearest(Side, K),
+    Keys(Vec<Pull>),
+    Values(Vec<Pull>),
     RemoveRange(Bound<K>, Bound<K>),
+    /// Takes away every entry but each so-and-so-many-th that is asked for.
+    Retain(u64),
+    ExtractIf(Bound<K>, Bound<K>, Vec<Pull>, u64),
     Clear,
     Len,
 }
@@ -310,12 +425,15 @@ struct Answer<K, V> {
     value: Option<V>,
     refused: bool,
     entries: Vec<(K, V)>,
+    keys: Vec<K>,
+    values: Vec<V>,
     count: u64,
 }
 
 impl<K, V> Answer<K, V> {
     fn value(value: Option<V>) -> Self {
-        Self { value, refused: false, entries: Vec::new(), count: 0 }
+        let (entries, keys, values) = (Vec::new(), Vec::new(), Vec::new());
+        Self { value, refused: false, entries, keys, values, count: 0 }
     }
 
     fn entries(entries: Vec<(K, V)>) -> Self {
@@ -327,7 +445,8 @@ impl<K, V> Answer<K, V> {
     }
 
     fn is_hit(&self) -> bool {
-        self.value.is_some() || !self.entries.is_empty() || self.count > 0
+        let empty = self.entries.is_empty() && self.keys.is_empty() && self.values.is_empty();
+        self.value.is_some() || !empty || self.count > 0
     }
 }
 
@@ -346,6 +465,8 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> Step<K, V> {
             mix.exchange,
             mix.range,
             mix.ends,
+            mix.nearest,
+            mix.columns,
             mix.remove_range,
             mix.clear,
             mix.len,
@@ -373,25 +494,34 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> Step<K, V> {
             }
             Some(4) => {
                 let (from, to) = any_range(random, key);
-                let mut pulls = vec![Pull::Front; 1 + random.index(60)];
-                match random.below(3) {
-                    0 => {}
-                    1 => pulls.fill(Pull::Back),
-                    _ => pulls.fill_with(|| *random.pick(&[Pull::Front, Pull::Back])),
-                }
-                Self::Range(from, to, pulls)
+                Self::Range(from, to, any_pulls(random))
             }
-            Some(5) => match random.below(4) {
+            Some(5) => match random.below(6) {
                 0 => Self::First,
                 1 => Self::Last,
                 2 => Self::PopFirst,
-                _ => Self::PopLast,
+                3 => Self::PopLast,
+                _ => {
+                    let (from, to) = any_range(random, key);
+                    Self::PopIn(from, to, *random.pick(&[Pull::Front, Pull::Back]))
+                }
             },
+            Some(6) if random.once_in(5) => Self::Look(key(random)),
             Some(6) => {
-                let (from, to) = any_range(random, key);
-                Self::RemoveRange(from, to)
+                let side = *random.pick(&[Side::Lt, Side::Le, Side::Gt, Side::Ge]);
+                Self::Nearest(side, key(random))
             }
-            Some(7) => Self::Clear,
+            Some(7) if random.once_in(2) => Self::Keys(any_pulls(random)),
+            Some(7) => Self::Values(any_pulls(random)),
+            Some(8) => {
+                let (from, to) = any_range(random, key);
+                match random.below(4) {
+                    0 => Self::RemoveRange(from, to),
+                    1 => Self::Retain(2 + random.below(8)),
+                    _ => Self::ExtractIf(from, to, any_pulls(random), 1 + random.below(4)),
+                }
+            }
+            Some(9) => Self::Clear,
             _ => Self::Len,
         }
     }
@@ -416,8 +546,34 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> Step<K, V> {
             Self::Last => Answer::entries(map.last().into_iter().collect()),
             Self::PopFirst => Answer::entries(map.pop_first().into_iter().collect()),
             Self::PopLast => Answer::entries(map.pop_last().into_iter().collect()),
+            Self::PopIn(from, to, end) => {
+                let popped = map.pop_in(from.as_ref(), to.as_ref(), *end);
+                Answer::entries(popped.into_iter().collect())
+            }
+            Self::Look(key) => Answer::value(map.look(key)),
+            Self::Nearest(side, key) => {
+                Answer::entries(map.nearest(*side, key).into_iter().collect())
+            }
+            Self::Keys(pulls) => Answer { keys: map.keys(pulls), ..Answer::value(None) },
+            Self::Values(pulls) => Answer { values: map.values(pulls), ..Answer::value(None) },
             Self::RemoveRange(from, to) => {
                 Answer::count(map.remove_range(from.as_ref(), to.as_ref()))
+            }
+            Self::Retain(each) => {
+                let mut asked = Vec::new();
+                map.retain(&mut |key, value| {
+                    asked.push((key.clone(), value.clone()));
+                    (asked.len() as u64).is_multiple_of(*each)
+                });
+                Answer::entries(asked)
+            }
+            Self::ExtractIf(from, to, pulls, each) => {
+                let mut asked = 0;
+                let entries = map.extract_if(from.as_ref(), to.as_ref(), pulls, &mut |_, _| {
+                    asked += 1;
+                    u64::is_multiple_of(asked, *each)
+                });
+                Answer { count: asked, ..Answer::entries(entries) }
             }
             Self::Clear => {
                 map.clear();
@@ -426,6 +582,17 @@ impl<K: Ord + Clone + Debug, V: Clone + Eq + Debug> Step<K, V> {
             Self::Len => Answer::count(map.len()),
         }
     }
+}
+
+/// From one end, the other, or both in turn.
+fn any_pulls(random: &mut Random) -> Vec<Pull> {
+    let mut pulls = vec![Pull::Front; 1 + random.index(60)];
+    match random.below(3) {
+        0 => {}
+        1 => pulls.fill(Pull::Back),
+        _ => pulls.fill_with(|| *random.pick(&[Pull::Front, Pull::Back])),
+    }
+    pulls
 }
 
 /// A range that is not inside out, which a `BTreeMap` would refuse by a panic.

@@ -15,7 +15,7 @@ struct Faulty {
     calls: Cell<u64>,
 }
 
-const FAULTS: usize = 9;
+const FAULTS: usize = 16;
 
 impl Faulty {
     fn fails(&self, fault: usize) -> bool {
@@ -79,6 +79,62 @@ impl Ordered<u16, u64> for Faulty {
     fn remove_range(&self, from: Bound<&u16>, to: Bound<&u16>) -> u64 {
         let count = self.map.remove_range(from, to);
         count + u64::from(self.fault == 7)
+    }
+
+    fn look(&self, key: &u16) -> Option<u64> {
+        self.map.look(key).filter(|_| !self.fails(9))
+    }
+
+    fn nearest(&self, side: Side, key: &u16) -> Option<(u16, u64)> {
+        let side = if self.fails(10) && side == Side::Lt { Side::Le } else { side };
+        self.map.nearest(side, key)
+    }
+
+    fn pop_in(&self, from: Bound<&u16>, to: Bound<&u16>, end: Pull) -> Option<(u16, u64)> {
+        let end = if self.fails(11) { Pull::Front } else { end };
+        self.map.pop_in(from, to, end)
+    }
+
+    fn keys(&self, pulls: &[Pull]) -> Vec<u16> {
+        let mut keys = self.map.keys(pulls);
+        if self.fails(12) {
+            keys.pop();
+        }
+        keys
+    }
+
+    fn values(&self, pulls: &[Pull]) -> Vec<u64> {
+        let mut values = self.map.values(pulls);
+        if self.fails(13) {
+            values.reverse();
+        }
+        values
+    }
+
+    fn retain(&self, keep: Ask<'_, u16, u64>) {
+        let skips = self.fault == 14;
+        let mut first = true;
+        self.map.retain(&mut |key, value| {
+            let skipped = skips && std::mem::take(&mut first);
+            keep(key, value) || skipped
+        });
+    }
+
+    fn extract_if(
+        &self,
+        from: Bound<&u16>,
+        to: Bound<&u16>,
+        pulls: &[Pull],
+        wanted: Ask<'_, u16, u64>,
+    ) -> Vec<(u16, u64)> {
+        if self.fault == 15 {
+            // Removes more than it gives.
+            let all = vec![Pull::Front; 1000];
+            let mut out = self.map.extract_if(from, to, &all, wanted);
+            out.truncate(pulls.len());
+            return out;
+        }
+        self.map.extract_if(from, to, pulls, wanted)
     }
 
     fn clear(&self) {

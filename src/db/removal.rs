@@ -1,0 +1,203 @@
+//! Many keys removed, one after the other. Each removal is one step; all of them together are not.
+
+use super::bounds::{ByteRange, owned};
+use super::range::Walk;
+use super::tree::Tree;
+use super::value::Read;
+use crate::engine::End;
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use core::fmt;
+use core::iter::FusedIterator;
+
+impl Tree {
+    /// Removes every entry of which `keep` says no, one after the other.
+    ///
+    /// An entry is removed only if it still has the value that `keep` has seen; if that has
+    /// changed, `keep` runs again, on the new one. It runs unpinned. If it panics, what was removed
+    /// before stays removed. Entries inserted meanwhile may be passed over.
+    ///
+    /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
+    ///
+    /// # Errors
+    /// See [`Tree`]. What was removed before stays removed.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// tree.put("b", "2")?;
+    /// tree.retain(|_, value| value == b"2")?;
+    /// assert_eq!(tree.first_key_value()?.unwrap().0, "b");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        for removed in self.extract_if(.., |key, value| !keep(key, value)) {
+            removed?;
+        }
+        Ok(())
+    }
+
+    /// An iterator that removes the entries in `range` of which `wanted` says yes, and gives them.
+    ///
+    /// It removes an entry when it gives it, not before: what is not asked for stays, and so does
+    /// everything else once the iterator is dropped. An entry is removed only if it still has the
+    /// value that `wanted` has seen; if that has changed, `wanted` runs again, on the new one. It
+    /// runs unpinned. If it panics, what was given before stays removed. After an error it gives
+    /// the same error again and again.
+    ///
+    /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// tree.put("b", "2")?;
+    /// tree.put("c", "1")?;
+    /// let mut ones = tree.extract_if("b".., |_, value| value == b"1");
+    /// assert_eq!(ones.next().unwrap()?.0, "c");
+    /// assert!(ones.next().is_none());
+    /// assert_eq!(tree.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn extract_if<F>(&self, range: impl ByteRange, wanted: F) -> ExtractIf<F>
+    where
+        F: FnMut(&[u8], &[u8]) -> bool,
+    {
+        ExtractIf { walk: Walk::new(self, owned(range)), wanted }
+    }
+
+    /// Removes `key` if `wanted` says so of the value that it has: `seen` first, then whatever has
+    /// come in its place.
+    fn remove_if(
+        &self,
+        key: &[u8],
+        mut seen: Read,
+        mut wanted: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Bytes>> {
+        let mut loaded = match seen.clone().load(&self.inner.engine) {
+            // It was replaced or moved since: there may be another one.
+            Err(Error::Log(lss::Error::Gone { .. })) => None,
+            loaded => Some(loaded?),
+        };
+        loop {
+            let value = match loaded.take() {
+                Some(value) => value,
+                None => match self.look(key)? {
+                    (Some(now), Some(value)) => {
+                        seen = now;
+                        value
+                    }
+                    _ => return Ok(None),
+                },
+            };
+            if !wanted(key, &value) {
+                return Ok(None);
+            }
+            if self.exchange(key, Some(&seen), None)? {
+                return Ok(Some(value));
+            }
+        }
+    }
+
+    /// Removes every entry whose key lies in `range`, one after the other, and returns how many
+    /// there were. Entries inserted meanwhile may stay.
+    ///
+    /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
+    ///
+    /// # Errors
+    /// See [`Tree`]. What was removed before stays removed.
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// tree.put("b", "2")?;
+    /// assert_eq!(tree.remove_range("b"..)?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
+        let mut removed = 0;
+        for key in self.keys_in(range) {
+            removed += u64::from(self.delete(key?)?);
+        }
+        Ok(removed)
+    }
+
+    /// Removes every entry, one after the other. Entries inserted meanwhile may stay.
+    ///
+    /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
+    ///
+    /// # Errors
+    /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// tree.clear()?;
+    /// assert!(tree.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn clear(&self) -> Result<()> {
+        self.check()?;
+        self.inner.check_writable()?;
+        super::value::clear(&self.inner.engine, &self.core)?;
+        self.inner.after_write(0)
+    }
+}
+
+/// Removes entries of a [`Tree`] and gives them, from both ends; see [`Tree::extract_if`].
+#[must_use = "it removes what it gives, and gives what it is asked for"]
+pub struct ExtractIf<F> {
+    walk: Walk<Read>,
+    wanted: F,
+}
+
+impl<F: FnMut(&[u8], &[u8]) -> bool> ExtractIf<F> {
+    fn removed(&mut self, end: End) -> Result<Option<(Bytes, Bytes)>> {
+        while let Some((key, seen)) = self.walk.read(end)? {
+            if let Some(value) = self.walk.tree.remove_if(&key, seen, &mut self.wanted)? {
+                return Ok(Some((key, value)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<F: FnMut(&[u8], &[u8]) -> bool> Iterator for ExtractIf<F> {
+    type Item = Result<(Bytes, Bytes)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let removed = self.removed(End::First);
+        self.walk.checked(removed)
+    }
+
+    /// Nothing is known in advance but the end.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.walk.size_hint()
+    }
+}
+
+impl<F: FnMut(&[u8], &[u8]) -> bool> DoubleEndedIterator for ExtractIf<F> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let removed = self.removed(End::Last);
+        self.walk.checked(removed)
+    }
+}
+
+impl<F: FnMut(&[u8], &[u8]) -> bool> FusedIterator for ExtractIf<F> {}
+
+impl<F> fmt::Debug for ExtractIf<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExtractIf of {:?}", self.walk.tree.name)
+    }
+}

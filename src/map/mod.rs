@@ -1,0 +1,244 @@
+//! `Map`: the ordered map in memory, std `BTreeMap`'s names on `&self`.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `point` | one key: look, insert, remove, exchange, update |
+//! | `entry` | one key in two calls: look, then decide |
+//! | `ends` | the neighbours of a key, the ends of a range, and taking them away |
+//! | `bounds` | what is taken for a range |
+//! | `iter` | ranges, from both ends, holding no pin |
+//! | `removal` | many keys, one after the other |
+//! | `build` | maps from entries, and what std's traits make of a map |
+//! | `fresh` | a value on its way into a page |
+//! | `serde` | a map as a map of serde, behind the feature `serde` |
+//!
+//! # What is one step
+//!
+//! Every operation on one key, and every search for a neighbour, is linearizable: it takes effect
+//! at one moment between its call and its return, which its documentation names after the word
+//! `LINEARIZES`. An operation of an [`Entry`] begins with [`Map::entry`].
+//!
+//! Not one step are:
+//!
+//! - iteration ([`Iter`], [`Keys`], [`Values`]), which sees each entry at its own moment: in order,
+//!   none twice, and all that were there throughout; `Debug` and `Serialize` go by it;
+//! - [`pop_first`](Map::pop_first) and its kin: the entry was the outermost at one moment, and is
+//!   removed, if it still has that value, at a later one;
+//! - [`retain`](Map::retain), [`extract_if`](Map::extract_if),
+//!   [`remove_range`](Map::remove_range), [`clear`](Map::clear), `extend`: one key after the other,
+//!   each of them one step;
+//! - [`len`](Map::len) and [`is_empty`](Map::is_empty), which lag behind what is under way.
+//!
+//! # What runs when
+//!
+//! Closures, and the `Clone`, `PartialEq` and `Drop` of values, run unpinned: they may use the same
+//! map, take as long as they like, and panic. Which closures may run twice is said with each
+//! method.
+
+mod bounds;
+mod build;
+mod ends;
+mod entry;
+mod fresh;
+mod iter;
+mod point;
+mod removal;
+#[cfg(feature = "serde")]
+mod serde;
+
+pub use bounds::KeyRange;
+pub use entry::{Entry, OccupiedEntry, VacantEntry};
+pub use iter::{IntoIter, Iter, Keys, Prefix, Range, Values};
+pub use point::CompareExchangeError;
+pub use removal::ExtractIf;
+
+use crate::engine::{
+    Batch, Change, Decision, End, Engine, Found, Limits, ScanFrom, Span, TreeCore, Wish,
+};
+use crate::key::{EncodeKey, Key};
+use crate::memory::{Held, InMemory};
+use core::convert::Infallible;
+use core::marker::PhantomData;
+use delta::{KeyRef, Layout, Number};
+use std::sync::Arc;
+
+/// A concurrent ordered map in memory.
+///
+/// Shared by reference between any number of threads. No operation takes a latch, and none waits
+/// for another. Keys are stored in an order-preserving encoding (see [`Key`]); values can be of
+/// any type that can be cloned and shared. Numbers lie in the pages themselves, other values
+/// behind an [`Arc`].
+///
+/// Every single-key operation is linearizable, and so is every search for a neighbour. What is not
+/// one step is listed in the [module](crate::map)'s documentation.
+///
+/// A value that was replaced or removed is dropped some time later, when its page is consolidated
+/// and no thread that could see it is left, in any thread that uses a map.
+///
+/// Cost of an operation on one key or neighbour: `O(log n)`, plus a copy of one page (about 4 KiB)
+/// every two dozen writes of a page.
+///
+/// ```
+/// let map = bwtree::Map::new();
+/// map.insert("one".to_string(), 1);
+/// map.insert("two".to_string(), 2);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| map.insert("three".to_string(), 3));
+///     scope.spawn(|| map.remove("two"));
+/// });
+/// let keys: Vec<_> = map.keys().collect();
+/// assert_eq!(keys, ["one", "three"]);
+/// ```
+pub struct Map<K, V: Clone + Send + Sync + 'static> {
+    shared: Arc<Shared<V>>,
+    keys: PhantomData<fn(K) -> K>,
+}
+
+struct Shared<V: Clone + Send + Sync + 'static> {
+    engine: Engine<InMemory<V>>,
+    tree: TreeCore,
+    /// Bytes of every key, if all have as many.
+    key_bytes: Option<usize>,
+}
+
+/// What an operation in memory gives: it cannot fail.
+fn sure<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+/// Every call into the engine.
+impl<V: Clone + Send + Sync + 'static> Shared<V> {
+    /// A key's bytes as a number, where the pages hold numbers. A query can have other bytes than
+    /// any key has: those of a short `[u8]` where keys are `[u8; 8]`.
+    #[inline]
+    fn number(&self, key: &[u8]) -> Option<Number> {
+        if self.tree.layout == Layout::Fixed8 { key.try_into().ok().map(Number::new) } else { None }
+    }
+
+    /// Reads one key; `read` runs pinned.
+    #[inline]
+    fn read<Q, R>(&self, key: &Q, mut read: impl FnMut(Option<Found<'_>>) -> R) -> R
+    where
+        Q: EncodeKey + ?Sized,
+    {
+        key.with_encoded(|key| match self.number(key) {
+            Some(number) => sure(self.engine.read(&self.tree, number, &mut read)),
+            None => sure(self.engine.read(&self.tree, key, &mut read)),
+        })
+    }
+
+    /// Changes one key; `decide` runs pinned, and may run again.
+    #[inline]
+    fn update<'a, Q, R>(
+        &self,
+        key: &Q,
+        mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+    ) -> R
+    where
+        Q: EncodeKey + ?Sized,
+    {
+        key.with_encoded(|key| match self.number(key) {
+            Some(number) => sure(self.engine.update(&self.tree, number, &mut decide)),
+            None if self.key_bytes.is_some_and(|bytes| bytes != key.len()) => match decide(None) {
+                Decision::Keep(result) | Decision::Write(Change::Remove, result) => result,
+                Decision::Write(..) => panic!("a key of {} bytes: no key is like that", key.len()),
+            },
+            None => sure(self.engine.update(&self.tree, key, &mut decide)),
+        })
+    }
+
+    /// Reads the outermost entry of a range; `read` runs pinned.
+    #[inline]
+    fn end<R>(
+        &self,
+        span: Span<'_>,
+        end: End,
+        read: impl FnMut(KeyRef<'_>, Found<'_>) -> R,
+    ) -> Option<R> {
+        sure(self.engine.end_of(&self.tree, span, end, read))
+    }
+
+    /// Reads a page of a range; `read` runs pinned.
+    #[inline]
+    fn page<T>(
+        &self,
+        from: &ScanFrom,
+        wish: Wish<'_>,
+        read: impl FnMut(Found<'_>) -> T,
+    ) -> Batch<T> {
+        sure(self.engine.scan_page(&self.tree, from, wish, read))
+    }
+
+    /// The value of a key.
+    #[inline]
+    fn held<Q: EncodeKey + ?Sized>(&self, key: &Q) -> Option<Held<V>> {
+        self.read(key, |found| found.map(|found| Held::from_slot(found.value)))
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
+    /// An empty map. Allocates one page.
+    ///
+    /// # Panics
+    /// Never: a fresh mapping table has room for a page.
+    ///
+    /// ```
+    /// let map: bwtree::Map<u64, String> = bwtree::Map::new();
+    /// assert!(map.is_empty());
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        let layout = if K::FIXED8 { Layout::Fixed8 } else { Layout::Var };
+        Self::with_limits(Limits::of(layout))
+    }
+
+    /// An empty map with pages so small that a few entries split and merge them: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_tiny_pages() -> Self {
+        Self::with_limits(Limits { leaf_bytes: 400, inner_bytes: 300, area_bytes: 300 })
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let layout = if K::FIXED8 { Layout::Fixed8 } else { Layout::Var };
+        let engine = Engine::new(InMemory::new(), limits);
+        let Ok(root) = engine.plant(0, layout) else { unreachable!("an empty table is full") };
+        let tree = TreeCore::new(0, root, layout);
+        Self {
+            shared: Arc::new(Shared { engine, tree, key_bytes: K::FIXED_BYTES }),
+            keys: PhantomData,
+        }
+    }
+
+    /// How many entries there are: `O(1)`. It lags behind operations that are under way, and is
+    /// exact when there are none.
+    ///
+    /// ```
+    /// let map: bwtree::Map<_, _> = [(1, 'a'), (2, 'b')].into();
+    /// assert_eq!(map.len(), 2);
+    /// ```
+    pub fn len(&self) -> usize {
+        self.shared.tree.len() as usize
+    }
+
+    /// Whether there are no entries. As [`len`](Self::len).
+    ///
+    /// ```
+    /// let map: bwtree::Map<_, _> = [(1, 'a')].into();
+    /// map.remove(&1);
+    /// assert!(map.is_empty());
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks the tree's invariants; for tests. Nobody may be writing.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<(), String> {
+        let Shared { engine, tree, .. } = &*self.shared;
+        sure(crate::verify::check_tree(engine, tree)).map(|_| ())
+    }
+}
