@@ -44,7 +44,9 @@ impl<'a> Contents<'a> {
         dropped: &mut Vec<(u8, &'a [u8])>,
     ) -> Self {
         match base.layout() {
-            Layout::Fixed8 => Self::Pairs(Pairs::fold(base, newest_first, dropped)),
+            Layout::Fixed8 => Self::Pairs(Pairs::fold(base, 0..=u64::MAX, newest_first, |value| {
+                dropped.push((0, value));
+            })),
             Layout::Var => {
                 let records: Vec<Record<'a>> = newest_first.iter().map(|(_, r)| *r).collect();
                 let mut entries = Vec::new();

@@ -3,7 +3,7 @@
 //! A consolidation changes few of the rows that it copies. So it looks up where each change
 //! belongs, and what lies between two changes is copied in one piece.
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
 use crate::contents::Sheet;
@@ -55,39 +55,62 @@ impl<'a> Pairs<'a> {
         pairs
     }
 
-    /// The rows of a leaf after its records: see [`fold`](crate::fold).
-    pub(crate) fn fold(
+    /// The rows of a leaf after its records, as far as their keys lie in `range`, where those of
+    /// the records all do. What does not survive goes to `drop`: see [`fold`](crate::fold).
+    pub fn fold(
         base: Base<'a>,
+        range: RangeInclusive<u64>,
         newest_first: &[(u64, Record<'a>)],
-        dropped: &mut Vec<(u8, &'a [u8])>,
+        mut drop: impl FnMut(&'a [u8]),
     ) -> Self {
         let mut order: Vec<(u64, usize)> = Vec::with_capacity(newest_first.len());
         order.extend(newest_first.iter().enumerate().map(|(at, (_, r))| (head(r.key), at)));
         // Of one key the newest comes first.
         order.sort_unstable();
-        let rows = base.pairs();
-        let line = base.line();
+        let (rows, line) = (base.pairs(), base.line());
+        let place = |number: u64| {
+            let at = lower_bound(rows, &line, number);
+            (at, rows.get(at).filter(|row| head(&row[..]) == number))
+        };
+        let mut copied = match *range.start() {
+            0 => 0,
+            start => place(start).0,
+        };
+        let end = match *range.end() {
+            u64::MAX => rows.len(),
+            end => {
+                let (at, there) = place(end);
+                at + usize::from(there.is_some())
+            }
+        };
         let mut pairs = Self { runs: Vec::with_capacity(2 * order.len() + 1), len: 0 };
-        let (mut copied, mut last) = (0, None);
+        let mut last = None;
         for (number, at) in order {
             let (_, record) = &newest_first[at];
             if last.replace(number) == Some(number) {
                 if record.op == Op::Put {
-                    dropped.push((0, record.value));
+                    drop(record.value);
                 }
                 continue;
             }
-            let upto = lower_bound(rows, &line, number);
-            let old = rows.get(upto).filter(|row| head(&row[..]) == number);
+            let (upto, old) = place(number);
             pairs.copy(&rows[copied..upto]);
             copied = upto + usize::from(old.is_some());
-            dropped.extend(old.map(|row| (0, &row[8..])));
+            if let Some(old) = old {
+                drop(&old[8..]);
+            }
             if record.op == Op::Put {
                 pairs.push(row(record.key, record.value));
             }
         }
-        pairs.copy(&rows[copied..]);
+        pairs.copy(rows.get(copied..end).unwrap_or_default());
         pairs
+    }
+
+    /// The rows in order, run by run: eight bytes of key, eight of value.
+    #[inline]
+    pub fn runs(&self) -> impl Iterator<Item = &[[u8; 16]]> {
+        self.runs.iter().map(Run::rows)
     }
 
     fn copy(&mut self, rows: &'a [Row]) {
@@ -128,8 +151,16 @@ impl<'a> Pairs<'a> {
         pairs
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     pub(crate) fn extend(&mut self, other: Self) {

@@ -1,71 +1,104 @@
 //! What an iterator holds between two pages: bounds and buffered entries, never a pin.
 
-use super::scan::{Batch, Range, ScanFrom, Wish, before, behind};
+use super::batch::Batch;
+use super::scan::{Range, ScanFrom, Wish, before, behind};
 use delta::{KeyRef, Layout};
 use std::ops::Bound;
 
 /// Both ends of a range that is being read. `T` is what is kept of a value.
 ///
-/// The range shrinks with every step, so that the two ends never pass each other.
+/// The two ends never pass each other: each looks at the last key that the other has given.
 #[derive(Debug)]
 pub(crate) struct Cursor<T> {
+    /// What was not read yet when the last page was.
     range: Range,
     front: Batch<T>,
-    back: Batch<T>,
+    /// Nothing, until the back is asked for.
+    back: Option<Batch<T>>,
+    layout: Layout,
     /// How many entries the next page is asked for: few at first, for short scans.
     limit: usize,
 }
 
-/// Entries that the first read of a scan asks for.
-const FIRST_READ: usize = 32;
+/// Entries that the first read of a scan asks for: a copy of a number costs next to nothing.
+const fn first_read(layout: Layout) -> usize {
+    match layout {
+        Layout::Fixed8 => 128,
+        Layout::Var => 32,
+    }
+}
 
 impl<T> Cursor<T> {
     /// A cursor over the range.
     pub(crate) fn new(range: Range, layout: Layout) -> Self {
-        let (front, back) = if is_empty(&range) {
-            (None, None)
-        } else {
-            (Some(first_page(&range, layout)), last_page(&range, layout))
-        };
-        Self { range, front: Batch::empty(front), back: Batch::empty(back), limit: FIRST_READ }
+        let first = (!is_empty(&range)).then(|| first_page(&range, layout));
+        let back = if first.is_some() { None } else { Some(Batch::empty(None)) };
+        Self { range, front: Batch::empty(first), back, layout, limit: first_read(layout) }
     }
 
     /// A cursor over what is left of the range, which has read nothing yet.
     pub(crate) fn rest(&self, layout: Layout) -> Self {
-        let mut rest = Self::new(self.range.clone(), layout);
+        let mut range = self.range.clone();
+        if let Some(key) = self.front.taken_first() {
+            exclude(&mut range.0, key);
+        }
+        if let Some(key) = self.back.as_ref().and_then(Batch::taken_last) {
+            exclude(&mut range.1, key);
+        }
+        let mut rest = Self::new(range, layout);
         if self.front.is_finished() {
             rest.front = Batch::empty(None);
         }
-        if self.back.is_finished() {
-            rest.back = Batch::empty(None);
+        if self.back.as_ref().is_some_and(Batch::is_finished) {
+            rest.back = Some(Batch::empty(None));
         }
         rest
     }
 
     /// Whether neither end will give an entry any more.
     pub(crate) fn is_finished(&self) -> bool {
-        self.front.is_finished() && self.back.is_finished()
+        self.front.is_finished() && self.back.as_ref().is_some_and(Batch::is_finished)
     }
 
     /// What `make` makes of the next entry from the front. `fetch` reads a page; after an error it
     /// is asked again.
+    #[inline]
     pub(crate) fn next<R, E>(
         &mut self,
         mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Result<Option<R>, E> {
         while self.front.is_empty() {
-            let Some(from) = &self.front.next else { return Ok(None) };
-            self.front = fetch(from, (&self.range, self.limit))?;
-            self.limit = self.limit.saturating_mul(2);
+            if !self.fetch_front(&mut fetch)? {
+                return Ok(None);
+            }
         }
         let Some((key, value)) = self.front.pop_first() else { return Ok(None) };
-        if before(KeyRef::from(key), &self.range.1) {
-            exclude(&mut self.range.0, key);
-            return Ok(Some(make(key, value)));
+        if let Some(back) = &self.back {
+            let taken = back.taken_last().is_some_and(|taken| key >= taken);
+            if taken || !before(KeyRef::from(key), &self.range.1) {
+                self.finish();
+                return Ok(None);
+            }
         }
-        self.finish();
-        Ok(None)
+        Ok(Some(make(key, value)))
+    }
+
+    /// Reads the next page from the front; `false` if there is none.
+    fn fetch_front<E>(
+        &mut self,
+        fetch: &mut impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
+    ) -> Result<bool, E> {
+        if let Some(key) = self.front.taken_first() {
+            exclude(&mut self.range.0, key);
+        }
+        let Some(from) = &self.front.next else {
+            self.finish();
+            return Ok(false);
+        };
+        self.front = fetch(from, (&self.range, self.limit))?;
+        self.limit = self.limit.saturating_mul(2);
+        Ok(true)
     }
 
     /// What `make` makes of the next entry from the back.
@@ -74,22 +107,31 @@ impl<T> Cursor<T> {
         mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Result<Option<R>, E> {
-        while self.back.is_empty() {
-            let Some(from) = &self.back.next else { return Ok(None) };
-            self.back = fetch(from, (&self.range, self.limit))?;
+        loop {
+            let back =
+                self.back.get_or_insert_with(|| Batch::empty(last_page(&self.range, self.layout)));
+            if let Some((key, value)) = back.pop_last() {
+                let taken = self.front.taken_first().is_some_and(|taken| key <= taken);
+                if taken || !behind(KeyRef::from(key), &self.range.0) {
+                    self.finish();
+                    return Ok(None);
+                }
+                return Ok(Some(make(key, value)));
+            }
+            if let Some(key) = back.taken_last() {
+                exclude(&mut self.range.1, key);
+            }
+            let Some(from) = &back.next else {
+                self.finish();
+                return Ok(None);
+            };
+            *back = fetch(from, (&self.range, self.limit))?;
         }
-        let Some((key, value)) = self.back.pop_last() else { return Ok(None) };
-        if behind(KeyRef::from(key), &self.range.0) {
-            exclude(&mut self.range.1, key);
-            return Ok(Some(make(key, value)));
-        }
-        self.finish();
-        Ok(None)
     }
 
     fn finish(&mut self) {
         self.front = Batch::empty(None);
-        self.back = Batch::empty(None);
+        self.back = Some(Batch::empty(None));
     }
 }
 
@@ -102,9 +144,11 @@ impl<T> Batch<T> {
 
 /// Moves a bound to just beside this key, in the memory that it has.
 fn exclude(bound: &mut Bound<Vec<u8>>, key: &[u8]) {
-    if let Bound::Excluded(memory) = bound {
+    if let Bound::Excluded(memory) | Bound::Included(memory) = bound {
         memory.clear();
         memory.extend_from_slice(key);
+        let memory = std::mem::take(memory);
+        *bound = Bound::Excluded(memory);
     } else {
         *bound = Bound::Excluded(key.to_vec());
     }

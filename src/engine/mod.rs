@@ -8,12 +8,14 @@
 //! | `consolidate` | chain to base page; when to split or merge |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
+//! | `batch` | what a scan has read of one page |
 //! | `neighbour` | the outermost entry of a range, exactly |
 //! | `cursor` | what an iterator holds between two pages: keys, never a pin |
 //!
 //! The engine is generic over its [`Store`]: [`InMemory`](crate::memory::InMemory) has no log,
 //! and everything that concerns versions, listing and paging is compiled away with it.
 
+mod batch;
 mod consolidate;
 mod cursor;
 mod descent;
@@ -24,12 +26,13 @@ mod scan;
 mod tree_core;
 mod update;
 
+pub(crate) use batch::Batch;
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
 pub(crate) use descent::{Away, Covering, Stop, Wanted};
 pub(crate) use lookup::Found;
 pub(crate) use neighbour::{End, Span, Vacancy, within};
-pub(crate) use scan::{Batch, Range, ScanFrom, Wish};
+pub(crate) use scan::{Range, ScanFrom, Wish};
 pub(crate) use tree_core::TreeCore;
 pub(crate) use update::{Change, Decision};
 

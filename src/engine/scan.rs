@@ -5,10 +5,10 @@
 //! low key. So a split or merge between two pages can neither hide an entry nor show it twice: each
 //! entry is seen at its own moment, in order.
 
-use super::{Covering, Engine, Found, Store, TreeCore, Wanted};
-use delta::KeyRef;
-use std::collections::VecDeque;
-use std::ops::Bound;
+use super::batch::{Batch, Keys};
+use super::{Covering, Engine, Found, Stop, Store, TreeCore, Versioned, Wanted, change};
+use delta::{KeyRef, Layout, Number, Pairs};
+use std::ops::{Bound, RangeInclusive};
 
 /// Where a scan goes on.
 #[derive(Debug, Clone)]
@@ -24,51 +24,6 @@ pub(crate) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// The bounds of a scan, and how many entries are wanted at once.
 pub(crate) type Wish<'r> = (&'r Range, usize);
-
-/// What one page gave: entries in ascending order, keys in one piece of memory.
-#[derive(Debug)]
-pub(crate) struct Batch<T> {
-    keys: Vec<u8>,
-    /// Where each key ends in `keys`.
-    ends: Vec<u32>,
-    /// The key of the first entry that is left.
-    first: usize,
-    values: VecDeque<T>,
-    /// Where to go on; `None` if the range ends here.
-    pub(crate) next: Option<ScanFrom>,
-}
-
-impl<T> Batch<T> {
-    pub(crate) fn empty(next: Option<ScanFrom>) -> Self {
-        Self { keys: Vec::new(), ends: Vec::new(), first: 0, values: VecDeque::new(), next }
-    }
-
-    fn push(&mut self, key: KeyRef<'_>, value: T) {
-        key.extend_into(&mut self.keys);
-        self.ends.push(self.keys.len() as u32);
-        self.values.push_back(value);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    fn key(&self, at: usize) -> &[u8] {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.keys[start..self.ends[at] as usize]
-    }
-
-    pub(crate) fn pop_first(&mut self) -> Option<(&[u8], T)> {
-        let value = self.values.pop_front()?;
-        self.first += 1;
-        Some((self.key(self.first - 1), value))
-    }
-
-    pub(crate) fn pop_last(&mut self) -> Option<(&[u8], T)> {
-        let value = self.values.pop_back()?;
-        Some((self.key(self.first + self.values.len()), value))
-    }
-}
 
 /// Whether `key` lies before the end of a range.
 pub(crate) fn before(key: KeyRef<'_>, end: &Bound<Vec<u8>>) -> bool {
@@ -88,6 +43,36 @@ pub(crate) fn behind(key: KeyRef<'_>, start: &Bound<Vec<u8>>) -> bool {
     }
 }
 
+/// The numbers in a range; `None` if there is none. Bounds may have any length.
+fn numbers((start, end): &Range) -> Option<RangeInclusive<u64>> {
+    let first = match start {
+        Bound::Unbounded => 0,
+        Bound::Included(key) | Bound::Excluded(key) => {
+            let included = matches!(start, Bound::Included(_));
+            // A key that is longer than a number lies behind its first eight bytes.
+            let behind = key.len() > 8 || key.len() == 8 && !included;
+            number(key).checked_add(u64::from(behind))?
+        }
+    };
+    let last = match end {
+        Bound::Unbounded => u64::MAX,
+        Bound::Included(key) | Bound::Excluded(key) => {
+            let included = matches!(end, Bound::Included(_));
+            let before = key.len() < 8 || key.len() == 8 && !included;
+            number(key).checked_sub(u64::from(before))?
+        }
+    };
+    (first <= last).then_some(first..=last)
+}
+
+/// The first eight bytes as a number, as if zeros followed.
+fn number(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = key.len().min(8);
+    bytes[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(bytes)
+}
+
 impl<S: Store> Engine<S> {
     /// Reads the entries of one page that lie in the range, from the place given on; forward at
     /// most about `limit` of them.
@@ -99,12 +84,17 @@ impl<S: Store> Engine<S> {
         &self,
         tree: &TreeCore,
         from: &ScanFrom,
-        (range, limit): Wish<'_>,
+        wish: Wish<'_>,
         mut read: impl FnMut(Found<'_>) -> T,
     ) -> Result<Batch<T>, S::Error> {
         self.retrying(|guard| {
             let stop = match from {
-                ScanFrom::At(key) => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
+                ScanFrom::At(key) => match (tree.layout, key.as_slice().try_into()) {
+                    (Layout::Fixed8, Ok(key)) => {
+                        self.descend(tree, Covering(Number::new(key)), 0, guard)?
+                    }
+                    _ => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
+                },
                 ScanFrom::Below(key) => {
                     self.descend(tree, Wanted::Below(key.as_deref()), 0, guard)?
                 }
@@ -112,46 +102,137 @@ impl<S: Store> Engine<S> {
             if S::DURABLE {
                 stop.chain.page().touch();
             }
-            let (start, end): (&[u8], _) = match from {
-                ScanFrom::At(at) => (at, None),
-                ScanFrom::Below(below) => (stop.base.low(), below.as_deref()),
+            let mut batch = match tree.layout {
+                Layout::Fixed8 => self.read_numbers(&stop, from, wish, &mut read),
+                Layout::Var => self.read_entries(&stop, from, wish, &mut read),
             };
-            let mut batch = Batch::empty(None);
-            let mut inside = false;
-            for entry in self.merged(&stop, start) {
-                if !before(entry.key, &range.1) || end.is_some_and(|end| entry.key >= *end) {
-                    break;
-                }
-                if batch.values.len() >= limit && matches!(from, ScanFrom::At(_)) {
-                    batch.next = Some(ScanFrom::At(entry.key.to_vec()));
-                    return Ok(batch);
-                }
-                // Behind the start once, behind it always.
-                inside = inside || behind(entry.key, &range.0);
-                if inside {
-                    let found = Found { flags: entry.flags, value: entry.value };
-                    batch.push(entry.key, read(found));
-                }
+            if batch.next.is_none() {
+                batch.next = beyond(&stop, from, wish.0);
             }
-            batch.next = match from {
-                ScanFrom::At(_) => stop
-                    .base
-                    .high()
-                    .filter(|high| before(KeyRef::from(*high), &range.1))
-                    .map(|high| ScanFrom::At(high.to_vec())),
-                ScanFrom::Below(_) => {
-                    let low = stop.base.low();
-                    let more = !low.is_empty()
-                        && match &range.0 {
-                            Bound::Unbounded => true,
-                            Bound::Included(start) | Bound::Excluded(start) => {
-                                low > start.as_slice()
-                            }
-                        };
-                    more.then(|| ScanFrom::Below(Some(low.to_vec())))
-                }
-            };
             Ok(batch)
         })
+    }
+
+    /// The entries of a page of numbers, run by run.
+    fn read_numbers<T>(
+        &self,
+        stop: &Stop<'_>,
+        from: &ScanFrom,
+        (range, limit): Wish<'_>,
+        read: &mut impl FnMut(Found<'_>) -> T,
+    ) -> Batch<T> {
+        let Some(mut wanted) = numbers(range) else { return Batch::empty(None) };
+        wanted = match from {
+            ScanFrom::At(key) => number(key).max(*wanted.start())..=*wanted.end(),
+            ScanFrom::Below(Some(key)) => {
+                *wanted.start()..=number(key).saturating_sub(1).min(*wanted.end())
+            }
+            ScanFrom::Below(None) => wanted,
+        };
+        if wanted.is_empty() {
+            return Batch::empty(None);
+        }
+        let page = stop.chain.page();
+        let mut records: Versioned<'_> = Vec::new();
+        for record in stop.chain.records() {
+            let version = self.version(stop.id, page, record);
+            let record = change(record);
+            if wanted.contains(&number(record.key)) {
+                records.push((version, record));
+            }
+        }
+        let pairs = Pairs::fold(stop.base, wanted, &records, |_| {});
+        let forward = matches!(from, ScanFrom::At(_));
+        let count = if forward { pairs.len().min(limit) } else { pairs.len() };
+        let (mut keys, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut next = None;
+        for run in pairs.runs() {
+            let taken = run.len().min(count - keys.len());
+            let (taken, left) = run.split_at(taken);
+            for row in taken {
+                let [key, value] = row.as_chunks::<8>().0 else { unreachable!("16 bytes") };
+                keys.push(*key);
+                values.push(read(Found { flags: 0, value }));
+            }
+            if let Some(row) = left.first() {
+                next = Some(ScanFrom::At(row[..8].to_vec()));
+                break;
+            }
+        }
+        Batch::new(Keys::Numbers(keys), values, next)
+    }
+
+    /// The entries of a page, one by one.
+    fn read_entries<T>(
+        &self,
+        stop: &Stop<'_>,
+        from: &ScanFrom,
+        (range, limit): Wish<'_>,
+        read: &mut impl FnMut(Found<'_>) -> T,
+    ) -> Batch<T> {
+        let (start, end, limit): (&[u8], _, _) = match from {
+            ScanFrom::At(at) => (at, None, limit),
+            ScanFrom::Below(below) => (stop.base.low(), below.as_deref(), usize::MAX),
+        };
+        let (mut keys, mut values) = (Keys::of_bytes(), Vec::new());
+        let mut inside = false;
+        for entry in self.merged(stop, start) {
+            if !before(entry.key, &range.1) || end.is_some_and(|end| entry.key >= *end) {
+                break;
+            }
+            if values.len() >= limit {
+                return Batch::new(keys, values, Some(ScanFrom::At(entry.key.to_vec())));
+            }
+            // Behind the start once, behind it always.
+            inside = inside || behind(entry.key, &range.0);
+            if inside {
+                keys.push(entry.key);
+                values.push(read(Found { flags: entry.flags, value: entry.value }));
+            }
+        }
+        Batch::new(keys, values, None)
+    }
+}
+
+/// Where a scan goes on that has read all it wanted of this page.
+fn beyond(stop: &Stop<'_>, from: &ScanFrom, range: &Range) -> Option<ScanFrom> {
+    match from {
+        ScanFrom::At(_) => stop
+            .base
+            .high()
+            .filter(|high| before(KeyRef::from(*high), &range.1))
+            .map(|high| ScanFrom::At(high.to_vec())),
+        ScanFrom::Below(_) => {
+            let low = stop.base.low();
+            let more = !low.is_empty()
+                && match &range.0 {
+                    Bound::Unbounded => true,
+                    Bound::Included(start) | Bound::Excluded(start) => low > start.as_slice(),
+                };
+            more.then(|| ScanFrom::Below(Some(low.to_vec())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_any_bounds_holds_the_numbers_between_them() {
+        let eight = |n: u64| n.to_be_bytes().to_vec();
+        let (inc, exc) = (Bound::Included::<Vec<u8>>, Bound::Excluded::<Vec<u8>>);
+        let of = |start, end| numbers(&(start, end));
+        assert_eq!(of(Bound::Unbounded, Bound::Unbounded), Some(0..=u64::MAX));
+        assert_eq!(of(inc(eight(3)), inc(eight(9))), Some(3..=9));
+        assert_eq!(of(exc(eight(3)), exc(eight(9))), Some(4..=8));
+        assert_eq!(of(exc(eight(3)), exc(eight(4))), None);
+        assert_eq!(of(exc(eight(u64::MAX)), Bound::Unbounded), None);
+        assert_eq!(of(Bound::Unbounded, exc(eight(0))), None);
+        // Shorter than a number: in front of all that begin with it. Longer: behind its start.
+        assert_eq!(of(inc(vec![1]), inc(vec![2])), Some(1 << 56..=(2 << 56) - 1));
+        let long = [eight(5), vec![0]].concat();
+        assert_eq!(of(inc(long.clone()), Bound::Unbounded), Some(6..=u64::MAX));
+        assert_eq!(of(Bound::Unbounded, exc(long)), Some(0..=5));
     }
 }
