@@ -132,6 +132,7 @@ impl KeySink for KeyBuffer {
 }
 
 /// Takes `N` bytes off the front.
+#[inline]
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     let Some((head, rest)) = bytes.split_first_chunk::<N>() else {
         panic!("an encoded key ends {} bytes early", N - bytes.len());
@@ -186,6 +187,7 @@ macro_rules! fixed_key {
                 self.encode_into(out);
             }
 
+            #[inline]
             fn with_encoded<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
                 let $key = *self;
                 f(&$encode)
@@ -195,10 +197,12 @@ macro_rules! fixed_key {
         impl $($($params)*)? Key for $type {
             const FIXED_BYTES: Option<usize> = Some($bytes);
 
+            #[inline]
             fn decode(mut bytes: &[u8]) -> Self {
                 Self::decode_nested(&mut bytes)
             }
 
+            #[inline]
             fn decode_nested(bytes: &mut &[u8]) -> Self {
                 $decode(take::<{ $bytes }>(bytes))
             }

@@ -6,7 +6,7 @@
 //! count under its pin and clones after it, so that no code of the user's runs pinned.
 #![expect(unsafe_code, reason = "a page owns one count of each Arc whose pointer it holds")]
 
-use crate::engine::{Engine, Meter, Store};
+use crate::engine::{Engine, Meter, Store, handle_of};
 use core::any::TypeId;
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -105,11 +105,30 @@ pub(crate) fn is_plain<V: 'static>() -> bool {
     plain.contains(&TypeId::of::<V>())
 }
 
-/// A value that was read: a copy, or a count of its own.
-#[derive(Debug)]
-pub(crate) enum Held<V> {
-    Plain(V),
-    Shared(Arc<V>),
+/// A value that was read: a copy of a plain one, or a count of its own. It is the eight bytes of the
+/// slot, so that a scan of plain values copies bytes and drops nothing.
+// As aligned as any plain value.
+#[repr(C, align(8))]
+pub(crate) struct Held<V: 'static> {
+    /// Of a plain value its bytes, else the pointer of an `Arc`.
+    slot: [u8; 8],
+    value: PhantomData<Arc<V>>,
+}
+
+impl<V: 'static> Drop for Held<V> {
+    #[inline]
+    fn drop(&mut self) {
+        if !is_plain::<V>() {
+            // SAFETY: the count was taken in `from_slot`.
+            drop(unsafe { Arc::from_raw(pointer::<V>(handle_of(&self.slot))) });
+        }
+    }
+}
+
+impl<V> core::fmt::Debug for Held<V> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 impl<V: Clone + Send + Sync + 'static> Held<V> {
@@ -142,42 +161,41 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
     /// The value of a slot in a page. To be called pinned, with a slot found under that pin.
     #[inline]
     pub(crate) fn from_slot(slot: &[u8]) -> Self {
-        if is_plain::<V>() {
-            debug_assert!(slot.len() == 8);
-            // SAFETY: the slot was written by `into_slot` from a value of this very type.
-            return Self::Plain(unsafe { core::ptr::read_unaligned(slot.as_ptr().cast::<V>()) });
+        let Ok(slot) = <[u8; 8]>::try_from(slot) else { unreachable!("slots have eight bytes") };
+        if !is_plain::<V>() {
+            // SAFETY: the pin keeps the page's count alive while another is taken.
+            unsafe { Arc::increment_strong_count(pointer::<V>(handle_of(&slot))) };
         }
-        let pointer = pointer::<V>(crate::engine::handle_of(slot));
-        // SAFETY: the pin keeps the page's count alive while another is taken.
-        Self::Shared(unsafe {
-            Arc::increment_strong_count(pointer);
-            Arc::from_raw(pointer)
-        })
+        Self { slot, value: PhantomData }
     }
 
     /// The bytes of the slot that this was read from. As long as this lives, no other value of
     /// the map gets the same ones, unless it is plain and equal.
     pub(crate) fn slot(&self) -> [u8; 8] {
-        match self {
-            Self::Plain(value) => Self::into_slot(value.clone()),
-            Self::Shared(value) => (Arc::as_ptr(value).expose_provenance() as u64).to_le_bytes(),
-        }
+        self.slot
     }
 
     /// The value.
+    #[inline]
     pub(crate) fn value(&self) -> &V {
-        match self {
-            Self::Plain(value) => value,
-            Self::Shared(value) => value,
+        if is_plain::<V>() {
+            // SAFETY: the slot was written by `into_slot` from a value of this very type, which
+            // begins where the slot does and is no more aligned.
+            return unsafe { &*(&raw const self.slot).cast::<V>() };
         }
+        // SAFETY: our count keeps the value alive.
+        unsafe { &*pointer::<V>(handle_of(&self.slot)) }
     }
 
     /// The value, as the user's own.
     #[inline]
     pub(crate) fn into_value(self) -> V {
-        match self {
-            Self::Plain(value) => value,
-            Self::Shared(value) => Arc::try_unwrap(value).unwrap_or_else(|value| (*value).clone()),
+        if is_plain::<V>() {
+            return self.value().clone();
         }
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: our count, which `this` does not give back any more.
+        let value = unsafe { Arc::from_raw(pointer::<V>(handle_of(&this.slot))) };
+        Arc::try_unwrap(value).unwrap_or_else(|value| (*value).clone())
     }
 }

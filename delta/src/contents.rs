@@ -3,7 +3,7 @@
 use crate::base::Base;
 use crate::entry::{Entry, Layout, Shape, Side};
 use crate::key::KeyRef;
-use crate::pairs::Pairs;
+use crate::pairs::{PairChange, Pairs};
 use crate::record::Record;
 use crate::split::{shortest_separator, split_index};
 use crate::{base_bytes, write_base};
@@ -44,9 +44,12 @@ impl<'a> Contents<'a> {
         dropped: &mut Vec<(u8, &'a [u8])>,
     ) -> Self {
         match base.layout() {
-            Layout::Fixed8 => Self::Pairs(Pairs::fold(base, 0..=u64::MAX, newest_first, |value| {
-                dropped.push((0, value));
-            })),
+            Layout::Fixed8 => {
+                let mut changes: Vec<_> =
+                    newest_first.iter().map(|(_, record)| PairChange::of(record)).collect();
+                let drop = |value| dropped.push((0, value));
+                Self::Pairs(Pairs::fold(base, 0..=u64::MAX, &mut changes, drop))
+            }
             Layout::Var => {
                 let records: Vec<Record<'a>> = newest_first.iter().map(|(_, r)| *r).collect();
                 let mut entries = Vec::new();

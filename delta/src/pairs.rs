@@ -23,6 +23,39 @@ pub struct Pairs<'a> {
     len: usize,
 }
 
+/// One change of one key of a fixed page.
+#[derive(Clone, Copy, Debug)]
+pub struct PairChange<'a> {
+    key: u64,
+    /// The new value, or none any more.
+    value: Option<&'a [u8; 8]>,
+    /// 0 is the newest.
+    age: u32,
+}
+
+impl<'a> PairChange<'a> {
+    /// The change with this mark and payload: see [`Record::pair`].
+    #[inline]
+    #[must_use]
+    pub fn new(mark: u8, key: [u8; 8], value: &'a [u8; 8]) -> Self {
+        let value = (mark == Op::Put as u8).then_some(value);
+        Self { key: u64::from_be_bytes(key), value, age: 0 }
+    }
+
+    /// The key.
+    #[inline]
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The change of a record in [`Layout::Fixed8`](crate::Layout::Fixed8).
+    pub(crate) fn of(record: &Record<'a>) -> Self {
+        let value = if record.op == Op::Put { record.value.first_chunk() } else { None };
+        Self { key: head(record.key), value, age: 0 }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Run<'a> {
     Of(&'a [Row]),
@@ -57,16 +90,19 @@ impl<'a> Pairs<'a> {
 
     /// The rows of a leaf after its records, as far as their keys lie in `range`, where those of
     /// the records all do. What does not survive goes to `drop`: see [`fold`](crate::fold).
+    ///
+    /// The changes come newest first, and are put in order here.
     pub fn fold(
         base: Base<'a>,
         range: RangeInclusive<u64>,
-        newest_first: &[(u64, Record<'a>)],
+        changes: &mut [PairChange<'a>],
         mut drop: impl FnMut(&'a [u8]),
     ) -> Self {
-        let mut order: Vec<(u64, usize)> = Vec::with_capacity(newest_first.len());
-        order.extend(newest_first.iter().enumerate().map(|(at, (_, r))| (head(r.key), at)));
+        for (at, change) in changes.iter_mut().enumerate() {
+            change.age = at as u32;
+        }
         // Of one key the newest comes first.
-        order.sort_unstable();
+        changes.sort_unstable_by_key(|change| (change.key, change.age));
         let (rows, line) = (base.pairs(), base.line());
         let place = |number: u64| {
             let at = lower_bound(rows, &line, number);
@@ -83,24 +119,23 @@ impl<'a> Pairs<'a> {
                 at + usize::from(there.is_some())
             }
         };
-        let mut pairs = Self { runs: Vec::with_capacity(2 * order.len() + 1), len: 0 };
+        let mut pairs = Self { runs: Vec::with_capacity(2 * changes.len() + 1), len: 0 };
         let mut last = None;
-        for (number, at) in order {
-            let (_, record) = &newest_first[at];
-            if last.replace(number) == Some(number) {
-                if record.op == Op::Put {
-                    drop(record.value);
+        for change in changes {
+            if last.replace(change.key) == Some(change.key) {
+                if let Some(value) = change.value {
+                    drop(value);
                 }
                 continue;
             }
-            let (upto, old) = place(number);
+            let (upto, old) = place(change.key);
             pairs.copy(&rows[copied..upto]);
             copied = upto + usize::from(old.is_some());
             if let Some(old) = old {
                 drop(&old[8..]);
             }
-            if record.op == Op::Put {
-                pairs.push(row(record.key, record.value));
+            if let Some(value) = change.value {
+                pairs.push(row(&change.key.to_be_bytes(), value));
             }
         }
         pairs.copy(rows.get(copied..end).unwrap_or_default());

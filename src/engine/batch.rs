@@ -77,6 +77,7 @@ impl<T> Batch<T> {
     }
 
     /// Whether every entry has been taken.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.values.len() == 0
     }

@@ -68,15 +68,12 @@ impl<T> Cursor<T> {
         mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Result<Option<R>, E> {
-        while self.front.is_empty() {
-            if !self.fetch_front(&mut fetch)? {
-                return Ok(None);
-            }
+        if self.front.is_empty() && !self.fetch_front(&mut fetch)? {
+            return Ok(None);
         }
         let Some((key, value)) = self.front.pop_first() else { return Ok(None) };
         if let Some(back) = &self.back {
-            let taken = back.taken_last().is_some_and(|taken| key >= taken);
-            if taken || !before(KeyRef::from(key), &self.range.1) {
+            if meets(key, back, &self.range.1) {
                 self.finish();
                 return Ok(None);
             }
@@ -84,20 +81,23 @@ impl<T> Cursor<T> {
         Ok(Some(make(key, value)))
     }
 
-    /// Reads the next page from the front; `false` if there is none.
+    /// Reads pages from the front until one has an entry; `false` if there is none.
+    #[cold]
     fn fetch_front<E>(
         &mut self,
         fetch: &mut impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
     ) -> Result<bool, E> {
-        if let Some(key) = self.front.taken_first() {
-            exclude(&mut self.range.0, key);
+        while self.front.is_empty() {
+            if let Some(key) = self.front.taken_first() {
+                exclude(&mut self.range.0, key);
+            }
+            let Some(from) = &self.front.next else {
+                self.finish();
+                return Ok(false);
+            };
+            self.front = fetch(from, (&self.range, self.limit))?;
+            self.limit = self.limit.saturating_mul(2);
         }
-        let Some(from) = &self.front.next else {
-            self.finish();
-            return Ok(false);
-        };
-        self.front = fetch(from, (&self.range, self.limit))?;
-        self.limit = self.limit.saturating_mul(2);
         Ok(true)
     }
 
@@ -140,6 +140,12 @@ impl<T> Batch<T> {
     fn is_finished(&self) -> bool {
         self.is_empty() && self.next.is_none()
     }
+}
+
+/// Whether a key from the front was given from the back already, or lies behind the range.
+#[cold]
+fn meets<T>(key: &[u8], back: &Batch<T>, end: &Bound<Vec<u8>>) -> bool {
+    back.taken_last().is_some_and(|taken| key >= taken) || !before(KeyRef::from(key), end)
 }
 
 /// Moves a bound to just beside this key, in the memory that it has.

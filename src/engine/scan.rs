@@ -6,8 +6,8 @@
 //! entry is seen at its own moment, in order.
 
 use super::batch::{Batch, Keys};
-use super::{Covering, Engine, Found, Stop, Store, TreeCore, Versioned, Wanted, change};
-use delta::{KeyRef, Layout, Number, Pairs};
+use super::{Covering, Engine, Found, Stop, Store, TreeCore, Wanted};
+use delta::{KeyRef, Layout, Number, PairChange, Pairs};
 use std::ops::{Bound, RangeInclusive};
 
 /// Where a scan goes on.
@@ -133,15 +133,18 @@ impl<S: Store> Engine<S> {
             return Batch::empty(None);
         }
         let page = stop.chain.page();
-        let mut records: Versioned<'_> = Vec::new();
+        let mut changes: Vec<PairChange<'_>> = Vec::new();
         for record in stop.chain.records() {
-            let version = self.version(stop.id, page, record);
-            let record = change(record);
-            if wanted.contains(&number(record.key)) {
-                records.push((version, record));
+            self.version(stop.id, page, record);
+            let Some((mark, key, value)) = record.pair() else { unreachable!("a page of pairs") };
+            if wanted.contains(&u64::from_be_bytes(key)) {
+                if changes.is_empty() {
+                    changes.reserve(24);
+                }
+                changes.push(PairChange::new(mark, key, value));
             }
         }
-        let pairs = Pairs::fold(stop.base, wanted, &records, |_| {});
+        let pairs = Pairs::fold(stop.base, wanted, &mut changes, |_| {});
         let forward = matches!(from, ScanFrom::At(_));
         let count = if forward { pairs.len().min(limit) } else { pairs.len() };
         let (mut keys, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -149,11 +152,9 @@ impl<S: Store> Engine<S> {
         for run in pairs.runs() {
             let taken = run.len().min(count - keys.len());
             let (taken, left) = run.split_at(taken);
-            for row in taken {
-                let [key, value] = row.as_chunks::<8>().0 else { unreachable!("16 bytes") };
-                keys.push(*key);
-                values.push(read(Found { flags: 0, value }));
-            }
+            // Of a known length each, so that these are plain loops over the rows.
+            keys.extend(taken.iter().map(|row| *first_half(row)));
+            values.extend(taken.iter().map(|row| read(Found { flags: 0, value: &row[8..] })));
             if let Some(row) = left.first() {
                 next = Some(ScanFrom::At(row[..8].to_vec()));
                 break;
@@ -192,6 +193,12 @@ impl<S: Store> Engine<S> {
         }
         Batch::new(keys, values, None)
     }
+}
+
+#[inline]
+fn first_half(row: &[u8; 16]) -> &[u8; 8] {
+    let [key, _] = row.as_chunks().0 else { unreachable!("16 bytes are 8 and 8") };
+    key
 }
 
 /// Where a scan goes on that has read all it wanted of this page.

@@ -25,6 +25,7 @@ impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
     }
 
     /// What `make` makes of the next entry from this end, unpinned; `keep` runs pinned.
+    #[inline]
     fn step<R>(
         &mut self,
         end: End,
@@ -45,6 +46,7 @@ impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Walk<V, Held<V>> {
+    #[inline]
     pub(super) fn entry<K: Key>(&mut self, end: End) -> Option<(K, Held<V>)> {
         let keep = |found: Found<'_>| Held::from_slot(found.value);
         self.step(end, keep, |key, value| (K::decode(key), value))
@@ -52,6 +54,7 @@ impl<V: Clone + Send + Sync + 'static> Walk<V, Held<V>> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Walk<V, ()> {
+    #[inline]
     pub(super) fn key<K: Key>(&mut self, end: End) -> Option<K> {
         self.step(end, |_| (), |key, ()| K::decode(key))
     }
@@ -102,6 +105,7 @@ pub struct Values<K, V: Clone + Send + Sync + 'static> {
 macro_rules! iterators {
     ($($name:ident: $item:ty, $this:ident, $end:ident => $next:expr;)*) => {$(
         impl<K: Key, V: Clone + Send + Sync + 'static> $name<K, V> {
+            #[inline]
             fn step(&mut self, $end: End) -> Option<$item> {
                 let $this = self;
                 $next
@@ -111,6 +115,7 @@ macro_rules! iterators {
         impl<K: Key, V: Clone + Send + Sync + 'static> Iterator for $name<K, V> {
             type Item = $item;
 
+            #[inline]
             fn next(&mut self) -> Option<$item> {
                 self.step(End::First)
             }
@@ -122,6 +127,7 @@ macro_rules! iterators {
         }
 
         impl<K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator for $name<K, V> {
+            #[inline]
             fn next_back(&mut self) -> Option<$item> {
                 self.step(End::Last)
             }

@@ -324,6 +324,12 @@ impl<'g> RecordRef<'g> {
         &self.body().payload
     }
 
+    /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
+    pub fn pair(self) -> Option<(u8, [u8; 8], &'g [u8; 8])> {
+        let [key, value] = self.payload().as_chunks::<8>().0 else { return None };
+        (self.1 == Records::Pairs).then_some((self.mark(), *key, value))
+    }
+
     /// The version of the record; 0 while it has none.
     pub fn version(self) -> u64 {
         self.0.stamp.load(Ordering::Acquire)

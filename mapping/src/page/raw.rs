@@ -502,6 +502,17 @@ impl<'g> RecordRef<'g> {
         unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
     }
 
+    /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
+    #[inline]
+    pub fn pair(self) -> Option<(u8, [u8; 8], &'g [u8; 8])> {
+        if self.records == Records::Sized {
+            return None;
+        }
+        // SAFETY: the second half of the payload, immutable once installed (I2).
+        let value = unsafe { self.record.add(16).cast::<[u8; 8]>().as_ref() };
+        Some((self.mark(), self.pair_key(), value))
+    }
+
     /// The key of a pair that has been written, installed or not.
     #[inline]
     fn pair_key(self) -> [u8; 8] {
