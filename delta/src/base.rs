@@ -27,6 +27,7 @@ use crate::interpolation::Line;
 use crate::key::KeyRef;
 use crate::plain::{head, u16_at, u32_at, u64_at};
 use crate::rows::{Absorbed, Entries, Rows};
+use crate::search::lower_bound;
 
 /// Bytes before the entries.
 pub(crate) const HEADER_BYTES: usize = 64;
@@ -221,6 +222,15 @@ impl<'a> Base<'a> {
     #[must_use]
     pub fn entries(self) -> Entries<'a> {
         self.entries_between(0, self.count())
+    }
+
+    /// Of a leaf in [`Layout::Fixed8`]: the key of the row that lies `count` rows behind the first
+    /// one not below `start`.
+    #[must_use]
+    pub fn row_behind(self, start: u64, count: usize) -> Option<u64> {
+        let rows = self.pairs();
+        let at = lower_bound(rows, &self.line(), start).checked_add(count)?;
+        rows.get(at).map(|row| head(row))
     }
 
     /// The entries from one position up to, not including, another.

@@ -1,7 +1,7 @@
 //! The catalog: tree 0, from the name of each tree to its number and root.
 
 use super::value::Write;
-use crate::engine::TreeCore;
+use crate::engine::{Found, TreeCore};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::recover::Counts;
@@ -85,10 +85,12 @@ impl Catalog {
 
     fn entries(&self, engine: &DurableEngine) -> Result<Vec<(Vec<u8>, Entry)>> {
         let range = (Bound::Unbounded, Bound::Unbounded);
-        let mut cursor = crate::engine::Cursor::new(range, Layout::Var);
+        let mut cursor = crate::engine::Cursor::new(range, Layout::Var, false);
         let mut entries = Vec::new();
+        let keep = |found: Found<'_>| found.value.to_vec();
         while let Some((name, value)) = cursor.next(
-            |from, range| engine.scan_page(&self.core, from, range, |f| f.value.to_vec()),
+            |from, wish| engine.scan_page(&self.core, from, wish, keep),
+            keep,
             |key, value| (key.to_vec(), value),
         )? {
             let entry = Entry::decode(&name, &value)?;

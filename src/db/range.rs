@@ -20,7 +20,7 @@ pub(super) struct Walk<T> {
 
 impl<T> Walk<T> {
     pub(super) fn new(tree: &Tree, range: KeyRange) -> Self {
-        let cursor = Cursor::new(range, tree.core.layout);
+        let cursor = Cursor::new(range, tree.core.layout, false);
         Self { tree: tree.clone(), cursor, failed: None }
     }
 
@@ -38,8 +38,8 @@ impl<T> Walk<T> {
         };
         let make = |key: &[u8], value| (Bytes::copy_from_slice(key), value);
         match end {
-            End::First => self.cursor.next(fetch, make),
-            End::Last => self.cursor.next_back(fetch, make),
+            End::First => self.cursor.next(fetch, &keep, make),
+            End::Last => self.cursor.next_back(fetch, &keep, make),
         }
     }
 
@@ -80,7 +80,7 @@ impl Walk<Read> {
 
 impl<T> Clone for Walk<T> {
     fn clone(&self) -> Self {
-        let cursor = self.cursor.rest(self.tree.core.layout);
+        let cursor = self.cursor.rest();
         Self { tree: self.tree.clone(), cursor, failed: self.failed.clone() }
     }
 }

@@ -193,10 +193,12 @@ pub(crate) fn exchange(
 
 /// Removes every entry.
 pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
-    let mut cursor = Cursor::new((Bound::Unbounded, Bound::Unbounded), tree.layout);
-    while let Some(key) = cursor
-        .next(|from, range| engine.scan_page(tree, from, range, |_| ()), |key, ()| key.to_vec())?
-    {
+    let mut cursor = Cursor::new((Bound::Unbounded, Bound::Unbounded), tree.layout, false);
+    while let Some(key) = cursor.next(
+        |from, wish| engine.scan_page(tree, from, wish, |_| ()),
+        |_| (),
+        |key, ()| key.to_vec(),
+    )? {
         let _dropped = write(engine, tree, &key, &Write::Remove)?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What a scan has read of one page.
 
+use super::Found;
 use super::scan::ScanFrom;
 use delta::KeyRef;
 
@@ -7,9 +8,10 @@ use delta::KeyRef;
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     keys: Keys,
+    /// None, if they lie in the rows.
     values: std::vec::IntoIter<T>,
-    /// How many entries were taken from the front.
-    front: usize,
+    /// The entries that have not been taken.
+    left: std::ops::Range<usize>,
     /// Where to go on; `None` if the range ends here.
     pub(crate) next: Option<ScanFrom>,
 }
@@ -17,7 +19,8 @@ pub(crate) struct Batch<T> {
 /// Keys in order, in one piece of memory.
 #[derive(Debug)]
 pub(crate) enum Keys {
-    Numbers(Vec<[u8; 8]>),
+    /// Of numbers, each with the eight bytes of its value.
+    Rows(Vec<[u8; 16]>),
     Bytes {
         bytes: Vec<u8>,
         /// Where each key ends.
@@ -37,18 +40,17 @@ impl Keys {
                 key.extend_into(bytes);
                 ends.push(bytes.len() as u32);
             }
-            Self::Numbers(numbers) => {
-                let mut number = [0; 8];
-                key.copy_to(&mut number);
-                numbers.push(number);
+            Self::Rows(rows) => {
+                let mut row = [0; 16];
+                key.copy_to(&mut row);
+                rows.push(row);
             }
         }
     }
 
-    #[inline]
     fn len(&self) -> usize {
         match self {
-            Self::Numbers(numbers) => numbers.len(),
+            Self::Rows(rows) => rows.len(),
             Self::Bytes { ends, .. } => ends.len(),
         }
     }
@@ -56,7 +58,7 @@ impl Keys {
     #[inline]
     fn get(&self, at: usize) -> &[u8] {
         match self {
-            Self::Numbers(numbers) => &numbers[at],
+            Self::Rows(rows) => &rows[at][..8],
             Self::Bytes { bytes, ends } => {
                 let start = if at == 0 { 0 } else { ends[at - 1] as usize };
                 &bytes[start..ends[at] as usize]
@@ -66,45 +68,56 @@ impl Keys {
 }
 
 impl<T> Batch<T> {
-    /// As many values as keys.
+    /// As many values as keys; or none, if they are to be made of the rows.
     pub(crate) fn new(keys: Keys, values: Vec<T>, next: Option<ScanFrom>) -> Self {
-        debug_assert_eq!(keys.len(), values.len());
-        Self { keys, values: values.into_iter(), front: 0, next }
+        debug_assert!(values.is_empty() || values.len() == keys.len());
+        Self { left: 0..keys.len(), keys, values: values.into_iter(), next }
     }
 
     pub(crate) fn empty(next: Option<ScanFrom>) -> Self {
-        Self::new(Keys::Numbers(Vec::new()), Vec::new(), next)
+        Self::new(Keys::Rows(Vec::new()), Vec::new(), next)
     }
 
     /// Whether every entry has been taken.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.values.len() == 0
+        self.left.is_empty()
+    }
+
+    /// The next entry from the front. `keep` makes a value that lies in its row.
+    #[inline]
+    pub(crate) fn pop_first(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
+        let at = self.left.next()?;
+        let value = match self.values.next() {
+            Some(value) => value,
+            None => self.in_row(at, keep)?,
+        };
+        Some((self.keys.get(at), value))
+    }
+
+    /// The next entry from the back.
+    pub(crate) fn pop_last(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
+        let at = self.left.next_back()?;
+        let value = match self.values.next_back() {
+            Some(value) => value,
+            None => self.in_row(at, keep)?,
+        };
+        Some((self.keys.get(at), value))
     }
 
     #[inline]
-    pub(crate) fn pop_first(&mut self) -> Option<(&[u8], T)> {
-        let value = self.values.next()?;
-        self.front += 1;
-        Some((self.keys.get(self.front - 1), value))
-    }
-
-    #[inline]
-    pub(crate) fn pop_last(&mut self) -> Option<(&[u8], T)> {
-        let value = self.values.next_back()?;
-        Some((self.keys.get(self.front + self.values.len()), value))
+    fn in_row(&self, at: usize, keep: impl Fn(Found<'_>) -> T) -> Option<T> {
+        let Keys::Rows(rows) = &self.keys else { return None };
+        Some(keep(Found { flags: 0, value: &rows[at][8..] }))
     }
 
     /// The key that was last taken from the front.
-    #[inline]
     pub(crate) fn taken_first(&self) -> Option<&[u8]> {
-        (self.front > 0).then(|| self.keys.get(self.front - 1))
+        self.left.start.checked_sub(1).map(|at| self.keys.get(at))
     }
 
     /// The key that was last taken from the back.
-    #[inline]
     pub(crate) fn taken_last(&self) -> Option<&[u8]> {
-        let at = self.front + self.values.len();
-        (at < self.keys.len()).then(|| self.keys.get(at))
+        (self.left.end < self.keys.len()).then(|| self.keys.get(self.left.end))
     }
 }

@@ -1,5 +1,6 @@
 //! What an iterator holds between two pages: bounds and buffered entries, never a pin.
 
+use super::Found;
 use super::batch::Batch;
 use super::scan::{Range, ScanFrom, Wish, before, behind};
 use delta::{KeyRef, Layout};
@@ -18,26 +19,28 @@ pub(crate) struct Cursor<T> {
     layout: Layout,
     /// How many entries the next page is asked for: few at first, for short scans.
     limit: usize,
+    /// See [`Wish`].
+    in_rows: bool,
 }
 
 /// Entries that the first read of a scan asks for: a copy of a number costs next to nothing.
 const fn first_read(layout: Layout) -> usize {
     match layout {
-        Layout::Fixed8 => 128,
+        Layout::Fixed8 => 64,
         Layout::Var => 32,
     }
 }
 
 impl<T> Cursor<T> {
-    /// A cursor over the range.
-    pub(crate) fn new(range: Range, layout: Layout) -> Self {
+    /// A cursor over the range. If `in_rows`, see [`Wish`], `keep` runs unpinned.
+    pub(crate) fn new(range: Range, layout: Layout, in_rows: bool) -> Self {
         let first = (!is_empty(&range)).then(|| first_page(&range, layout));
         let back = if first.is_some() { None } else { Some(Batch::empty(None)) };
-        Self { range, front: Batch::empty(first), back, layout, limit: first_read(layout) }
+        Self { range, front: Batch::empty(first), back, layout, limit: first_read(layout), in_rows }
     }
 
     /// A cursor over what is left of the range, which has read nothing yet.
-    pub(crate) fn rest(&self, layout: Layout) -> Self {
+    pub(crate) fn rest(&self) -> Self {
         let mut range = self.range.clone();
         if let Some(key) = self.front.taken_first() {
             exclude(&mut range.0, key);
@@ -45,7 +48,7 @@ impl<T> Cursor<T> {
         if let Some(key) = self.back.as_ref().and_then(Batch::taken_last) {
             exclude(&mut range.1, key);
         }
-        let mut rest = Self::new(range, layout);
+        let mut rest = Self::new(range, self.layout, self.in_rows);
         if self.front.is_finished() {
             rest.front = Batch::empty(None);
         }
@@ -61,17 +64,18 @@ impl<T> Cursor<T> {
     }
 
     /// What `make` makes of the next entry from the front. `fetch` reads a page; after an error it
-    /// is asked again.
+    /// is asked again. `keep` is what `fetch` keeps of a value.
     #[inline]
     pub(crate) fn next<R, E>(
         &mut self,
         mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
+        keep: impl Fn(Found<'_>) -> T,
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Result<Option<R>, E> {
         if self.front.is_empty() && !self.fetch_front(&mut fetch)? {
             return Ok(None);
         }
-        let Some((key, value)) = self.front.pop_first() else { return Ok(None) };
+        let Some((key, value)) = self.front.pop_first(keep) else { return Ok(None) };
         if let Some(back) = &self.back {
             if meets(key, back, &self.range.1) {
                 self.finish();
@@ -95,7 +99,8 @@ impl<T> Cursor<T> {
                 self.finish();
                 return Ok(false);
             };
-            self.front = fetch(from, (&self.range, self.limit))?;
+            let wish = Wish { range: &self.range, limit: self.limit, in_rows: self.in_rows };
+            self.front = fetch(from, wish)?;
             self.limit = self.limit.saturating_mul(2);
         }
         Ok(true)
@@ -105,12 +110,13 @@ impl<T> Cursor<T> {
     pub(crate) fn next_back<R, E>(
         &mut self,
         mut fetch: impl FnMut(&ScanFrom, Wish<'_>) -> Result<Batch<T>, E>,
+        keep: impl Fn(Found<'_>) -> T,
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Result<Option<R>, E> {
         loop {
             let back =
                 self.back.get_or_insert_with(|| Batch::empty(last_page(&self.range, self.layout)));
-            if let Some((key, value)) = back.pop_last() {
+            if let Some((key, value)) = back.pop_last(&keep) {
                 let taken = self.front.taken_first().is_some_and(|taken| key <= taken);
                 if taken || !behind(KeyRef::from(key), &self.range.0) {
                     self.finish();
@@ -125,7 +131,8 @@ impl<T> Cursor<T> {
                 self.finish();
                 return Ok(None);
             };
-            *back = fetch(from, (&self.range, self.limit))?;
+            let wish = Wish { range: &self.range, limit: self.limit, in_rows: self.in_rows };
+            *back = fetch(from, wish)?;
         }
     }
 

@@ -22,8 +22,17 @@ pub(crate) enum ScanFrom {
 /// The bounds of a scan, as encoded keys.
 pub(crate) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// The bounds of a scan, and how many entries are wanted at once.
-pub(crate) type Wish<'r> = (&'r Range, usize);
+/// What is wanted of the next page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'r> {
+    /// The bounds of the scan.
+    pub(crate) range: &'r Range,
+    /// How many entries are wanted at once, about.
+    pub(crate) limit: usize,
+    /// The eight bytes of a value in a row are all there is to it: reading needs no pin, and is
+    /// put off until the entry is taken.
+    pub(crate) in_rows: bool,
+}
 
 /// Whether `key` lies before the end of a range.
 pub(crate) fn before(key: KeyRef<'_>, end: &Bound<Vec<u8>>) -> bool {
@@ -107,7 +116,7 @@ impl<S: Store> Engine<S> {
                 Layout::Var => self.read_entries(&stop, from, wish, &mut read),
             };
             if batch.next.is_none() {
-                batch.next = beyond(&stop, from, wish.0);
+                batch.next = beyond(&stop, from, wish.range);
             }
             Ok(batch)
         })
@@ -118,49 +127,47 @@ impl<S: Store> Engine<S> {
         &self,
         stop: &Stop<'_>,
         from: &ScanFrom,
-        (range, limit): Wish<'_>,
+        wish: Wish<'_>,
         read: &mut impl FnMut(Found<'_>) -> T,
     ) -> Batch<T> {
-        let Some(mut wanted) = numbers(range) else { return Batch::empty(None) };
-        wanted = match from {
-            ScanFrom::At(key) => number(key).max(*wanted.start())..=*wanted.end(),
-            ScanFrom::Below(Some(key)) => {
-                *wanted.start()..=number(key).saturating_sub(1).min(*wanted.end())
+        let Some(wanted) = numbers(wish.range) else { return Batch::empty(None) };
+        let (mut start, mut end, mut next) = (*wanted.start(), *wanted.end(), None);
+        match from {
+            ScanFrom::At(key) => {
+                start = number(key).max(start);
+                // What lies behind the rows that are wanted is not looked at.
+                if let Some(beyond) = stop.base.row_behind(start, wish.limit)
+                    && beyond <= end
+                {
+                    (end, next) = (beyond - 1, Some(ScanFrom::At(beyond.to_be_bytes().to_vec())));
+                }
             }
-            ScanFrom::Below(None) => wanted,
-        };
-        if wanted.is_empty() {
-            return Batch::empty(None);
+            ScanFrom::Below(Some(key)) => end = number(key).saturating_sub(1).min(end),
+            ScanFrom::Below(None) => {}
+        }
+        if start > end {
+            return Batch::empty(next);
         }
         let page = stop.chain.page();
         let mut changes: Vec<PairChange<'_>> = Vec::new();
         for record in stop.chain.records() {
             self.version(stop.id, page, record);
             let Some((mark, key, value)) = record.pair() else { unreachable!("a page of pairs") };
-            if wanted.contains(&u64::from_be_bytes(key)) {
+            if (start..=end).contains(&u64::from_be_bytes(key)) {
                 if changes.is_empty() {
                     changes.reserve(24);
                 }
                 changes.push(PairChange::new(mark, key, value));
             }
         }
-        let pairs = Pairs::fold(stop.base, wanted, &mut changes, |_| {});
-        let forward = matches!(from, ScanFrom::At(_));
-        let count = if forward { pairs.len().min(limit) } else { pairs.len() };
-        let (mut keys, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut next = None;
-        for run in pairs.runs() {
-            let taken = run.len().min(count - keys.len());
-            let (taken, left) = run.split_at(taken);
-            // Of a known length each, so that these are plain loops over the rows.
-            keys.extend(taken.iter().map(|row| *first_half(row)));
-            values.extend(taken.iter().map(|row| read(Found { flags: 0, value: &row[8..] })));
-            if let Some(row) = left.first() {
-                next = Some(ScanFrom::At(row[..8].to_vec()));
-                break;
-            }
+        let pairs = Pairs::fold(stop.base, start..=end, &mut changes, |_| {});
+        let mut rows = Vec::with_capacity(pairs.len());
+        pairs.runs().for_each(|run| rows.extend_from_slice(run));
+        let mut values = Vec::new();
+        if !wish.in_rows {
+            values.extend(rows.iter().map(|row| read(Found { flags: 0, value: &row[8..] })));
         }
-        Batch::new(Keys::Numbers(keys), values, next)
+        Batch::new(Keys::Rows(rows), values, next)
     }
 
     /// The entries of a page, one by one.
@@ -168,7 +175,7 @@ impl<S: Store> Engine<S> {
         &self,
         stop: &Stop<'_>,
         from: &ScanFrom,
-        (range, limit): Wish<'_>,
+        Wish { range, limit, .. }: Wish<'_>,
         read: &mut impl FnMut(Found<'_>) -> T,
     ) -> Batch<T> {
         let (start, end, limit): (&[u8], _, _) = match from {
@@ -193,12 +200,6 @@ impl<S: Store> Engine<S> {
         }
         Batch::new(keys, values, None)
     }
-}
-
-#[inline]
-fn first_half(row: &[u8; 16]) -> &[u8; 8] {
-    let [key, _] = row.as_chunks().0 else { unreachable!("16 bytes are 8 and 8") };
-    key
 }
 
 /// Where a scan goes on that has read all it wanted of this page.

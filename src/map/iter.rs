@@ -2,9 +2,9 @@
 
 use super::bounds::{KeyRange, encoded};
 use super::{Map, Shared};
-use crate::engine::{Cursor, End, Found, Range as Bytes, prefix_range};
+use crate::engine::{Cursor, End, Found, Range as Bytes, Wish, prefix_range};
 use crate::key::{ByteKey, EncodeKey, Key};
-use crate::memory::Held;
+use crate::memory::{Held, is_plain};
 use core::borrow::Borrow;
 use core::fmt;
 use core::iter::FusedIterator;
@@ -20,7 +20,8 @@ pub(super) struct Walk<V: Clone + Send + Sync + 'static, T> {
 
 impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
     pub(super) fn new(shared: &Arc<Shared<V>>, range: Bytes) -> Self {
-        let cursor = Cursor::new(range, shared.tree.layout);
+        // What is kept of a plain value is a copy, which no pin protects.
+        let cursor = Cursor::new(range, shared.tree.layout, is_plain::<V>());
         Self { shared: Arc::clone(shared), cursor }
     }
 
@@ -33,10 +34,10 @@ impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Option<R> {
         let shared = &self.shared;
-        let fetch = |from: &_, wish: (&_, _)| Ok(shared.page(from, wish, &keep));
+        let fetch = |from: &_, wish: Wish<'_>| Ok(shared.page(from, wish, &keep));
         super::sure(match end {
-            End::First => self.cursor.next(fetch, make),
-            End::Last => self.cursor.next_back(fetch, make),
+            End::First => self.cursor.next(fetch, &keep, make),
+            End::Last => self.cursor.next_back(fetch, &keep, make),
         })
     }
 
@@ -62,7 +63,7 @@ impl<V: Clone + Send + Sync + 'static> Walk<V, ()> {
 
 impl<V: Clone + Send + Sync + 'static, T> Clone for Walk<V, T> {
     fn clone(&self) -> Self {
-        let cursor = self.cursor.rest(self.shared.tree.layout);
+        let cursor = self.cursor.rest();
         Self { shared: Arc::clone(&self.shared), cursor }
     }
 }
