@@ -121,6 +121,13 @@ impl<'a> Base<'a> {
         }
     }
 
+    /// In [`Layout::Fixed8`]: the low key as a number, 0 for minus infinity.
+    #[inline]
+    #[must_use]
+    pub fn low_number(self) -> u64 {
+        self.fence(AT_LOW)
+    }
+
     /// The high key: every key of the page is below it. `None` is plus infinity.
     #[inline]
     #[must_use]

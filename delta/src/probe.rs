@@ -18,6 +18,9 @@ pub trait Probe: Copy {
     /// The bytes of the key.
     fn bytes(&self) -> &[u8];
 
+    /// The key as a number, if it is one.
+    fn number(self) -> Option<u64>;
+
     /// Where the key lies as seen from a page.
     fn side(self, base: Base<'_>) -> Side;
 
@@ -47,6 +50,11 @@ impl Probe for &[u8] {
     #[inline]
     fn bytes(&self) -> &[u8] {
         self
+    }
+
+    #[inline]
+    fn number(self) -> Option<u64> {
+        None
     }
 
     #[inline]
@@ -107,6 +115,11 @@ impl Probe for Number {
     #[inline]
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    #[inline]
+    fn number(self) -> Option<u64> {
+        Some(self.get())
     }
 
     #[inline]

@@ -29,6 +29,7 @@
 //! a record stamped `v` is in the commit of every cut `>= v` (I13). The module docs tell how.
 
 mod clock;
+mod directory;
 mod dirty;
 mod ids;
 mod page;
@@ -37,6 +38,7 @@ mod table;
 mod word;
 
 pub use clock::{Clock, OpenCut};
+pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
 pub use page::{
     Birth, Chain, Head, Match, PageBox, PageRef, PageWriter, RecordRef, Records, Reservation,

@@ -1,5 +1,8 @@
 //! Root to leaf: side links, and help for unfinished SMOs on the way.
 //!
+//! In a tree of numbers most searches begin at a leaf that the directory names; see
+//! [`mapping::Directory`] for why that is right.
+//!
 //! A descent never waits. It reads page words, and where it meets an SMO that is not finished it
 //! finishes it or starts again:
 //!
@@ -103,13 +106,62 @@ impl Seek for Wanted<'_> {
 impl<S: Store> Engine<S> {
     /// The leaf that covers `key`.
     #[inline]
-    pub(crate) fn leaf<'g>(
+    pub(crate) fn leaf<'g, P: Probe>(
+        &self,
+        tree: &TreeCore,
+        key: P,
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
+        let Some(number) = key.number() else {
+            return self.descend(tree, Covering(key), 0, guard);
+        };
+        match self.hinted(tree, key, number, guard) {
+            Some(stop) => Ok(stop),
+            None => self.unhinted(tree, key, number, guard),
+        }
+    }
+
+    /// The leaf that the directory knows, or one of the next two.
+    #[inline]
+    fn hinted<'g>(
         &self,
         tree: &TreeCore,
         key: impl Probe,
+        number: u64,
+        guard: &'g Guard,
+    ) -> Option<Stop<'g>> {
+        let mut id = tree.directory.hint(number, guard)?;
+        for moves in 0..3 {
+            let Word::Resident(chain) = self.table.load(id, guard) else { return None };
+            let base = Base::new(chain.base());
+            if !base.is_leaf() || chain.page().tree() != tree.id {
+                return None;
+            }
+            match key.side(base) {
+                Side::Inside => {
+                    if moves > 0 {
+                        tree.directory.learn(number, id, base.low_number(), guard);
+                    }
+                    return Some(Stop { id, chain, base, parent: PageId::NONE });
+                }
+                Side::Right => id = base.right(),
+                Side::Left => return None,
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn unhinted<'g>(
+        &self,
+        tree: &TreeCore,
+        key: impl Probe,
+        number: u64,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
-        self.descend(tree, Covering(key), 0, guard)
+        let stop = self.descend(tree, Covering(key), 0, guard)?;
+        tree.directory.learn(number, stop.id, stop.base.low_number(), guard);
+        Ok(stop)
     }
 
     /// The page of `level` that is wanted. The level must exist: the root's or one below.

@@ -1,6 +1,7 @@
 //! What a tree is besides its pages: its root, its layout, and how many entries it has.
 
 use delta::Layout;
+use mapping::Directory;
 use sync::CachePadded;
 use sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use types::PageId;
@@ -19,12 +20,21 @@ pub(crate) struct TreeCore {
     /// No operation may begin on it any more; checked under the pin of each attempt.
     dropped: AtomicBool,
     entries: [CachePadded<AtomicI64>; SHARDS],
+    /// Hints to the leaves of a tree of numbers.
+    pub(crate) directory: Directory,
 }
 
 impl TreeCore {
     pub(crate) fn new(id: u32, root: PageId, layout: Layout) -> Self {
         let entries = core::array::from_fn(|_| CachePadded::new(AtomicI64::new(0)));
-        Self { id, root, layout, dropped: AtomicBool::new(false), entries }
+        Self {
+            id,
+            root,
+            layout,
+            dropped: AtomicBool::new(false),
+            entries,
+            directory: Directory::new(),
+        }
     }
 
     /// Counts entries that have come (positive) or gone.

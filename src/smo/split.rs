@@ -5,8 +5,8 @@
 //! link; nobody gets to the right half before (A1).
 
 use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, change, handles};
-use delta::{Contents, Record, Shape};
-use mapping::PageBox;
+use delta::{Base, Contents, Layout, Record, Shape};
+use mapping::{PageBox, Word};
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -68,11 +68,25 @@ impl<S: Store> Engine<S> {
         }
         self.deliver(stop.id, right_id);
         self.retire(stop.chain.page(), dropped, guard);
+        if shape.level == 0 && shape.layout == Layout::Fixed8 {
+            tree.directory.split(|| self.separators(tree, guard), guard);
+        }
         let parent = match stop.parent {
             parent if parent.is_some() => parent,
             _ => self.parent_of(tree, &separator, shape.level, guard)?,
         };
         self.post(tree, parent, &separator, right_id, guard)
+    }
+
+    /// The first and the last separator of the root of a tree of numbers.
+    fn separators(&self, tree: &TreeCore, guard: &Guard) -> Option<(u64, u64)> {
+        let Word::Resident(chain) = self.table.load(tree.root, guard) else { return None };
+        let base = Base::new(chain.base());
+        if base.is_leaf() || base.count() < 3 {
+            return None;
+        }
+        let number = |at| base.separator(at).suffix().try_into().map(u64::from_be_bytes).ok();
+        Some((number(1)?, number(base.count() - 1)?))
     }
 
     /// The root keeps its id: both halves move to fresh ids, and the root becomes their parent.
