@@ -7,6 +7,7 @@
 mod index;
 mod keys;
 mod peers;
+mod plot;
 mod random;
 mod report;
 mod store;
@@ -28,6 +29,8 @@ enum What {
     Index(index::Options),
     /// Durable stores: small values overwritten for long, restart, full scan.
     Store(store::Options),
+    /// A picture of what `index --json` has written.
+    Plot(plot::Options),
     /// One peer, one round: what `index` runs in a process of its own.
     #[command(hide = true)]
     Cell(index::CellOptions),
@@ -41,6 +44,7 @@ pub fn run(count: Option<CountBytes>) -> ExitCode {
     let done = match Args::parse().what {
         What::Index(options) => index::run(&options),
         What::Store(options) => store::run(&options),
+        What::Plot(options) => plot::run(&options),
         What::Cell(options) => index::run_cell(&options, count),
     };
     match done {

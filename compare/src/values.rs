@@ -1,4 +1,4 @@
-//! The values: each tells the number of the key that it belongs to, so that every answer is checked.
+//! The values: each tells the number of its key, so that every answer is checked.
 
 use std::fmt::Debug;
 

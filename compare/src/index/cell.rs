@@ -40,17 +40,21 @@ pub(crate) fn measure<K: Key, V: Value, I: Index<K, V>>(
     let grown = |before: Option<usize>, after: Option<usize>| {
         Some(after?.saturating_sub(before?) as f64 / work.size as f64)
     };
-    cell.heap_bytes_per_key = grown(before.0, heap());
+    cell.heap_bytes_per_key = grown(before.0, heap()).filter(|_| !I::RESERVES);
     cell.resident_bytes_per_key = grown(before.1, process::resident_bytes());
     run.check_gets()?;
     run.check_all()?;
-    run.check_scans()?;
+    if let Err(wrong) = run.check_scans() {
+        cell.wrong.insert(Phase::E.name().to_owned(), wrong);
+    }
     for &phase in &options.phases {
         if phase != Phase::Load && (I::ORDERED || phase != Phase::E) {
             run.phase(phase, &mut cell)?;
         }
     }
-    run.check_all()?;
+    if let Err(wrong) = run.check_all() {
+        cell.wrong.insert("at the end".to_owned(), wrong);
+    }
     Ok(cell)
 }
 
@@ -116,7 +120,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Run<'_, K, V, I> {
         let short = asked as f64 * (100.0 / self.work.size as f64 + 0.005);
         if wrong > 0 {
             let told = format!("{wrong} wrong answers in {operations} operations");
-            cell.wrong.insert(phase.name().to_owned(), told);
+            cell.wrong.entry(phase.name().to_owned()).or_insert(told);
         } else if (asked as f64 - given as f64) > short {
             let told = format!("{given} entries of {asked} asked for");
             cell.wrong.insert(phase.name().to_owned(), told);
@@ -145,7 +149,9 @@ impl<K: Key, V: Value, I: Index<K, V>> Run<'_, K, V, I> {
         let expected = self.added as usize;
         let counted = self.index.count();
         if I::ORDERED {
-            let given = self.check_scan(&K::lowest(), expected + 1)?;
+            let mut check = Check::new(&self.work.keys);
+            self.index.handle().all(expected, |key, value| check.see(key, value));
+            let given = check.finish()?;
             if given != expected {
                 let counted = counted.map_or_else(String::new, |it| format!(", {it} by its count"));
                 return Err(format!("{given} entries in a scan of all, of {expected}{counted}"));
@@ -160,40 +166,62 @@ impl<K: Key, V: Value, I: Index<K, V>> Run<'_, K, V, I> {
         if !I::ORDERED {
             return Ok(());
         }
+        let mut handle = self.index.handle();
         let step = self.work.size / CHECKED_SCANS + 1;
         let mut short = 0;
         for (scan, number) in (0..self.work.size).step_by(step).enumerate() {
             let (key, count) = (&self.work.keys[number], scan % 100 + 1);
-            let given = self.check_scan(key, count)?;
+            let mut check = Check::new(&self.work.keys);
+            handle.scan(key, count, |key, value| check.see(key, value));
+            if check.first != Some(number) {
+                let first = check.first.map(|first| &self.work.keys[first]);
+                return Err(format!("a scan from {key:?}, which is there, begins with {first:?}"));
+            }
+            let given = check.finish()?;
             short += usize::from(given < count);
-            let mut first = None;
-            self.index.handle().scan(key, 1, |_, value| first = value.number());
-            if first != Some(number as u64) {
-                return Err(format!("a scan from key {number} does not begin with it"));
+            if given > count {
+                return Err(format!("a scan of {count} gives {given}"));
             }
         }
         let allowed = CHECKED_SCANS * 100 / self.work.size + 10;
         (short <= allowed).then_some(()).ok_or_else(|| format!("{short} scans are too short"))
     }
+}
 
-    /// Scans, checks each entry and that the keys rise; how many there were.
-    fn check_scan(&self, from: &K, count: usize) -> Result<usize, String> {
-        let (mut given, mut wrong) = (0, None);
-        let mut last: Option<&K> = None;
-        self.index.handle().scan(from, count, |key, value| {
-            given += 1;
-            let number = value.number().map_or(usize::MAX, |number| number as usize);
-            let known = self.work.keys.get(number).filter(|known| known.view() == key);
-            if known.is_none() {
-                wrong.get_or_insert_with(|| format!("{key:?} has the value {value:?}"));
-            } else if last.is_some_and(|last| known <= Some(last)) {
-                wrong.get_or_insert_with(|| format!("{key:?} does not come after {last:?}"));
-            }
-            last = known;
-        });
-        match wrong {
-            Some(wrong) => Err(format!("in a scan of {count}: {wrong}")),
-            None => Ok(given),
+/// Looks at each entry of a scan: the key must be one that was put, the value its value, and the
+/// keys must rise.
+struct Check<'a, K> {
+    keys: &'a [K],
+    first: Option<usize>,
+    last: Option<&'a K>,
+    given: usize,
+    wrong: Option<String>,
+}
+
+impl<'a, K: Key> Check<'a, K> {
+    fn new(keys: &'a [K]) -> Self {
+        Self { keys, first: None, last: None, given: 0, wrong: None }
+    }
+
+    fn see<V: Value>(&mut self, key: &K::View, value: &V) {
+        self.given += 1;
+        let number = value.number().map_or(usize::MAX, |number| number as usize);
+        let known = self.keys.get(number).filter(|known| known.view() == key);
+        if known.is_none() {
+            self.wrong.get_or_insert_with(|| format!("{key:?} has the value {value:?}"));
+        } else if self.last.is_some_and(|last| known <= Some(last)) {
+            let last = self.last;
+            self.wrong.get_or_insert_with(|| format!("{key:?} does not come after {last:?}"));
+        }
+        self.first.get_or_insert(number);
+        self.last = known;
+    }
+
+    /// How many entries there were.
+    fn finish(self) -> Result<usize, String> {
+        match self.wrong {
+            Some(wrong) => Err(format!("in a scan: {wrong}")),
+            None => Ok(self.given),
         }
     }
 }

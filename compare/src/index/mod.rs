@@ -12,13 +12,14 @@ mod summary;
 mod threads;
 
 pub(crate) use cell::{measure, run as run_cell};
-pub(crate) use results::Cell;
+pub(crate) use results::{Cell, Latency, Results};
+pub(crate) use summary::middle;
 
 use crate::keys::KeySet;
 use crate::peers::{PEERS, Peer};
-use crate::report;
+use crate::{plot, report};
 use phases::Phase;
-use results::{Results, Versions};
+use results::Versions;
 use std::path::PathBuf;
 
 /// What `index` measures.
@@ -54,6 +55,9 @@ pub(crate) struct Options {
     /// Writes all samples there.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Draws them there; see `plot`.
+    #[arg(long)]
+    plot: Option<PathBuf>,
     /// What the samples say about when they were taken.
     #[arg(long, default_value = "")]
     date: String,
@@ -188,6 +192,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         }
         summary::print(&results, group, &peers, &options.base)
             .map_err(|error| error.to_string())?;
+    }
+    if let Some(path) = &options.plot {
+        report::write(path, &plot::draw(&results, &plot::Choice::default())?)?;
     }
     let faults = results.faults_of("bwtree");
     if faults.is_empty() { Ok(()) } else { Err(format!("bwtree: {}", faults.join("; "))) }

@@ -58,7 +58,7 @@ impl Cell {
     }
 
     /// What went wrong, in words.
-    pub(super) fn faults(&self) -> String {
+    pub(crate) fn faults(&self) -> String {
         let wrong = self.wrong.iter().map(|(phase, told)| format!("{phase}: {told}"));
         wrong.chain(self.failed.clone()).collect::<Vec<_>>().join("; ")
     }

@@ -88,6 +88,7 @@ where
     Self: Sync,
 {
     type Handle<'a> = &'a Self;
+    const RESERVES: bool = true;
 
     fn with_room(entries: usize) -> Self {
         let entry = 2 * (K::MAX_BYTES + V::BYTES) + BF_ENTRY_BYTES;

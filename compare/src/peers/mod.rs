@@ -21,6 +21,8 @@ pub(crate) trait Index<K: Key, V: Value>: Sync + Sized {
         Self: 'a;
     /// Whether it has an order; without one it is not asked for scans.
     const ORDERED: bool = true;
+    /// Whether it takes its memory in advance, so that heap bytes tell nothing.
+    const RESERVES: bool = false;
 
     /// An empty map; a map that must be told its size in advance is told `entries`.
     fn with_room(entries: usize) -> Self;
@@ -40,6 +42,11 @@ pub(crate) trait Handle<K: Key, V: Value> {
     fn remove(&mut self, key: &K) -> bool;
     /// Shows at most `count` entries from `from` on.
     fn scan(&mut self, from: &K, count: usize, see: impl FnMut(&K::View, &V));
+
+    /// Shows all entries, of which there should be `count`.
+    fn all(&mut self, count: usize, see: impl FnMut(&K::View, &V)) {
+        self.scan(&K::lowest(), count + 1, see);
+    }
 
     /// The values of several keys, in `found`.
     fn get_many(&mut self, keys: &[K], found: &mut Vec<Option<V>>) {

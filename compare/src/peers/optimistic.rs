@@ -141,6 +141,12 @@ impl<K: Key, V: Value> Handle<K, V> for &TreeIndex<K, V> {
             see(key.view(), value);
         }
     }
+    /// By its iterator: `range` from below the lowest key does not come back after many removals.
+    fn all(&mut self, _: usize, mut see: impl FnMut(&K::View, &V)) {
+        for (key, value) in self.iter(&Guard::new()) {
+            see(key.view(), value);
+        }
+    }
 }
 
 impl<K: Key, V: Value> Index<K, V> for SkipMap<K, V> {
