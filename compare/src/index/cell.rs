@@ -73,6 +73,7 @@ impl<K: Key, V: Value, I: Index<K, V>> Run<'_, K, V, I> {
         let threads = work.threads;
         let uniform = Reads { accesses: &work.uniform, threads };
         let zipf = Reads { accesses: &work.zipf, threads };
+        let before = process::processor_seconds();
         let timed = match phase {
             Phase::Load => self.spread(&Load(work)),
             Phase::Read => self.spread(&uniform),
@@ -87,6 +88,11 @@ impl<K: Key, V: Value, I: Index<K, V>> Run<'_, K, V, I> {
         let operations: u64 = timed.outs.iter().map(|tally| tally.operations).sum();
         let rate = operations as f64 / timed.took.as_secs_f64() / 1e6;
         cell.mops.insert(phase.name().to_owned(), rate);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let whole = threads.min(cores) as f64 * timed.took.as_secs_f64();
+        if let Some((after, before)) = process::processor_seconds().zip(before) {
+            cell.processor_share.insert(phase.name().to_owned(), (after - before) / whole);
+        }
         Ok(())
     }
 

@@ -108,3 +108,38 @@ pub(super) fn resident_bytes() -> Option<usize> {
     let line = facts.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? << 10)
 }
+
+/// Seconds that this process has run for, in all its threads. In ticks of 10 ms.
+pub(super) fn processor_seconds() -> Option<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let facts = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may hold spaces; user and system ticks are 12th and 13th after it.
+    let mut fields = facts.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_is_used_is_counted() {
+        let before = processor_seconds();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(300) {
+            std::hint::spin_loop();
+        }
+        let used = processor_seconds().zip(before).map(|(after, before)| after - before);
+        // Other threads of the tests may run too, and other programs instead of this one.
+        assert!(used.is_some_and(|used| (0.02..300.0).contains(&used)), "{used:?}");
+    }
+
+    #[test]
+    fn memory_that_is_used_is_counted() {
+        let before = resident_bytes();
+        let used = std::hint::black_box(vec![1_u8; 32 << 20]);
+        let grown = resident_bytes().zip(before).map(|(after, before)| after - before);
+        assert!(grown.is_some_and(|grown| grown >= used.len() / 2), "{grown:?}");
+    }
+}

@@ -17,6 +17,10 @@ pub(crate) struct Cell {
     pub(crate) round: usize,
     /// Million operations a second, by phase.
     pub(crate) mops: BTreeMap<String, f64>,
+    /// Processor time that the threads had, of what they could have had, by phase. Less than 1 if
+    /// the machine is busy with something else, or if threads sleep at locks.
+    #[serde(default)]
+    pub(crate) processor_share: BTreeMap<String, f64>,
     pub(crate) gets: Option<Latency>,
     pub(crate) updates: Option<Latency>,
     pub(crate) heap_bytes_per_key: Option<f64>,
@@ -39,6 +43,7 @@ impl Cell {
             threads: options.threads,
             round: options.round,
             mops: BTreeMap::new(),
+            processor_share: BTreeMap::new(),
             gets: None,
             updates: None,
             heap_bytes_per_key: None,

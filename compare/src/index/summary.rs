@@ -22,13 +22,26 @@ pub(super) fn print(
     ))?;
     let part = Part { results, group };
     table(&part.throughput(peers, base))?;
-    line("")?;
-    table(&part.costs(peers))?;
+    let costs = part.costs(peers);
+    if costs.iter().skip(1).flat_map(|row| &row[1..]).any(|cell| cell != "-") {
+        line("")?;
+        table(&costs)?;
+    }
     for told in part.left_out(peers) {
         line(&told)?;
     }
+    if let Some(share) = part.share(peers).filter(|share| *share < QUIET) {
+        line(&format!(
+            "! BUSY MACHINE: readers had {:.0} % of their processors; the figures are too low, and \
+             the ratios rough",
+            share * 100.0
+        ))?;
+    }
     Ok(())
 }
+
+/// Share of the processors below which a run says that it was disturbed.
+const QUIET: f64 = 0.9;
 
 /// The results of one group.
 struct Part<'a> {
@@ -60,6 +73,12 @@ impl Part<'_> {
     fn rounds(&self, peer: &str, phase: Phase) -> Vec<(usize, f64)> {
         let cells = self.in_group(&self.results.cells, peer);
         cells.filter_map(|cell| Some((cell.round, *cell.mops.get(phase.name())?))).collect()
+    }
+
+    /// The processor time that readers had, who sleep at no lock that matters.
+    fn share(&self, peers: &[&Peer]) -> Option<f64> {
+        let cells = peers.iter().flat_map(|peer| self.in_group(&self.results.cells, peer.name));
+        middle(cells.filter_map(|cell| cell.processor_share.get(Phase::Read.name()).copied()))
     }
 
     fn wrong(&self, peer: &str, phase: Phase) -> bool {
