@@ -1,1 +1,1 @@
-//! The benches are in `throughput.rs`; run them with `cargo bench -p bwtree-benches`.
+//! The benches are in `paths.rs` and `throughput.rs`: `cargo bench -p bwtree-benches` runs both.

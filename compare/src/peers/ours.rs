@@ -1,0 +1,37 @@
+//! bwtree's map.
+
+use super::{Handle, Index, from};
+use crate::keys::Key;
+use crate::values::Value;
+use bwtree::Map;
+
+impl<K: Key, V: Value> Index<K, V> for Map<K, V> {
+    type Handle<'a> = &'a Self;
+
+    fn with_room(_: usize) -> Self {
+        Self::new()
+    }
+    fn handle(&self) -> &Self {
+        self
+    }
+    fn count(&self) -> Option<usize> {
+        Some(self.len())
+    }
+}
+
+impl<K: Key, V: Value> Handle<K, V> for &Map<K, V> {
+    fn insert(&mut self, key: &K, value: V) {
+        Map::insert(self, key.clone(), value);
+    }
+    fn get(&mut self, key: &K) -> Option<V> {
+        Map::get(self, key)
+    }
+    fn remove(&mut self, key: &K) -> bool {
+        Map::remove(self, key).is_some()
+    }
+    fn scan(&mut self, start: &K, count: usize, mut see: impl FnMut(&K::View, &V)) {
+        for (key, value) in self.range::<K, _>(from(start)).take(count) {
+            see(key.view(), &value);
+        }
+    }
+}
