@@ -33,7 +33,20 @@
 //! Keys are anything with a [`Key`] encoding: integers, `bool`, `char`, byte arrays, `String`,
 //! `Vec<u8>`, [`Bytes`], `Option` and tuples of up to six of these.
 //!
-//! With the feature `serde`, a `Map` can be serialized and deserialized.
+//! There is no lock to hold, so what `BTreeMap` lends is given as a copy, and what it lets change
+//! in place is a closure, here `fetch_and_update`, which may run again. Besides the methods of
+//! `BTreeMap` there are neighbours of a key, prefixes, and `compare_exchange`:
+//!
+//! ```
+//! use bwtree::Map;
+//!
+//! let due: Map<u64, String> = [(30, "mail".to_owned()), (90, "report".to_owned())].into();
+//! assert_eq!(due.gt(&30).map(|(at, _)| at), Some(90));
+//! assert_eq!(due.pop_first_in(..60), Some((30, "mail".to_owned())));
+//! due.entry(90).and_modify(|what| what.push('s'));
+//! assert_eq!(due.get_with(&90, |what| what.len()), Some(7));
+//! assert_eq!(due.extract_if(.., |_, what| what.starts_with('r')).count(), 1);
+//! ```
 //!
 //! # Durable
 //!
@@ -69,10 +82,16 @@
 //!
 //! # What is seen when
 //!
-//! Every single-key operation is linearizable; its documentation names the moment after the word
-//! `LINEARIZES`. An iterator sees each entry at its own moment: in order, none twice, and all that
-//! were there throughout. It holds a copy of what it has read of one page, and nothing that would
-//! hold others back. There are no snapshots and no transactions.
+//! Every operation on one key, and every search for a neighbour (`lt`, `le`, `gt`, `ge`,
+//! `first_key_value`, `last_key_value`), is linearizable; its documentation names the moment after
+//! the word `LINEARIZES`. What is not one step is listed in [`map`] and in [`mod@tree`]. An
+//! iterator sees each entry at its own moment: in order, none twice, and all that were there
+//! throughout. It holds a copy of what it has read of one page, and nothing that would hold others
+//! back. There are no snapshots and no transactions.
+//!
+//! # Features
+//!
+//! - `serde`: `Serialize` and `Deserialize` for [`Map`]. Off by default.
 //!
 //! # Where to read on
 //!

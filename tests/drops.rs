@@ -5,12 +5,13 @@
 //! they make another map produce garbage, which moves the epoch on for all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::Map;
+use bwtree::map::Entry;
 use bwtree_tests::{Random, seed};
 
 /// How many values there are, and how many there ever were.
@@ -83,7 +84,7 @@ fn settle(ledger: &Ledger, expected: i64) {
 fn step(map: &Map<u64, Counted>, random: &mut Random, ledger: &Arc<Ledger>) {
     let key = random.below(300);
     let new = Counted::new(random.next_u64(), ledger);
-    match random.below(12) {
+    match random.below(16) {
         0..4 => drop(map.insert(key, new)),
         4..6 => drop(map.remove(&key)),
         6 => {
@@ -98,6 +99,21 @@ fn step(map: &Map<u64, Counted>, random: &mut Random, ledger: &Arc<Ledger>) {
         8 => drop(map.fetch_and_update(&key, |seen| seen.cloned().or_else(|| Some(new.clone())))),
         9 => drop(map.get_or_insert_with(key, || new)),
         10 => drop(if random.once_in(2) { map.pop_first() } else { map.pop_last() }),
+        11..13 => by_entry(map, key, new, random),
+        13 => drop(match random.below(6) {
+            0 => map.lt(&key),
+            1 => map.ge(&key),
+            2 => map.first_key_value(),
+            3 => map.last_key_value(),
+            4 => map.pop_first_in(key..),
+            _ => map.pop_last_in(..key),
+        }),
+        14 => match random.below(4) {
+            0 => drop(map.extract_if(key..key + 40, |key, _| key % 4 == 0).collect::<Vec<_>>()),
+            1 => drop(map.extract_if(.., |key, _| key % 2 == 0).next_back()),
+            2 => map.retain(|key, value| key % 16 != value.number % 16),
+            _ => drop(map.values().rev().take(5).collect::<Vec<_>>()),
+        },
         _ => match random.below(4) {
             0 => drop(map.range(key..key + 40).rev().take(10).collect::<Vec<_>>()),
             1 => drop(map.remove_range(key..key + 5)),
@@ -108,6 +124,20 @@ fn step(map: &Map<u64, Counted>, random: &mut Random, ledger: &Arc<Ledger>) {
             }
             _ => drop(map.update_and_fetch(&key, |_| None)),
         },
+    }
+}
+
+/// One operation by an entry.
+fn by_entry(map: &Map<u64, Counted>, key: u64, new: Counted, random: &mut Random) {
+    let entry = map.entry(key);
+    match (random.below(6), entry) {
+        (0, entry) => drop(entry.or_insert(new)),
+        (1, entry) => drop(entry.or_insert_with_key(|_| new)),
+        (2, entry) => drop(entry.and_modify(|value| value.number += 1).or_insert(new)),
+        (3, entry) => drop(entry.insert_entry(new)),
+        (4, Entry::Occupied(mut entry)) => drop(entry.insert(new)),
+        (_, Entry::Occupied(entry)) => drop(entry.remove()),
+        (_, Entry::Vacant(entry)) => drop(entry.insert(new)),
     }
 }
 
@@ -160,44 +190,103 @@ fn many_threads() {
     assert!(ever > 10_000);
 }
 
+/// Kinds of calls that [`panics`] knows.
+const CLOSURES: u64 = 11;
+
+/// Calls a method with a closure that panics, and says whether it did.
+fn panics(map: &Map<u64, Counted>, kind: u64, key: u64, new: &Counted) -> bool {
+    let call = || match kind {
+        0 => drop(map.fetch_and_update(&key, |_| {
+            let _lost = new.clone();
+            panic!("in the closure")
+        })),
+        1 => drop(map.update_and_fetch(&key, |seen| {
+            let _lost = seen.cloned();
+            panic!("in the closure")
+        })),
+        2 => drop(map.get_or_insert_with(key, || panic!("in the closure"))),
+        3 => drop(map.get_with(&key, |_| panic!("in the closure"))),
+        4 => drop(map.entry(key).or_insert_with(|| panic!("in the closure"))),
+        5 => drop(map.entry(key).or_insert_with_key(|_| panic!("in the closure"))),
+        6 => drop(map.entry(key).and_modify(|value| {
+            *value = new.clone();
+            panic!("in the closure")
+        })),
+        7 => map.retain(|_, _| panic!("in the closure")),
+        8 => drop(map.extract_if(key.., |_, _| panic!("in the closure")).next()),
+        9 => drop(map.extract_if(.., |_, _| panic!("in the closure")).next_back()),
+        _ => (&*map).extend((0..3).map(|_| -> (u64, Counted) { panic!("in the closure") })),
+    };
+    catch_unwind(AssertUnwindSafe(call)).is_err()
+}
+
+/// Keeps the messages of these panics off the screen; others are shown.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let show = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() != Some(&"in the closure") {
+                show(info);
+            }
+        }));
+    });
+}
+
 #[test]
 fn closures_that_panic() {
     let mut random = Random::new(seed("closures_that_panic"));
-    std::panic::set_hook(Box::new(|_| {}));
     let ledger = Arc::new(Ledger::default());
     let map: Map<u64, Counted> = Map::with_tiny_pages();
-    let mut panics = 0_u64;
-    for round in 0..3000 {
-        let key = random.below(200);
-        let before = map.get(&key).map(|value| value.number);
+    let mut seen = [0_u64; CLOSURES as usize];
+    silence();
+    for round in 0..6000 {
+        let (key, kind) = (random.below(200), round % CLOSURES);
+        let content = || map.iter().map(|(key, value)| (key, value.number));
+        let before: Vec<(u64, u64)> = content().collect();
         let new = Counted::new(round, &ledger);
-        let result = match random.below(3) {
-            0 => catch_unwind(AssertUnwindSafe(|| {
-                map.fetch_and_update(&key, |_| {
-                    let _lost = new.clone();
-                    panic!("in the closure")
-                })
-            })),
-            1 => catch_unwind(AssertUnwindSafe(|| {
-                map.update_and_fetch(&key, |seen| {
-                    let _lost = seen.cloned();
-                    panic!("in the closure")
-                })
-            })),
-            _ => catch_unwind(AssertUnwindSafe(|| {
-                Some(map.get_or_insert_with(key, || panic!("in the closure")))
-            })),
-        };
-        panics += u64::from(result.is_err());
-        assert_eq!(map.get(&key).map(|value| value.number), before, "nothing has happened");
+        seen[kind as usize] += u64::from(panics(&map, kind, key, &new));
+        assert!(content().eq(before), "nothing has happened, kind {kind}");
         step(&map, &mut random, &ledger);
     }
-    drop(std::panic::take_hook());
     map.check().unwrap();
     drop(map);
     settle(&ledger, 0);
-    println!("closures_that_panic: {panics} panics");
-    assert!(panics > 1000);
+    println!("closures_that_panic: {seen:?} panics");
+    assert!(seen.iter().all(|&panics| panics > 50), "{seen:?}");
+}
+
+#[test]
+fn closures_that_panic_beside_others() {
+    let mut random = Random::new(seed("closures_that_panic_beside_others"));
+    let panicked = AtomicU64::new(0);
+    silence();
+    for _ in 0..10 {
+        let ledger = Arc::new(Ledger::default());
+        let map = Map::with_tiny_pages();
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                let (mut random, map, ledger) = (random.fork(), &map, &ledger);
+                let panicked = &panicked;
+                scope.spawn(move || {
+                    for round in 0..1500 {
+                        let new = Counted::new(round, ledger);
+                        let (kind, key) = (random.below(CLOSURES), random.below(300));
+                        if panics(map, kind, key, &new) {
+                            panicked.fetch_add(1, Ordering::Relaxed);
+                        }
+                        step(map, &mut random, ledger);
+                    }
+                });
+            }
+        });
+        map.check().unwrap();
+        drop(map);
+        settle(&ledger, 0);
+    }
+    let panicked = panicked.into_inner();
+    println!("closures_that_panic_beside_others: {panicked} panics");
+    assert!(panicked > 5000);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::iter::FusedIterator;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
@@ -465,6 +466,21 @@ fn copies_extend_from_references() {
     map.extend(&more);
     (&map).extend([(&3, &'c')]);
     assert!(map.values().eq(['a', 'b', 'c']));
+}
+
+/// Iterators go from both ends, stay finished, and can be shown.
+#[test]
+fn iterators_are_what_iterators_of_maps_are() {
+    fn walks<T: DoubleEndedIterator + FusedIterator + Debug>() {}
+    fn walks_again<T: DoubleEndedIterator + FusedIterator + Debug + Clone>() {}
+    walks_again::<bwtree::map::Iter<String, u32>>();
+    walks_again::<bwtree::map::Keys<String, u32>>();
+    walks_again::<bwtree::map::Values<String, u32>>();
+    walks::<bwtree::map::ExtractIf<String, u32, fn(&String, &u32) -> bool>>();
+    walks_again::<bwtree::tree::Range>();
+    walks_again::<bwtree::tree::Keys>();
+    walks_again::<bwtree::tree::Values>();
+    walks::<bwtree::tree::ExtractIf<fn(&[u8], &[u8]) -> bool>>();
 }
 
 /// Everything can be handed to and shared with other threads.

@@ -157,6 +157,11 @@ impl Tree {
     /// The entries whose keys lie in `range`, in order, from both ends. A range whose start lies
     /// behind its end is empty. Reads nothing yet.
     ///
+    /// LINEARIZES: each entry at the load of the word of its page; all together are not one step.
+    ///
+    /// Cost: `O(log n)` for each page, `O(1)` for each entry in it; a read of the log for a page
+    /// that is away, and one for a value above 1 KiB that is.
+    ///
     /// ```
     /// # fn main() -> bwtree::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();
@@ -187,7 +192,8 @@ impl Tree {
         Range { walk: Walk::new(self, (Bound::Unbounded, Bound::Unbounded)) }
     }
 
-    /// The entries whose keys begin with `prefix`, in order, from both ends.
+    /// The entries whose keys begin with `prefix`, in order, from both ends. As
+    /// [`range`](Self::range).
     ///
     /// ```
     /// # fn main() -> bwtree::Result<()> {
@@ -203,7 +209,8 @@ impl Tree {
         Range { walk: Walk::new(self, prefix_range(prefix.as_ref())) }
     }
 
-    /// All keys, in order, from both ends. Values are not looked at, nor read from the log.
+    /// All keys, in order, from both ends. As [`range`](Self::range), but values are not looked
+    /// at, nor read from the log.
     ///
     /// ```
     /// # fn main() -> bwtree::Result<()> {
@@ -225,7 +232,7 @@ impl Tree {
         Keys { walk: Walk::new(self, owned(range)) }
     }
 
-    /// All values, in the order of their keys, from both ends.
+    /// All values, in the order of their keys, from both ends. As [`range`](Self::range).
     ///
     /// ```
     /// # fn main() -> bwtree::Result<()> {

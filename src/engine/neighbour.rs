@@ -21,9 +21,9 @@
 //!
 //! A page that is away is brought in, and the search begins again. Where memory is short that page,
 //! or one that was passed before, may be away again by then, and so on for ever. So a leaf that is
-//! met away for the second time is looked at where it lies, in the log: if it has no entry of the
-//! range, that holds for as long as its word has the same token, which no later eviction gives it
-//! again; and such a page is passed without being brought in.
+//! met behind an empty page, or for the second time, is looked at where it lies, in the log: if it
+//! has no entry of the range, that holds for as long as its word has the same token, which no later
+//! eviction gives it again; and such a page is passed without being brought in.
 
 use super::descent::{Away, Stop, Wanted};
 use super::{Engine, Found, Store, TreeCore, change};
@@ -55,7 +55,7 @@ pub(crate) struct Vacancy {
     pub(crate) high: Option<Vec<u8>>,
 }
 
-/// The pages that were met away: once, or twice and are known to be vacant.
+/// The pages that were met away, and what is known of those that are vacant.
 type Known = HashMap<PageId, Option<Vacancy>>;
 
 /// The word of a page that was passed.
@@ -93,23 +93,28 @@ impl<S: Store> Engine<S> {
                     }
                 }
                 Err(Away(id)) => {
+                    let behind_empty = !passed.is_empty();
                     drop(guard);
-                    self.meet(id, span, &mut known)?;
+                    self.meet(id, span, behind_empty, &mut known)?;
                 }
             }
         }
     }
 
-    /// Brings a page in; at the second time, looks first whether that is needed.
-    fn meet(&self, id: PageId, span: Span<'_>, known: &mut Known) -> Result<(), S::Error> {
-        if let Some(vacancy) = known.get_mut(&id) {
-            *vacancy = S::vacant(self, id, span)?;
-            if vacancy.is_some() {
-                return Ok(());
-            }
-        }
-        known.entry(id).or_default();
-        S::page_in(self, id)
+    /// Brings a page in; behind an empty one, or at the second time, looks first whether that is
+    /// needed.
+    fn meet(
+        &self,
+        id: PageId,
+        span: Span<'_>,
+        behind_empty: bool,
+        known: &mut Known,
+    ) -> Result<(), S::Error> {
+        let look = behind_empty || known.contains_key(&id);
+        let vacancy = if look { S::vacant(self, id, span)? } else { None };
+        let vacant = vacancy.is_some();
+        known.insert(id, vacancy);
+        if vacant { Ok(()) } else { S::page_in(self, id) }
     }
 
     /// The entry, if the pages that were passed are still what they were.

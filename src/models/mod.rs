@@ -6,6 +6,7 @@
 //! | `installs` | no update is lost, in a page and at the end of its area |
 //! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
 //! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
+//! | `neighbours` | a search that passes empty pages sees one moment of all of them |
 //! | `stamps` | a record stamped `v` is in every cut `>= v` (I13); none sees the future (A8) |
 //! | `cuts` | each commit is a prefix of history, through the real log and recovery |
 //! | `evictions` | a page that has something the log has not is not given up |
@@ -24,6 +25,7 @@ mod evictions;
 mod ids;
 mod installs;
 mod merges;
+mod neighbours;
 mod setting;
 mod splits;
 mod stamps;

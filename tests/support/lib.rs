@@ -5,6 +5,7 @@
 //! | `random` | one seed, printed, repeats a run |
 //! | `history` | what each thread did, saw, and when |
 //! | `linearizability` | is there an order that explains a history |
+//! | `whole` | the same, where an operation sees the whole map |
 //! | `model` | an implementation and a `BTreeMap` do the same |
 //! | `crash` | after a crash a store is one of the states it may be |
 //! | `hooks` | a disk that lets a test act in the middle of a sync |
@@ -19,6 +20,7 @@ pub mod linearizability;
 pub mod model;
 pub mod random;
 pub mod watch;
+pub mod whole;
 
 pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
 pub use linearizability::{Checked, Violation, check};
