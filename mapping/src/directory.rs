@@ -95,15 +95,32 @@ impl Directory {
         (id != 0).then(|| PageId::new(id))
     }
 
-    /// The leaf `id`, which begins at `low`, was found to cover `key`: the hint was none or wrong.
+    /// The leaf `id`, which begins at `low`, was found to cover `key`, by a few steps to the right
+    /// of the hint.
+    #[inline]
     pub fn learn(&self, key: u64, id: PageId, low: u64, guard: &Guard) {
+        if let Some(hints) = self.hints(guard)
+            && let Some(at) = hints.bucket(key)
+            && low <= hints.start(at)
+        {
+            hints.buckets[at].store(id.number(), Ordering::Relaxed);
+        }
+    }
+
+    /// The same, from the root: there was no hint, or it was wrong.
+    pub fn learn_anew(&self, key: u64, id: PageId, low: u64, guard: &Guard) {
         let Some(hints) = self.hints(guard) else { return };
         let Some(at) = hints.bucket(key) else { return };
-        hints.misses.fetch_add(1, Ordering::Relaxed);
         let bucket = &hints.buckets[at];
+        let known = bucket.load(Ordering::Relaxed) != 0;
+        if known {
+            hints.misses.fetch_add(1, Ordering::Relaxed);
+        }
         if hints.is_off() {
-            bucket.store(0, Ordering::Relaxed);
-        } else if low <= hints.start(at) || bucket.load(Ordering::Relaxed) == 0 {
+            if known {
+                bucket.store(0, Ordering::Relaxed);
+            }
+        } else if low <= hints.start(at) || !known {
             bucket.store(id.number(), Ordering::Relaxed);
         }
     }
@@ -125,7 +142,17 @@ impl Directory {
             return;
         }
         let Some((first, last)) = range().filter(|(first, last)| first < last) else { return };
-        let new = Box::into_raw(Box::new(Hints::new(leaves, first, last)));
+        let new = Hints::new(leaves, first, last);
+        if let Some(old) = self.hints(guard).filter(|hints| !hints.is_off()) {
+            // What covers the beginning of an old bucket is not far left of what is in it.
+            for (at, bucket) in new.buckets.iter().enumerate() {
+                if let Some(known) = old.bucket(new.start(at)) {
+                    let id = old.buckets[known].load(Ordering::Relaxed);
+                    bucket.store(id, Ordering::Relaxed);
+                }
+            }
+        }
+        let new = Box::into_raw(Box::new(new));
         let (order, fail) = (Ordering::AcqRel, Ordering::Relaxed);
         // ORDERING: Release publishes the hints.
         let (gone, used) = match self.hints.compare_exchange(old, new, order, fail) {
@@ -136,7 +163,6 @@ impl Directory {
         // SAFETY: unlinked by the CAS, or never linked; this caller alone frees it.
         let gone = unsafe { Box::from_raw(gone.as_ptr()) };
         if used {
-            // What they knew would be wrong for most new buckets, and is learned again.
             guard.defer(move || drop(gone));
         }
     }
@@ -193,11 +219,11 @@ mod tests {
         (0..100).for_each(|_| directory.split(|| Some((0, u64::MAX)), &guard));
         let key = 1 << 60;
         assert_eq!(directory.hint(key, &guard), None);
-        directory.learn(key + 9, PageId::new(7), key + 5, &guard);
+        directory.learn_anew(key + 9, PageId::new(7), key + 5, &guard);
         assert_eq!(directory.hint(key, &guard), Some(PageId::new(7)), "better than none");
-        directory.learn(key + 3, PageId::new(6), key - 5, &guard);
+        directory.learn_anew(key + 3, PageId::new(6), key - 5, &guard);
         assert_eq!(directory.hint(key, &guard), Some(PageId::new(6)));
-        directory.learn(key + 9, PageId::new(7), key + 5, &guard);
+        directory.learn_anew(key + 9, PageId::new(7), key + 5, &guard);
         assert_eq!(directory.hint(key, &guard), Some(PageId::new(6)), "not of the beginning");
     }
 
@@ -207,8 +233,10 @@ mod tests {
         let guard = collector.pin();
         (0..100).for_each(|_| directory.split(|| Some((0, u64::MAX)), &guard));
         for n in 0..10_000 {
-            directory.learn(n, PageId::new(1 + n as u32), n, &guard);
+            directory.learn_anew(n, PageId::new(1 + n as u32), n, &guard);
         }
         assert_eq!(directory.hint(5, &guard), None);
+        directory.learn_anew(5, PageId::new(5), 0, &guard);
+        assert_eq!(directory.hint(5, &guard), None, "and stays off");
     }
 }

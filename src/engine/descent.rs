@@ -160,7 +160,7 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
         let stop = self.descend(tree, Covering(key), 0, guard)?;
-        tree.directory.learn(number, stop.id, stop.base.low_number(), guard);
+        tree.directory.learn_anew(number, stop.id, stop.base.low_number(), guard);
         Ok(stop)
     }
 
