@@ -137,7 +137,7 @@ pub use db::{
 pub use error::{Error, Result};
 pub use gc::{CleaningSchedule, InvalidSchedule};
 pub use key::{ByteKey, EncodeKey, Key, KeySink, SMALL_KEY_BYTES};
-pub use map::{CompareExchangeError, Iter, Map};
+pub use map::{CompareExchangeError, Iter, Map, Session};
 
 /// The errors of the log, for who wants to tell them apart.
 pub use lss::Error as LogError;

@@ -4,7 +4,7 @@
 //! in it is handed out.
 #![expect(unsafe_code, reason = "words own pages; what a word points to lives as long as the pin")]
 
-use crate::page::{Chain, Page, PageBox, PageRef, Reservation};
+use crate::page::{Chain, Page, PageBox, PageRef, Reservation, prefetch};
 use crate::word::{CAPPED, DISK, FREE, MERGED, RESIDENT, Seen, Tomb, UNBORN, Word};
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -125,6 +125,14 @@ impl<D: Send + Sync + 'static> Table<D> {
         // ORDERING: Acquire pairs with every Release CAS of the word: the page, its records and
         // their fingerprints are visible. SeqCst for `stamp::date`.
         Self::read(Seen(slot.word.load(Ordering::SeqCst)), guard)
+    }
+
+    /// Asks for the word of `id`, which is to be loaded soon.
+    #[inline]
+    pub fn prefetch(&self, id: PageId) {
+        if let Some(slot) = self.slot(id) {
+            prefetch(ptr::from_ref(slot).cast());
+        }
     }
 
     #[inline]

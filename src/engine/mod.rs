@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `descent` | root to leaf; right links; helping unfinished SMOs on the way |
 //! | `lookup` | one key in one page: records first, then the base page |
+//! | `many` | many keys at once: their cache misses at the same time |
 //! | `update` | the only retry loop: decide, reserve, install |
 //! | `consolidate` | chain to base page; when to split or merge |
 //! | `merged` | the entries of a leaf in order, records over base page |
@@ -20,6 +21,7 @@ mod consolidate;
 mod cursor;
 mod descent;
 mod lookup;
+mod many;
 mod merged;
 mod neighbour;
 mod scan;
@@ -31,6 +33,7 @@ pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
 pub(crate) use descent::{Away, Covering, Stop, Wanted};
 pub(crate) use lookup::Found;
+pub(crate) use many::GROUP;
 pub(crate) use neighbour::{End, Span, Vacancy, within};
 pub(crate) use scan::{Range, ScanFrom, Wish};
 pub(crate) use tree_core::TreeCore;

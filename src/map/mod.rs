@@ -6,6 +6,7 @@
 //! | `entry` | one key in two calls: look, then decide |
 //! | `ends` | the neighbours of a key, the ends of a range, and taking them away |
 //! | `bounds` | what is taken for a range |
+//! | `many` | many keys in one call, many calls under one pin |
 //! | `iter` | ranges, from both ends, holding no pin |
 //! | `removal` | many keys, one after the other |
 //! | `build` | maps from entries, and what std's traits make of a map |
@@ -27,6 +28,7 @@
 //! - [`retain`](Map::retain), [`extract_if`](Map::extract_if),
 //!   [`remove_range`](Map::remove_range), [`clear`](Map::clear), `extend`: one key after the other,
 //!   each of them one step;
+//! - [`multi_get`](Map::multi_get): each key for itself;
 //! - [`len`](Map::len) and [`is_empty`](Map::is_empty), which lag behind what is under way.
 //!
 //! # What runs when
@@ -41,6 +43,7 @@ mod ends;
 mod entry;
 mod fresh;
 mod iter;
+mod many;
 mod point;
 mod removal;
 #[cfg(feature = "serde")]
@@ -49,6 +52,7 @@ mod serde;
 pub use bounds::KeyRange;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use iter::{IntoIter, Iter, Keys, Prefix, Range, Values};
+pub use many::Session;
 pub use point::CompareExchangeError;
 pub use removal::ExtractIf;
 

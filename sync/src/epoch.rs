@@ -48,6 +48,12 @@ mod production {
             self.0.defer(action);
         }
 
+        /// Lets go for a moment, if no other pin of this thread is left. What was found under the
+        /// pin may be gone then, so nothing of it may be in use: all is behind `&mut self`.
+        pub fn repin(&mut self) {
+            self.0.repin();
+        }
+
         /// Hands this thread's deferred actions over, so that any thread may run them.
         pub fn flush(&self) {
             self.0.flush();
@@ -105,6 +111,9 @@ mod modelled {
         pub fn defer(&self, action: impl FnOnce() + Send + 'static) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(action));
         }
+
+        /// Nothing to do.
+        pub fn repin(&mut self) {}
 
         /// Nothing to do.
         pub fn flush(&self) {}

@@ -36,9 +36,9 @@ pub use modelled::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 pub use raw::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 
 #[cfg(loom)]
-pub(crate) use modelled::Page;
+pub(crate) use modelled::{Page, prefetch};
 #[cfg(not(loom))]
-pub(crate) use raw::Page;
+pub(crate) use raw::{Page, prefetch};
 
 /// What a page starts its life with, besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

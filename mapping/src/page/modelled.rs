@@ -156,6 +156,9 @@ impl Drop for PageBox {
     }
 }
 
+/// Nothing to do in a model.
+pub(crate) fn prefetch(_address: *const u8) {}
+
 impl<'g> PageRef<'g> {
     /// A reference to a published page.
     ///
@@ -180,6 +183,12 @@ impl<'g> PageRef<'g> {
     pub fn base(self) -> &'g [u8] {
         &self.header().base
     }
+
+    /// Nothing to do in a model.
+    pub fn prefetch(self) {}
+
+    /// Nothing to do in a model.
+    pub fn prefetch_base(self, _offset: usize) {}
 
     /// Bytes of memory that the page takes in production.
     pub fn size_bytes(self) -> usize {
