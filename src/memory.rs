@@ -105,8 +105,8 @@ pub(crate) fn is_plain<V: 'static>() -> bool {
     plain.contains(&TypeId::of::<V>())
 }
 
-/// A value that was read: a copy of a plain one, or a count of its own. It is the eight bytes of the
-/// slot, so that a scan of plain values copies bytes and drops nothing.
+/// A value that was read: a copy of a plain one, or a count of its own. It is the eight bytes of
+/// the slot, so that a scan of plain values copies bytes and drops nothing.
 // As aligned as any plain value.
 #[repr(C, align(8))]
 pub(crate) struct Held<V: 'static> {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bwtree::Map;
 use bwtree_tests::{Random, seed};
 
-/// A thread that is pinned and does not run, as the others here may, holds back all that is unlinked
-/// meanwhile: one test at a time.
+/// A thread that is pinned and does not run, as the others here may, holds back all that is
+/// unlinked meanwhile: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {

@@ -18,7 +18,7 @@
 //! | `fold` | base page and records to entries: the heart of consolidation |
 //! | `write` | entries to a base page |
 //! | `split` | where to split, and the shortest key between two |
-//! | `contents` | what a page to be built will hold, in either layout; children put in and taken out |
+//! | `contents` | what a page to be built will hold, in either layout; children come and go |
 //! | `pairs` | the same for a fixed page: runs of rows that lie in pages that are |
 //! | `inner` | the value of an inner page's entry: its child |
 //! | `check` | whether a base page is what it must be |

@@ -120,8 +120,8 @@ impl OpenCut<'_> {
 
 impl Drop for OpenCut<'_> {
     fn drop(&mut self) {
-        // ORDERING: Release, so that what the cut has read is read before it is closed. The bit goes
-        // first: once the cell is free, the bit is its next owner's.
+        // ORDERING: Release, so that what the cut has read is read before it is closed. The bit
+        // goes first: once the cell is free, the bit is its next owner's.
         self.clock.taken.fetch_and(!(1 << self.cell), Ordering::Release);
         self.clock.open[self.cell].store(0, Ordering::Release);
     }

@@ -1,9 +1,10 @@
 //! Many keys at once: their cache misses at the same time.
 //!
 //! A search in a tree that is larger than the cache waits for memory twice: for the header of its
-//! leaf, and then for the row that the header points to. Searches of different keys do not depend on
-//! each other, so a group of them goes step by step together: each asks for what it will look at
-//! next, and only then the first looks. The searches themselves are the ordinary ones, afterwards.
+//! leaf, and then for the row that the header points to. Searches of different keys do not depend
+//! on each other, so a group of them goes step by step together: each asks for what it will look
+//! at next, and only then the first looks. The searches themselves are the ordinary ones,
+//! afterwards.
 
 use super::{Engine, Store, TreeCore};
 use delta::{Base, Number};

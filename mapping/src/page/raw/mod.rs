@@ -5,7 +5,11 @@
     reason = "pages are 64-aligned, and all offsets in them multiples of 8"
 )]
 
-use super::{Birth, FINGERPRINTS, Head, Match, PAIR_BYTES, Records, VERSIONS, equal_bytes};
+mod record;
+
+pub use record::{RecordRef, Reservation};
+
+use super::{Birth, FINGERPRINTS, Head, Match, PAIR_BYTES, Records, equal_bytes};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -17,11 +21,6 @@ const HEADER_BYTES: usize = 64;
 const REFERENCED: u32 = 1;
 const PAIRS: u32 = 2;
 const TREE_SHIFT: u32 = 8;
-
-// A pair's head.
-const MARK_SHIFT: u32 = 16;
-const MARKS: u64 = 0xF;
-const STAMP_SHIFT: u32 = 20;
 
 #[repr(C, align(64))]
 pub(crate) struct Page {
@@ -53,23 +52,6 @@ unsafe impl Sync for PageBox {}
 pub struct PageRef<'g> {
     page: NonNull<Page>,
     pin: PhantomData<&'g ()>,
-}
-
-/// A record that was reached through a page word.
-#[derive(Clone, Copy)]
-pub struct RecordRef<'g> {
-    record: NonNull<u8>,
-    records: Records,
-    pin: PhantomData<&'g ()>,
-}
-
-/// Bytes of a page's area that belong to one writer until it installs them.
-pub struct Reservation<'g> {
-    page: PageRef<'g>,
-    offset: u32,
-    slot: u32,
-    payload_bytes: u32,
-    records: Records,
 }
 
 /// A page that is being written, from its first byte to its last.
@@ -406,184 +388,6 @@ impl<'g> PageRef<'g> {
     }
 }
 
-impl Reservation<'_> {
-    /// How a word names this record.
-    #[inline]
-    pub fn head(&self) -> Head {
-        (self.offset / 8) as Head
-    }
-
-    /// The first word of the record.
-    #[inline]
-    fn start(&self) -> *mut u64 {
-        // SAFETY: reserved bytes lie in the page, at a multiple of 8.
-        unsafe { self.page.page.as_ptr().cast::<u8>().add(self.offset as usize).cast() }
-    }
-
-    /// Writes the record. To be done once: what is installed may already have been looked at.
-    ///
-    /// `mark` is kept in [`Records::Pairs`] only, and below 16.
-    #[inline]
-    pub fn write(&self, prev: Head, fingerprint: u8, mark: u8, fill: impl FnOnce(&mut [u8])) {
-        debug_assert!(u64::from(mark) <= MARKS);
-        let head_words = match self.records {
-            Records::Sized => {
-                self.word().store(0, Ordering::Relaxed);
-                self.link(prev);
-                2
-            }
-            Records::Pairs => {
-                let word = u64::from(prev) | u64::from(mark) << MARK_SHIFT;
-                self.word().store(word, Ordering::Relaxed);
-                1
-            }
-        };
-        // SAFETY: the range was reserved for this writer alone and is not published yet.
-        fill(unsafe {
-            let payload = self.start().add(head_words).cast::<u8>();
-            slice::from_raw_parts_mut(payload, self.payload_bytes as usize)
-        });
-        if let Some(word) = self.page.header().fingerprints.get(self.slot as usize / 8) {
-            // ORDERING: before the Release of the installing CAS, for `may_hold`; Release itself
-            // for `find_pair`, which looks at the record before that CAS.
-            let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
-            word.fetch_or(byte, Ordering::Release);
-        }
-    }
-
-    /// Stamp of a sized record, head of a pair.
-    #[inline]
-    fn word(&self) -> &AtomicU64 {
-        // SAFETY: the first word of a record is only ever used as an atomic.
-        unsafe { AtomicU64::from_ptr(self.start()) }
-    }
-
-    /// Names the record that this one follows, after a lost race.
-    #[inline]
-    pub fn link(&self, prev: Head) {
-        match self.records {
-            Records::Sized => {
-                let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
-                // SAFETY: as in `write`; the second word of a sized record is plain and ours
-                // until installed.
-                unsafe { self.start().add(1).write(head) };
-            }
-            Records::Pairs => {
-                let word = self.word();
-                let marked = word.load(Ordering::Relaxed) & (MARKS << MARK_SHIFT);
-                word.store(marked | u64::from(prev), Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-impl<'g> RecordRef<'g> {
-    /// Stamp of a sized record, head of a pair.
-    #[inline]
-    fn word(self) -> &'g AtomicU64 {
-        // SAFETY: the first eight bytes of a record are only ever used as this atomic.
-        unsafe { self.record.cast::<AtomicU64>().as_ref() }
-    }
-
-    /// The second word of a sized record.
-    #[inline]
-    fn link(self) -> u64 {
-        // SAFETY: the record was installed before its head could be seen; this word is immutable.
-        unsafe { self.record.add(8).cast::<u64>().read() }
-    }
-
-    /// How the record lies.
-    #[inline]
-    pub fn records(self) -> Records {
-        self.records
-    }
-
-    /// The record before this one, 0 if this is the oldest.
-    #[inline]
-    pub fn prev(self) -> Head {
-        match self.records {
-            Records::Sized => self.link() as Head,
-            // ORDERING: Relaxed; all but the stamp was written before the installing CAS.
-            Records::Pairs => self.word().load(Ordering::Relaxed) as Head,
-        }
-    }
-
-    /// The mark of a pair; 0 of a sized record.
-    #[inline]
-    pub fn mark(self) -> u8 {
-        match self.records {
-            Records::Sized => 0,
-            // ORDERING: Relaxed, as in `prev`.
-            Records::Pairs => (self.word().load(Ordering::Relaxed) >> MARK_SHIFT & MARKS) as u8,
-        }
-    }
-
-    /// The payload.
-    #[inline]
-    pub fn payload(self) -> &'g [u8] {
-        let (at, len) = match self.records {
-            Records::Sized => (16, (self.link() >> 16) as usize),
-            Records::Pairs => (8, PAIR_BYTES),
-        };
-        // SAFETY: the payload lies behind the head and is immutable once installed (I2).
-        unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
-    }
-
-    /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
-    #[inline]
-    pub fn pair(self) -> Option<(u8, [u8; 8], &'g [u8; 8])> {
-        if self.records == Records::Sized {
-            return None;
-        }
-        // SAFETY: the second half of the payload, immutable once installed (I2).
-        let value = unsafe { self.record.add(16).cast::<[u8; 8]>().as_ref() };
-        Some((self.mark(), self.pair_key(), value))
-    }
-
-    /// The key of a pair that has been written, installed or not.
-    #[inline]
-    fn pair_key(self) -> [u8; 8] {
-        debug_assert_eq!(self.records, Records::Pairs);
-        // SAFETY: the key is the first word of the payload, and is written once, before its
-        // fingerprint.
-        unsafe { self.record.add(8).cast::<[u8; 8]>().read() }
-    }
-
-    /// The version of the record; 0 while it has none.
-    #[inline]
-    pub fn version(self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `set_version`: who reads a version sees what
-        // was done before the record was given it.
-        let word = self.word().load(Ordering::Acquire);
-        match self.records {
-            Records::Sized => word,
-            Records::Pairs => word >> STAMP_SHIFT,
-        }
-    }
-
-    /// Gives the record this version if it has none, and returns the one that it has.
-    ///
-    /// # Panics
-    /// If a pair cannot hold the version: it has 44 bits.
-    #[inline]
-    pub fn set_version(self, version: u64) -> u64 {
-        let (unset, set, shift) = match self.records {
-            Records::Sized => (0, version, 0),
-            Records::Pairs => {
-                assert!(version < VERSIONS, "version {version} of a pair");
-                let word = self.word().load(Ordering::Relaxed);
-                let bare = word & ((1 << STAMP_SHIFT) - 1);
-                (bare, bare | version << STAMP_SHIFT, STAMP_SHIFT)
-            }
-        };
-        let (ok, fail) = (Ordering::AcqRel, Ordering::Acquire);
-        match self.word().compare_exchange(unset, set, ok, fail) {
-            Ok(_) => version,
-            Err(word) => word >> shift,
-        }
-    }
-}
-
 impl fmt::Debug for PageBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.page().fmt(f)
@@ -594,17 +398,5 @@ impl fmt::Debug for PageRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (area, used) = self.area();
         write!(f, "page of {} bytes, area {used} of {area}", self.size_bytes())
-    }
-}
-
-impl fmt::Debug for RecordRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record of {} bytes", self.payload().len())
-    }
-}
-
-impl fmt::Debug for Reservation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes at {}", self.payload_bytes, self.offset)
     }
 }
