@@ -10,7 +10,7 @@ pub(crate) const MAX_ERROR: u8 = 16;
 const FRACTION_BITS: u32 = 40;
 
 /// About how many keys of a page a line is held against.
-const SAMPLES: usize = 32;
+const SAMPLES: usize = 16;
 
 /// A line from the first key of a run to its last, as positions over keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

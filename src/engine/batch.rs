@@ -88,27 +88,21 @@ impl<T> Batch<T> {
     #[inline]
     pub(crate) fn pop_first(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
         let at = self.left.next()?;
-        let value = match self.values.next() {
-            Some(value) => value,
-            None => self.in_row(at, keep)?,
-        };
-        Some((self.keys.get(at), value))
+        if let (Keys::Rows(rows), 0) = (&self.keys, self.values.len()) {
+            let (key, value) = rows[at].split_at(8);
+            return Some((key, keep(Found { flags: 0, value })));
+        }
+        Some((self.keys.get(at), self.values.next()?))
     }
 
     /// The next entry from the back.
     pub(crate) fn pop_last(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
         let at = self.left.next_back()?;
-        let value = match self.values.next_back() {
-            Some(value) => value,
-            None => self.in_row(at, keep)?,
-        };
-        Some((self.keys.get(at), value))
-    }
-
-    #[inline]
-    fn in_row(&self, at: usize, keep: impl Fn(Found<'_>) -> T) -> Option<T> {
-        let Keys::Rows(rows) = &self.keys else { return None };
-        Some(keep(Found { flags: 0, value: &rows[at][8..] }))
+        if let (Keys::Rows(rows), 0) = (&self.keys, self.values.len()) {
+            let (key, value) = rows[at].split_at(8);
+            return Some((key, keep(Found { flags: 0, value })));
+        }
+        Some((self.keys.get(at), self.values.next_back()?))
     }
 
     /// The key that was last taken from the front.

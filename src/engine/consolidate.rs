@@ -13,8 +13,8 @@
 use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
-use delta::{Base, Contents, Op};
-use mapping::{Birth, Chain};
+use delta::{Base, Contents, Op, PairChange, Pairs};
+use mapping::{Birth, Chain, Records};
 use std::collections::HashMap;
 use sync::epoch::Guard;
 use types::PageId;
@@ -67,6 +67,9 @@ impl<S: Store> Engine<S> {
         limit: FoldLimit,
         guard: &Guard,
     ) -> Folded<'g> {
+        if let Some(folded) = self.fold_pairs(id, chain) {
+            return folded;
+        }
         let mut records = self.versioned(id, chain);
         let limit = self.fold_limit(id, chain, &records, limit, guard);
         // Versions never rise towards older records, so what is too new comes first.
@@ -78,6 +81,38 @@ impl<S: Store> Engine<S> {
         records.truncate(keep);
         let carried = self.needed(id, records, &mut dropped, guard);
         Folded { contents, carried, dropped, base_version }
+    }
+
+    /// Folds a chain of pairs if all of it is allowed, as it is where no log follows and no cut is
+    /// open that does not see the newest record.
+    fn fold_pairs<'g>(&self, id: PageId, chain: Chain<'g>) -> Option<Folded<'g>> {
+        let page = chain.page();
+        if S::DURABLE || page.records() != Records::Pairs {
+            return None;
+        }
+        let (mut changes, mut newest) = (Vec::with_capacity(24), 0);
+        for record in chain.records() {
+            newest = self.version(id, page, record).max(newest);
+            let (mark, key, value) = record.pair()?;
+            changes.push(PairChange::new(mark, key, value));
+        }
+        // The registry is read after the records were stamped (A8).
+        if self.clock.oldest_open().is_some_and(|cut| newest > cut) {
+            return None;
+        }
+        let mut dropped = Vec::new();
+        let drop = |value| {
+            if S::holds_values() {
+                dropped.push((0, value));
+            }
+        };
+        let pairs = Pairs::fold(Base::new(chain.base()), 0..=u64::MAX, &mut changes, drop);
+        Some(Folded {
+            contents: Contents::Pairs(pairs),
+            carried: Vec::new(),
+            dropped,
+            base_version: page.base_version().max(newest),
+        })
     }
 
     fn fold_limit(
