@@ -238,13 +238,18 @@ impl<'a> Base<'a> {
         HEADER_BYTES + ROW_BYTES * self.line().position(key)
     }
 
-    /// Of a leaf in [`Layout::Fixed8`]: the key of the row that lies `count` rows behind the first
-    /// one not below `start`.
+    /// Of a leaf in [`Layout::Fixed8`]: the position of the first row whose key is not below this.
+    #[inline]
     #[must_use]
-    pub fn row_behind(self, start: u64, count: usize) -> Option<u64> {
-        let rows = self.pairs();
-        let at = lower_bound(rows, &self.line(), start).checked_add(count)?;
-        rows.get(at).map(|row| head(row))
+    pub fn row_at(self, key: u64) -> usize {
+        lower_bound(self.pairs(), &self.line(), key)
+    }
+
+    /// Of a page in [`Layout::Fixed8`]: the key of the row at this position.
+    #[inline]
+    #[must_use]
+    pub fn row_key(self, at: usize) -> Option<u64> {
+        self.pairs().get(at).map(|row| head(row))
     }
 
     /// The entries from one position up to, not including, another.

@@ -3,7 +3,7 @@
 //! A consolidation changes few of the rows that it copies. So it looks up where each change
 //! belongs, and what lies between two changes is copied in one piece.
 
-use core::ops::{Range, RangeInclusive};
+use core::ops::Range;
 
 use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
 use crate::contents::Sheet;
@@ -103,34 +103,23 @@ impl<'a> Pairs<'a> {
         pairs
     }
 
-    /// The rows of a leaf after its records, as far as their keys lie in `range`, where those of
-    /// the records all do. What does not survive goes to `drop`: see [`fold`](crate::fold).
+    /// The rows of a leaf at these positions after its records, whose keys all belong there. What
+    /// does not survive goes to `drop`: see [`fold`](crate::fold).
     ///
     /// The changes come newest first, and are put in order here.
+    ///
+    /// # Panics
+    /// If the page has no such positions.
     pub fn fold(
         base: Base<'a>,
-        range: RangeInclusive<u64>,
+        window: Range<usize>,
         changes: &mut [PairChange<'a>],
         mut drop: impl FnMut(&'a [u8]),
     ) -> Self {
         // Of one key the newest stays first.
         sort(changes);
         let (rows, line) = (base.pairs(), base.line());
-        let place = |number: u64| {
-            let at = lower_bound(rows, &line, number);
-            (at, rows.get(at).filter(|row| head(&row[..]) == number))
-        };
-        let mut copied = match *range.start() {
-            0 => 0,
-            start => place(start).0,
-        };
-        let end = match *range.end() {
-            u64::MAX => rows.len(),
-            end => {
-                let (at, there) = place(end);
-                at + usize::from(there.is_some())
-            }
-        };
+        let Range { start: mut copied, end } = window;
         let mut pairs = Self { runs: Vec::with_capacity(2 * changes.len() + 1), len: 0 };
         let mut last = None;
         for change in changes {
@@ -140,7 +129,8 @@ impl<'a> Pairs<'a> {
                 }
                 continue;
             }
-            let (upto, old) = place(change.key);
+            let upto = lower_bound(rows, &line, change.key);
+            let old = rows.get(upto).filter(|row| head(&row[..]) == change.key);
             pairs.copy(&rows[copied..upto]);
             copied = upto + usize::from(old.is_some());
             if let Some(old) = old {
@@ -150,7 +140,7 @@ impl<'a> Pairs<'a> {
                 pairs.push(row(&change.key.to_be_bytes(), value));
             }
         }
-        pairs.copy(rows.get(copied..end).unwrap_or_default());
+        pairs.copy(&rows[copied..end]);
         pairs
     }
 

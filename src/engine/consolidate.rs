@@ -106,7 +106,8 @@ impl<S: Store> Engine<S> {
                 dropped.push((0, value));
             }
         };
-        let pairs = Pairs::fold(Base::new(chain.base()), 0..=u64::MAX, &mut changes, drop);
+        let base = Base::new(chain.base());
+        let pairs = Pairs::fold(base, 0..base.count(), &mut changes, drop);
         Some(Folded {
             contents: Contents::Pairs(pairs),
             carried: Vec::new(),

@@ -99,9 +99,7 @@ impl<S: Store> Engine<S> {
         self.retrying(|guard| {
             let stop = match from {
                 ScanFrom::At(key) => match (tree.layout, key.as_slice().try_into()) {
-                    (Layout::Fixed8, Ok(key)) => {
-                        self.descend(tree, Covering(Number::new(key)), 0, guard)?
-                    }
+                    (Layout::Fixed8, Ok(key)) => self.leaf(tree, Number::new(key), guard)?,
                     _ => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
                 },
                 ScanFrom::Below(key) => {
@@ -133,20 +131,24 @@ impl<S: Store> Engine<S> {
         let Some(wanted) = numbers(wish.range) else { return Batch::empty(None) };
         let (mut start, mut end, mut next) = (*wanted.start(), *wanted.end(), None);
         match from {
-            ScanFrom::At(key) => {
-                start = number(key).max(start);
-                // What lies behind the rows that are wanted is not looked at.
-                if let Some(beyond) = stop.base.row_behind(start, wish.limit)
-                    && beyond <= end
-                {
-                    (end, next) = (beyond - 1, Some(ScanFrom::At(beyond.to_be_bytes().to_vec())));
-                }
-            }
+            ScanFrom::At(key) => start = number(key).max(start),
             ScanFrom::Below(Some(key)) => end = number(key).saturating_sub(1).min(end),
             ScanFrom::Below(None) => {}
         }
         if start > end {
-            return Batch::empty(next);
+            return Batch::empty(None);
+        }
+        let base = stop.base;
+        let first = base.row_at(start);
+        let mut last = base.count();
+        if let (ScanFrom::At(_), Some(beyond)) = (from, base.row_key(first + wish.limit))
+            && beyond <= end
+        {
+            // What lies behind the rows that are wanted is not looked at.
+            (last, end) = (first + wish.limit, beyond - 1);
+            next = Some(ScanFrom::At(beyond.to_be_bytes().to_vec()));
+        } else if end < u64::MAX {
+            last = base.row_at(end + 1);
         }
         let page = stop.chain.page();
         let mut changes: Vec<PairChange<'_>> = Vec::new();
@@ -160,7 +162,7 @@ impl<S: Store> Engine<S> {
                 changes.push(PairChange::new(mark, key, value));
             }
         }
-        let pairs = Pairs::fold(stop.base, start..=end, &mut changes, |_| {});
+        let pairs = Pairs::fold(base, first..last, &mut changes, |_| {});
         let mut rows = Vec::with_capacity(pairs.len());
         pairs.runs().for_each(|run| rows.extend_from_slice(run));
         let mut values = Vec::new();
