@@ -48,7 +48,7 @@ impl<'a> Contents<'a> {
                 let mut changes: Vec<_> =
                     newest_first.iter().map(|(_, record)| PairChange::of(record)).collect();
                 let drop = |value| dropped.push((0, value));
-                Self::Pairs(Pairs::fold(base, 0..base.count(), &mut changes, drop))
+                Self::Pairs(Pairs::fold(base, &mut changes, drop))
             }
             Layout::Var => {
                 let records: Vec<Record<'a>> = newest_first.iter().map(|(_, r)| *r).collect();

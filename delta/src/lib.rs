@@ -74,7 +74,7 @@ pub use entry::{Entry, FLAG_SEPARATED, Layout, Shape, Side};
 pub use fold::{fold, fold_entries};
 pub use inner::{child_of, child_value};
 pub use key::KeyRef;
-pub use pairs::{PairChange, Pairs};
+pub use pairs::{PairChange, Pairs, read_rows};
 pub use probe::{Number, Probe};
 pub use record::{Op, Record, fingerprint};
 pub use rows::{Absorbed, Entries};

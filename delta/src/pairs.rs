@@ -32,6 +32,9 @@ pub struct PairChange<'a> {
 }
 
 impl<'a> PairChange<'a> {
+    /// No change of any key: to fill arrays with.
+    pub const NONE: Self = Self { key: 0, value: None };
+
     /// The change with this mark and payload: see [`Record::pair`].
     #[inline]
     #[must_use]
@@ -87,6 +90,56 @@ fn sort(changes: &mut [PairChange<'_>]) {
     }
 }
 
+/// Gives the rows of a leaf at these positions after its records, whose keys all belong there, to
+/// `put`, run by run.
+#[inline]
+fn fold_rows<'a>(
+    base: Base<'a>,
+    window: Range<usize>,
+    changes: &mut [PairChange<'a>],
+    mut drop: impl FnMut(&'a [u8]),
+    mut put: impl FnMut(Run<'a>),
+) {
+    // Of one key the newest stays first.
+    sort(changes);
+    let (rows, line) = (base.pairs(), base.line());
+    let Range { start: mut copied, end } = window;
+    let mut last = None;
+    for change in changes {
+        if last.replace(change.key) == Some(change.key) {
+            if let Some(value) = change.value {
+                drop(value);
+            }
+            continue;
+        }
+        let upto = lower_bound(rows, &line, change.key);
+        let old = rows.get(upto).filter(|row| head(&row[..]) == change.key);
+        put(Run::Of(&rows[copied..upto]));
+        copied = upto + usize::from(old.is_some());
+        if let Some(old) = old {
+            drop(&old[8..]);
+        }
+        if let Some(value) = change.value {
+            put(Run::One(row(&change.key.to_be_bytes(), value)));
+        }
+    }
+    put(Run::Of(&rows[copied..end]));
+}
+
+/// Appends the rows of a leaf at these positions after its records, whose keys all belong there.
+/// The changes come newest first, and are put in order here.
+///
+/// # Panics
+/// If the page has no such positions.
+pub fn read_rows<'a>(
+    base: Base<'a>,
+    window: Range<usize>,
+    changes: &mut [PairChange<'a>],
+    out: &mut Vec<[u8; 16]>,
+) {
+    fold_rows(base, window, changes, |_| {}, |run| out.extend_from_slice(run.rows()));
+}
+
 /// The row of this key and value.
 fn row(key: &[u8], value: &[u8]) -> Row {
     let mut row = [0; ROW_BYTES];
@@ -103,51 +156,23 @@ impl<'a> Pairs<'a> {
         pairs
     }
 
-    /// The rows of a leaf at these positions after its records, whose keys all belong there. What
-    /// does not survive goes to `drop`: see [`fold`](crate::fold).
-    ///
-    /// The changes come newest first, and are put in order here.
-    ///
-    /// # Panics
-    /// If the page has no such positions.
+    /// The rows of a leaf after its records: see [`fold`](crate::fold). What does not survive goes
+    /// to `drop`. The changes come newest first, and are put in order here.
     pub fn fold(
         base: Base<'a>,
-        window: Range<usize>,
         changes: &mut [PairChange<'a>],
-        mut drop: impl FnMut(&'a [u8]),
+        drop: impl FnMut(&'a [u8]),
     ) -> Self {
-        // Of one key the newest stays first.
-        sort(changes);
-        let (rows, line) = (base.pairs(), base.line());
-        let Range { start: mut copied, end } = window;
         let mut pairs = Self { runs: Vec::with_capacity(2 * changes.len() + 1), len: 0 };
-        let mut last = None;
-        for change in changes {
-            if last.replace(change.key) == Some(change.key) {
-                if let Some(value) = change.value {
-                    drop(value);
-                }
-                continue;
-            }
-            let upto = lower_bound(rows, &line, change.key);
-            let old = rows.get(upto).filter(|row| head(&row[..]) == change.key);
-            pairs.copy(&rows[copied..upto]);
-            copied = upto + usize::from(old.is_some());
-            if let Some(old) = old {
-                drop(&old[8..]);
-            }
-            if let Some(value) = change.value {
-                pairs.push(row(&change.key.to_be_bytes(), value));
-            }
-        }
-        pairs.copy(&rows[copied..end]);
+        fold_rows(base, 0..base.count(), changes, drop, |run| pairs.add(run));
         pairs
     }
 
-    /// The rows in order, run by run: eight bytes of key, eight of value.
-    #[inline]
-    pub fn runs(&self) -> impl Iterator<Item = &[[u8; 16]]> {
-        self.runs.iter().map(Run::rows)
+    fn add(&mut self, run: Run<'a>) {
+        match run {
+            Run::Of(rows) => self.copy(rows),
+            Run::One(row) => self.push(row),
+        }
     }
 
     fn copy(&mut self, rows: &'a [Row]) {

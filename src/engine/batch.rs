@@ -7,8 +7,9 @@ use delta::KeyRef;
 /// What one page gave: entries in ascending order, taken from both ends.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
+    /// Entries whose values lie in their rows; then there are no others.
+    rows: Vec<[u8; 16]>,
     keys: Keys,
-    /// None, if they lie in the rows.
     values: std::vec::IntoIter<T>,
     /// The entries that have not been taken.
     left: std::ops::Range<usize>,
@@ -19,7 +20,7 @@ pub(crate) struct Batch<T> {
 /// Keys in order, in one piece of memory.
 #[derive(Debug)]
 pub(crate) enum Keys {
-    /// Of numbers, each with the eight bytes of its value.
+    /// Of numbers, each in the first half of a row.
     Rows(Vec<[u8; 16]>),
     Bytes {
         bytes: Vec<u8>,
@@ -68,14 +69,21 @@ impl Keys {
 }
 
 impl<T> Batch<T> {
-    /// As many values as keys; or none, if they are to be made of the rows.
+    /// As many values as keys.
     pub(crate) fn new(keys: Keys, values: Vec<T>, next: Option<ScanFrom>) -> Self {
-        debug_assert!(values.is_empty() || values.len() == keys.len());
-        Self { left: 0..keys.len(), keys, values: values.into_iter(), next }
+        debug_assert!(values.len() == keys.len());
+        let left = 0..keys.len();
+        Self { rows: Vec::new(), keys, values: values.into_iter(), left, next }
+    }
+
+    /// Entries whose values are to be made of their rows when they are taken.
+    pub(crate) fn of_rows(rows: Vec<[u8; 16]>, next: Option<ScanFrom>) -> Self {
+        let (left, keys) = (0..rows.len(), Keys::Rows(Vec::new()));
+        Self { rows, keys, values: Vec::new().into_iter(), left, next }
     }
 
     pub(crate) fn empty(next: Option<ScanFrom>) -> Self {
-        Self::new(Keys::Rows(Vec::new()), Vec::new(), next)
+        Self::of_rows(Vec::new(), next)
     }
 
     /// Whether every entry has been taken.
@@ -84,34 +92,45 @@ impl<T> Batch<T> {
         self.left.is_empty()
     }
 
-    /// The next entry from the front. `keep` makes a value that lies in its row.
+    /// The next entry from the front if it is a row. Not to be mixed with taking from the back.
     #[inline]
+    pub(crate) fn pop_row(&mut self) -> Option<&[u8; 16]> {
+        let row = self.rows.get(self.left.start)?;
+        self.left.start += 1;
+        Some(row)
+    }
+
+    /// The next entry from the front. `keep` makes a value that lies in its row.
     pub(crate) fn pop_first(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
         let at = self.left.next()?;
-        if let (Keys::Rows(rows), 0) = (&self.keys, self.values.len()) {
-            let (key, value) = rows[at].split_at(8);
-            return Some((key, keep(Found { flags: 0, value })));
-        }
-        Some((self.keys.get(at), self.values.next()?))
+        let value = match self.rows.get(at) {
+            Some(row) => keep(Found { flags: 0, value: &row[8..] }),
+            None => self.values.next()?,
+        };
+        Some((self.key(at), value))
     }
 
     /// The next entry from the back.
     pub(crate) fn pop_last(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
         let at = self.left.next_back()?;
-        if let (Keys::Rows(rows), 0) = (&self.keys, self.values.len()) {
-            let (key, value) = rows[at].split_at(8);
-            return Some((key, keep(Found { flags: 0, value })));
-        }
-        Some((self.keys.get(at), self.values.next_back()?))
+        let value = match self.rows.get(at) {
+            Some(row) => keep(Found { flags: 0, value: &row[8..] }),
+            None => self.values.next_back()?,
+        };
+        Some((self.key(at), value))
+    }
+
+    fn key(&self, at: usize) -> &[u8] {
+        self.rows.get(at).map_or_else(|| self.keys.get(at), |row| &row[..8])
     }
 
     /// The key that was last taken from the front.
     pub(crate) fn taken_first(&self) -> Option<&[u8]> {
-        self.left.start.checked_sub(1).map(|at| self.keys.get(at))
+        self.left.start.checked_sub(1).map(|at| self.key(at))
     }
 
     /// The key that was last taken from the back.
     pub(crate) fn taken_last(&self) -> Option<&[u8]> {
-        (self.left.end < self.keys.len()).then(|| self.keys.get(self.left.end))
+        (self.left.end < self.keys.len().max(self.rows.len())).then(|| self.key(self.left.end))
     }
 }

@@ -106,8 +106,7 @@ impl<S: Store> Engine<S> {
                 dropped.push((0, value));
             }
         };
-        let base = Base::new(chain.base());
-        let pairs = Pairs::fold(base, 0..base.count(), &mut changes, drop);
+        let pairs = Pairs::fold(Base::new(chain.base()), &mut changes, drop);
         Some(Folded {
             contents: Contents::Pairs(pairs),
             carried: Vec::new(),

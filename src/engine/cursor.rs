@@ -75,14 +75,29 @@ impl<T> Cursor<T> {
         if self.front.is_empty() && !self.fetch_front(&mut fetch)? {
             return Ok(None);
         }
-        let Some((key, value)) = self.front.pop_first(keep) else { return Ok(None) };
-        if let Some(back) = &self.back {
-            if meets(key, back, &self.range.1) {
-                self.finish();
-                return Ok(None);
-            }
+        if self.back.is_none()
+            && let Some(row) = self.front.pop_row()
+        {
+            let (key, value) = row.split_at(8);
+            return Ok(Some(make(key, keep(Found { flags: 0, value }))));
         }
-        Ok(Some(make(key, value)))
+        self.next_of_any_kind(keep, make).map(Ok).transpose()
+    }
+
+    /// As `next`, of what has been read.
+    fn next_of_any_kind<R>(
+        &mut self,
+        keep: impl Fn(Found<'_>) -> T,
+        make: impl FnOnce(&[u8], T) -> R,
+    ) -> Option<R> {
+        let (key, value) = self.front.pop_first(keep)?;
+        if let Some(back) = &self.back
+            && meets(key, back, &self.range.1)
+        {
+            self.finish();
+            return None;
+        }
+        Some(make(key, value))
     }
 
     /// Reads pages from the front until one has an entry; `false` if there is none.

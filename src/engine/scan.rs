@@ -7,7 +7,7 @@
 
 use super::batch::{Batch, Keys};
 use super::{Covering, Engine, Found, Stop, Store, TreeCore, Wanted};
-use delta::{KeyRef, Layout, Number, PairChange, Pairs};
+use delta::{KeyRef, Layout, Number, PairChange};
 use std::ops::{Bound, RangeInclusive};
 
 /// Where a scan goes on.
@@ -151,24 +151,33 @@ impl<S: Store> Engine<S> {
             last = base.row_at(end + 1);
         }
         let page = stop.chain.page();
-        let mut changes: Vec<PairChange<'_>> = Vec::new();
+        // As many as an area usually holds.
+        let (mut few, mut count) = ([PairChange::NONE; 24], 0);
+        let mut many = Vec::new();
         for record in stop.chain.records() {
             self.version(stop.id, page, record);
             let Some((mark, key, value)) = record.pair() else { unreachable!("a page of pairs") };
-            if (start..=end).contains(&u64::from_be_bytes(key)) {
-                if changes.is_empty() {
-                    changes.reserve(24);
-                }
-                changes.push(PairChange::new(mark, key, value));
+            if !(start..=end).contains(&u64::from_be_bytes(key)) {
+                continue;
             }
+            let change = PairChange::new(mark, key, value);
+            if let Some(place) = few.get_mut(count) {
+                *place = change;
+            } else {
+                if many.is_empty() {
+                    many.extend_from_slice(&few);
+                }
+                many.push(change);
+            }
+            count += 1;
         }
-        let pairs = Pairs::fold(base, first..last, &mut changes, |_| {});
-        let mut rows = Vec::with_capacity(pairs.len());
-        pairs.runs().for_each(|run| rows.extend_from_slice(run));
-        let mut values = Vec::new();
-        if !wish.in_rows {
-            values.extend(rows.iter().map(|row| read(Found { flags: 0, value: &row[8..] })));
+        let changes = few.get_mut(..count).unwrap_or(&mut many);
+        let mut rows = Vec::with_capacity(last - first + changes.len());
+        delta::read_rows(base, first..last, changes, &mut rows);
+        if wish.in_rows {
+            return Batch::of_rows(rows, next);
         }
+        let values = rows.iter().map(|row| read(Found { flags: 0, value: &row[8..] })).collect();
         Batch::new(Keys::Rows(rows), values, next)
     }
 
