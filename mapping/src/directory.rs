@@ -3,9 +3,9 @@
 //! It cuts the range of the keys into buckets of equal width, two to four for each leaf, and
 //! remembers for each bucket the leaf that covers its beginning. What it says is a *hint*: whoever
 //! follows it looks at the fences of the page that the id names now, and goes on to the right,
-//! or starts at the root, where they do not cover the key. So a hint may be old, or name an id that is free or
-//! was given to another page: under a pin an id that is Resident and covers the key is the leaf of
-//! the key, however one came by it (I1, I12). An Unborn page counts as absent (A1).
+//! or starts at the root, where they do not cover the key. So a hint may be old, or name an id that
+//! is free or was given to another page: under a pin an id that is Resident and covers the key is
+//! the leaf of the key, however one came by it (I1, I12). An Unborn page counts as absent (A1).
 //!
 //! Buckets of equal width are of use where keys are spread evenly. Where they are not, many leaves
 //! share a bucket and hints miss. Misses are counted, hits are not (a read writes nothing shared);

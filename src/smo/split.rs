@@ -78,15 +78,25 @@ impl<S: Store> Engine<S> {
         self.post(tree, parent, &separator, right_id, guard)
     }
 
-    /// The first and the last separator of the root of a tree of numbers.
+    /// The first and the last separator of the leaves of a tree of numbers.
     fn separators(&self, tree: &TreeCore, guard: &Guard) -> Option<(u64, u64)> {
-        let Word::Resident(chain) = self.table.load(tree.root, guard) else { return None };
-        let base = Base::new(chain.base());
-        if base.is_leaf() || base.count() < 3 {
-            return None;
-        }
-        let number = |at| base.separator(at).suffix().try_into().map(u64::from_be_bytes).ok();
-        Some((number(1)?, number(base.count() - 1)?))
+        let outermost = |last: bool| {
+            let (mut id, end) =
+                (tree.root, |base: Base<'_>| if last { base.count() - 1 } else { 0 });
+            loop {
+                let Word::Resident(chain) = self.table.load(id, guard) else { return None };
+                let base = Base::new(chain.base());
+                if base.is_leaf() || base.count() < 2 {
+                    return None;
+                }
+                if base.level() == 1 {
+                    let separator = base.separator(end(base).max(1));
+                    return separator.suffix().try_into().map(u64::from_be_bytes).ok();
+                }
+                id = base.child(end(base));
+            }
+        };
+        Some((outermost(false)?, outermost(true)?))
     }
 
     /// The root keeps its id: both halves move to fresh ids, and the root becomes their parent.
