@@ -40,12 +40,12 @@ pub(super) const PAIR: usize = 24;
 
 /// Pages of numbers that split at four entries. They never merge: see [`splitting`].
 pub(super) fn splitting_numbers(records: usize) -> Limits {
-    Limits { leaf_bytes: 135, inner_bytes: 4096, area_bytes: records * PAIR }
+    Limits { leaf_bytes: 120, inner_bytes: 4096, area_bytes: records * PAIR }
 }
 
 /// Pages of numbers that never split. With one entry or none they merge: see [`merging`].
 pub(super) fn merging_numbers(records: usize) -> Limits {
-    Limits { leaf_bytes: 400, inner_bytes: 4096, area_bytes: records * PAIR }
+    Limits { leaf_bytes: 380, inner_bytes: 4096, area_bytes: records * PAIR }
 }
 
 /// Key or value of a tree in this layout.
@@ -141,7 +141,7 @@ impl Setting<InMemory<u64>> {
         let it = Self::of_numbers(limits, leaves);
         let guard = it.engine.pin();
         let range = || Some((u64::from(first), u64::from(last)));
-        (1..leaves.len()).for_each(|_| it.tree.directory.split(range, &guard));
+        (1..leaves.len().max(2)).for_each(|_| it.tree.directory.split(range, &guard));
         for &key in known {
             it.get(key);
             let hint = it.tree.directory.hint(u64::from(key), &guard);
