@@ -15,7 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::io::MemoryDisk;
-use bwtree::{Bytes, CleanOptions, Db, Map, SyncPolicy, Tree};
+use bwtree::{CleanOptions, Db, Map, SyncPolicy};
+use bwtree_tests::concurrent::{Boxed, Concurrent, Way};
 use bwtree_tests::history::{Operation, Outcome};
 use bwtree_tests::{Checked, Random, Recorder, Scribe, check, seed};
 
@@ -23,174 +24,6 @@ use bwtree_tests::{Checked, Random, Recorder, Scribe, check, seed};
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Distance of two recorded keys; between them the neighbours come and go.
 const GAP: u64 = 1000;
-
-/// What both kinds of map can do.
-trait Concurrent: Sync {
-    fn get(&self, key: u64) -> Option<u64>;
-    fn contains(&self, key: u64) -> bool;
-    fn put(&self, key: u64, value: u64);
-    fn insert(&self, key: u64, value: u64) -> Option<u64>;
-    fn remove(&self, key: u64) -> Option<u64>;
-    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>>;
-    fn fetch_and_update(
-        &self,
-        key: u64,
-        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
-    ) -> Option<u64>;
-    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)>;
-}
-
-impl Concurrent for Map<u64, u64> {
-    fn get(&self, key: u64) -> Option<u64> {
-        Self::get(self, &key)
-    }
-
-    fn contains(&self, key: u64) -> bool {
-        self.contains_key(&key)
-    }
-
-    fn put(&self, key: u64, value: u64) {
-        Self::insert(self, key, value);
-    }
-
-    fn insert(&self, key: u64, value: u64) -> Option<u64> {
-        Self::insert(self, key, value)
-    }
-
-    fn remove(&self, key: u64) -> Option<u64> {
-        Self::remove(self, &key)
-    }
-
-    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>> {
-        self.compare_exchange(&key, seen.as_ref(), new).map_err(|refused| refused.current)
-    }
-
-    fn fetch_and_update(
-        &self,
-        key: u64,
-        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
-    ) -> Option<u64> {
-        Self::fetch_and_update(self, &key, |seen| update(seen.copied()))
-    }
-
-    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)> {
-        let range = self.range::<u64, _>((from, to));
-        if reverse { range.rev().collect() } else { range.collect() }
-    }
-}
-
-/// The same with values behind pointers, which are reclaimed, and keys of any length.
-struct Boxed(Map<String, Box<u64>>);
-
-fn text(key: u64) -> String {
-    format!("a key of text {key:09}")
-}
-
-impl Concurrent for Boxed {
-    fn get(&self, key: u64) -> Option<u64> {
-        self.0.get(text(key).as_str()).map(|value| *value)
-    }
-
-    fn contains(&self, key: u64) -> bool {
-        self.0.contains_key(text(key).as_str())
-    }
-
-    fn put(&self, key: u64, value: u64) {
-        self.0.insert(text(key), Box::new(value));
-    }
-
-    fn insert(&self, key: u64, value: u64) -> Option<u64> {
-        self.0.insert(text(key), Box::new(value)).map(|value| *value)
-    }
-
-    fn remove(&self, key: u64) -> Option<u64> {
-        self.0.remove(text(key).as_str()).map(|value| *value)
-    }
-
-    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>> {
-        let seen = seen.map(Box::new);
-        let done = self.0.compare_exchange(text(key).as_str(), seen.as_ref(), new.map(Box::new));
-        done.map_err(|refused| refused.current.map(|value| *value))
-    }
-
-    fn fetch_and_update(
-        &self,
-        key: u64,
-        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
-    ) -> Option<u64> {
-        let update = |seen: Option<&Box<u64>>| update(seen.map(|value| **value)).map(Box::new);
-        self.0.fetch_and_update(text(key).as_str(), update).map(|value| *value)
-    }
-
-    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)> {
-        let range = self.0.range::<String, _>((from.map(text), to.map(text)));
-        let number = |(key, value): (String, Box<u64>)| {
-            (key.rsplit(' ').next().unwrap().parse().unwrap(), *value)
-        };
-        if reverse { range.rev().map(number).collect() } else { range.map(number).collect() }
-    }
-}
-
-/// Values of some length, so that a few of them fill a page; now and then one apart from it.
-fn bytes(value: u64) -> Bytes {
-    let len = if value.is_multiple_of(16) { 1500 } else { 8 + value as usize % 40 };
-    let mut bytes = vec![value as u8; len];
-    bytes[..8].copy_from_slice(&value.to_be_bytes());
-    bytes.into()
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    let value = u64::from_be_bytes(bytes[..8].try_into().unwrap());
-    assert!(self::bytes(value) == bytes, "a torn value");
-    value
-}
-
-impl Concurrent for Tree {
-    fn get(&self, key: u64) -> Option<u64> {
-        Self::get(self, key.to_be_bytes()).unwrap().as_deref().map(number)
-    }
-
-    fn contains(&self, key: u64) -> bool {
-        self.contains_key(key.to_be_bytes()).unwrap()
-    }
-
-    fn put(&self, key: u64, value: u64) {
-        Self::put(self, key.to_be_bytes(), bytes(value)).unwrap();
-    }
-
-    fn insert(&self, key: u64, value: u64) -> Option<u64> {
-        Self::insert(self, key.to_be_bytes(), bytes(value)).unwrap().as_deref().map(number)
-    }
-
-    fn remove(&self, key: u64) -> Option<u64> {
-        Self::remove(self, key.to_be_bytes()).unwrap().as_deref().map(number)
-    }
-
-    fn exchange(&self, key: u64, seen: Option<u64>, new: Option<u64>) -> Result<(), Option<u64>> {
-        let (seen, new) = (seen.map(bytes), new.map(bytes));
-        let done = self.compare_exchange(key.to_be_bytes(), seen.as_deref(), new.as_deref());
-        done.unwrap().map_err(|refused| refused.current.as_deref().map(number))
-    }
-
-    fn fetch_and_update(
-        &self,
-        key: u64,
-        update: &mut dyn FnMut(Option<u64>) -> Option<u64>,
-    ) -> Option<u64> {
-        let update = |seen: Option<&[u8]>| update(seen.map(number)).map(bytes);
-        let before = Self::fetch_and_update(self, key.to_be_bytes(), update).unwrap();
-        before.as_deref().map(number)
-    }
-
-    fn scan(&self, from: Bound<u64>, to: Bound<u64>, reverse: bool) -> Vec<(u64, u64)> {
-        let range = self.range((from.map(u64::to_be_bytes), to.map(u64::to_be_bytes)));
-        let entry = |entry: bwtree::Result<(Bytes, Bytes)>| {
-            let (key, value) = entry.unwrap();
-            (u64::from_be_bytes(key.as_ref().try_into().unwrap()), number(&value))
-        };
-        if reverse { range.rev().map(entry).collect() } else { range.map(entry).collect() }
-    }
-}
 
 /// Does one random operation to a recorded key.
 fn step(
@@ -244,13 +77,10 @@ fn step(
             scribe.insert(key, value, call);
         }
         _ => {
-            let reverse = random.once_in(2);
+            let way = Way::any(random);
             let (from, to) = (keys[0], keys[keys.len() - 1]);
             scribe.scan(keys, || {
-                let mut all = map.scan(Bound::Included(from), Bound::Included(to), reverse);
-                if reverse {
-                    all.reverse();
-                }
+                let mut all = map.scan(Bound::Included(from), Bound::Included(to), way);
                 assert!(all.is_sorted_by(|a, b| a.0 < b.0), "not in order, or one twice");
                 all.retain(|(key, _)| key % GAP == 0);
                 all
@@ -449,16 +279,13 @@ fn scans(name: &str, map: &(impl Concurrent + ?Sized)) -> (u64, u64) {
             while started.elapsed() < PATIENCE / 2 {
                 let (a, b) = (random.below(KEYS), random.below(KEYS));
                 let (from, to) = (a.min(b), a.max(b));
-                let reverse = random.once_in(2);
-                let mut all = map.scan(Bound::Included(from), Bound::Excluded(to), reverse);
-                if reverse {
-                    all.reverse();
-                }
+                let way = Way::any(&mut random);
+                let all = map.scan(Bound::Included(from), Bound::Excluded(to), way);
                 assert!(all.is_sorted_by(|a, b| a.0 < b.0), "out of order, or one twice: {all:?}");
                 assert!(all.iter().all(|(key, _)| (from..to).contains(key)), "outside: {all:?}");
                 let stable = all.iter().map(|(key, _)| *key).filter(|key| key % 10 == 0);
                 let expected = (from..to).filter(|key| key % 10 == 0);
-                assert!(stable.eq(expected), "lost from {from}..{to}, reverse {reverse}: {all:?}");
+                assert!(stable.eq(expected), "lost from {from}..{to}, {way:?}: {all:?}");
                 count.fetch_add(1, Ordering::Relaxed);
                 seen.fetch_add(all.len() as u64, Ordering::Relaxed);
             }

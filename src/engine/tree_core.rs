@@ -6,9 +6,9 @@ use sync::CachePadded;
 use sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use types::PageId;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const SHARDS: usize = 16;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const SHARDS: usize = 1;
 
 /// One tree. Its root keeps its page id for ever.
@@ -62,7 +62,7 @@ impl TreeCore {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     std::thread_local! {
@@ -71,7 +71,7 @@ fn shard() -> usize {
     SHARD.try_with(|shard| *shard).unwrap_or(0)
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 fn shard() -> usize {
     let _: Option<AtomicUsize> = None;
     0

@@ -4,10 +4,13 @@
 //! | file | property |
 //! |---|---|
 //! | `installs` | no update is lost, in a page and at the end of its area |
+//! | `pairs` | a record found by its fingerprint is an answer that a walk may give |
 //! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
 //! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
+//! | `hints` | what the directory names is believed only as far as the page says so |
 //! | `neighbours` | a search that passes empty pages sees one moment of all of them |
 //! | `stamps` | a record stamped `v` is in every cut `>= v` (I13); none sees the future (A8) |
+//! | `dates` | a cut of a tree in memory is one moment, for as long as it is open (A8) |
 //! | `cuts` | each commit is a prefix of history, through the real log and recovery |
 //! | `evictions` | a page that has something the log has not is not given up |
 //! | `ids` | no page id has two owners |
@@ -21,11 +24,14 @@
 //! The planted faults that the models must find are in `tests/mutants`.
 
 mod cuts;
+mod dates;
 mod evictions;
+mod hints;
 mod ids;
 mod installs;
 mod merges;
 mod neighbours;
+mod pairs;
 mod setting;
 mod splits;
 mod stamps;

@@ -1,12 +1,15 @@
 //! The setting of a model: a small tree, planted page by page, and its operations on byte keys.
+//!
+//! A tree of numbers has the same keys and values, each in the last of eight bytes: a model that
+//! is given a layout runs in both.
 
 use super::join;
-use crate::engine::{Change, Decision, Engine, Limits, Meter, Store, TreeCore};
+use crate::engine::{Change, Decision, Engine, Found, Limits, Meter, Store, TreeCore};
 use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
 use core::convert::Infallible;
 use core::fmt::Debug;
-use delta::{Entry, Layout, Shape};
+use delta::{Base, Contents, Entry, Layout, Number, Probe, Shape};
 use gc::Budget;
 use lss::io::MemoryDisk;
 use lss::{Log, Options, Recovered};
@@ -30,6 +33,32 @@ pub(super) fn merging(area_bytes: usize) -> Limits {
 /// Pages that neither split nor merge.
 pub(super) fn lasting(area_bytes: usize) -> Limits {
     Limits { leaf_bytes: 250, inner_bytes: 4096, area_bytes }
+}
+
+/// Area for one record of a tree of numbers.
+pub(super) const PAIR: usize = 24;
+
+/// Pages of numbers that split at four entries. They never merge: see [`splitting`].
+pub(super) fn splitting_numbers(records: usize) -> Limits {
+    Limits { leaf_bytes: 120, inner_bytes: 4096, area_bytes: records * PAIR }
+}
+
+/// Pages of numbers that never split. With one entry or none they merge: see [`merging`].
+pub(super) fn merging_numbers(records: usize) -> Limits {
+    Limits { leaf_bytes: 380, inner_bytes: 4096, area_bytes: records * PAIR }
+}
+
+/// Key or value of a tree in this layout.
+fn bytes_of(layout: Layout, byte: &u8) -> Vec<u8> {
+    match layout {
+        Layout::Var => vec![*byte],
+        Layout::Fixed8 => u64::from(*byte).to_be_bytes().to_vec(),
+    }
+}
+
+/// What [`bytes_of`] has made bytes of.
+fn byte_of(bytes: &[u8]) -> u8 {
+    bytes.last().copied().unwrap_or_default()
 }
 
 /// The number of the only tree.
@@ -83,36 +112,73 @@ pub(super) type Leaf<'a> = (u8, &'a [u8]);
 
 impl Setting<InMemory<u64>> {
     pub(super) fn in_memory(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len()))
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len(), Layout::Var))
     }
 
     /// The same, but the root does not name the last leaf: its split was not posted.
     pub(super) fn half_split(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len() - 1))
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len() - 1, Layout::Var))
+    }
+
+    /// A tree of numbers.
+    pub(super) fn of_numbers(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len(), Layout::Fixed8))
+    }
+
+    /// The same, but the root does not name the last leaf: its split was not posted.
+    pub(super) fn half_split_numbers(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len() - 1, Layout::Fixed8))
+    }
+
+    /// A tree of numbers with a directory over the keys from `first` to `last`, which knows the
+    /// leaves of the keys in `known`.
+    pub(super) fn directed(
+        limits: Limits,
+        leaves: &[Leaf<'_>],
+        (first, last): (u8, u8),
+        known: &[u8],
+    ) -> Arc<Self> {
+        let it = Self::of_numbers(limits, leaves);
+        let guard = it.engine.pin();
+        let range = || Some((u64::from(first), u64::from(last)));
+        (1..leaves.len().max(2)).for_each(|_| it.tree.directory.split(range, &guard));
+        for &key in known {
+            it.get(key);
+            let hint = it.tree.directory.hint(u64::from(key), &guard);
+            assert!(hint.is_some(), "no hint for key {key}");
+        }
+        it
     }
 }
 
 impl Setting<Unlogged> {
     pub(super) fn unlogged(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Arc::new(Self::planted(Unlogged, limits, leaves, leaves.len()))
+        Arc::new(Self::planted(Unlogged, limits, leaves, leaves.len(), Layout::Var))
     }
 }
 
 impl<S: Store> Setting<S> {
     /// One leaf is the root; more have an inner page over them. Leaf `k` has page id `k + 2` then.
-    fn planted(store: S, limits: Limits, leaves: &[Leaf<'_>], named: usize) -> Self {
+    fn planted(
+        store: S,
+        limits: Limits,
+        leaves: &[Leaf<'_>],
+        named: usize,
+        layout: Layout,
+    ) -> Self {
         let engine = Engine::new(store, limits);
-        let tree = Arc::new(TreeCore::new(TREE, ROOT, Layout::Var));
-        let whole = Shape::whole(Layout::Var);
-        let lows: Vec<[u8; 1]> = leaves.iter().map(|leaf| [leaf.0]).collect();
+        let tree = Arc::new(TreeCore::new(TREE, ROOT, layout));
+        let whole = Shape::whole(layout);
+        let lows: Vec<Vec<u8>> = leaves.iter().map(|leaf| bytes_of(layout, &leaf.0)).collect();
         let first = if leaves.len() == 1 { 1 } else { 2 };
         let id_of = |at: usize| PageId::new((first + at) as u32);
         for number in 1..first + leaves.len() {
             assert_eq!(engine.table.allocate(), Ok(PageId::new(number as u32)));
         }
+        let one = bytes_of(layout, &1);
         for (at, (_, keys)) in leaves.iter().enumerate() {
-            let keys: Vec<[u8; 1]> = keys.iter().map(|key| [*key]).collect();
-            let entries: Vec<Entry<'_>> = keys.iter().map(|key| Entry::new(key, &[1])).collect();
+            let keys: Vec<Vec<u8>> = keys.iter().map(|key| bytes_of(layout, key)).collect();
+            let entries: Vec<Entry<'_>> = keys.iter().map(|key| Entry::new(key, &one)).collect();
             let last = at + 1 == leaves.len();
             let shape = Shape {
                 low: if at == 0 { &[] } else { &lows[at] },
@@ -125,10 +191,11 @@ impl<S: Store> Setting<S> {
         }
         if leaves.len() > 1 {
             let ids: Vec<([u8; 8], usize)> =
-                (0..named).map(|at| delta::child_value(Layout::Var, id_of(at))).collect();
+                (0..named).map(|at| delta::child_value(layout, id_of(at))).collect();
+            let lowest: &[u8] = if layout == Layout::Fixed8 { &[0; 8] } else { &[] };
             let entries: Vec<Entry<'_>> = (0..named)
                 .map(|at| {
-                    Entry::new(if at == 0 { &[] } else { &lows[at] }, &ids[at].0[..ids[at].1])
+                    Entry::new(if at == 0 { lowest } else { &lows[at] }, &ids[at].0[..ids[at].1])
                 })
                 .collect();
             plant(&engine, ROOT, &Shape { level: 1, ..whole }, &entries);
@@ -138,7 +205,10 @@ impl<S: Store> Setting<S> {
 }
 
 fn plant<S: Store>(engine: &Engine<S>, id: PageId, shape: &Shape<'_>, entries: &[Entry<'_>]) {
-    let page = engine.build(shape, entries, &[], 0, engine.smo_birth(TREE, 0));
+    let mut bytes = vec![0; delta::base_bytes(shape, entries)];
+    delta::write_base(shape, entries, &mut bytes);
+    let contents = Contents::of(Base::new(&bytes));
+    let page = engine.build(shape, &contents, &[], 0, engine.smo_birth(TREE, 0));
     engine.store.meter().add(page.page().size_bytes());
     engine.table.set_resident(id, page);
     engine.list(id);
@@ -150,8 +220,8 @@ where
 {
     /// Gives `key` this value, and returns the one that it had.
     pub(super) fn put(&self, key: u8, value: u8) -> Option<u8> {
-        let change = Change::Put { flags: 0, value: &[value] };
-        self.set(key, change)
+        let value = bytes_of(self.tree.layout, &value);
+        self.set(key, Change::Put { flags: 0, value: &value })
     }
 
     pub(super) fn remove(&self, key: u8) -> Option<u8> {
@@ -159,13 +229,28 @@ where
     }
 
     fn set(&self, key: u8, change: Change<'_>) -> Option<u8> {
-        sure(self.engine.update(&self.tree, &[key], |found| {
-            Decision::Write(change, found.map(|found| found.value[0]))
-        }))
+        match self.tree.layout {
+            Layout::Var => self.set_by(&[key][..], change),
+            Layout::Fixed8 => self.set_by(number(key), change),
+        }
+    }
+
+    fn set_by(&self, key: impl Probe, change: Change<'_>) -> Option<u8> {
+        let decide = |found: Option<Found<'_>>| {
+            Decision::Write(change, found.map(|found| byte_of(found.value)))
+        };
+        sure(self.engine.update(&self.tree, key, decide))
     }
 
     pub(super) fn get(&self, key: u8) -> Option<u8> {
-        sure(self.engine.read(&self.tree, &[key], |found| found.map(|found| found.value[0])))
+        match self.tree.layout {
+            Layout::Var => self.get_by(&[key][..]),
+            Layout::Fixed8 => self.get_by(number(key)),
+        }
+    }
+
+    fn get_by(&self, key: impl Probe) -> Option<u8> {
+        sure(self.engine.read(&self.tree, key, |found| found.map(|found| byte_of(found.value))))
     }
 
     /// Keys and values, page by page. Nobody may be writing if they are to be of one moment.
@@ -175,7 +260,7 @@ where
         while let Some(key) = from {
             let (here, next) = sure(self.engine.retrying(|guard| {
                 let leaf = self.engine.leaf(&self.tree, key.as_slice(), guard)?;
-                let read = |entry: Entry<'_>| (entry.key.to_vec()[0], entry.value[0]);
+                let read = |entry: Entry<'_>| (byte_of(&entry.key.to_vec()), byte_of(entry.value));
                 let here: Vec<_> = self.engine.merged(&leaf, leaf.base.low()).map(read).collect();
                 Ok((here, leaf.base.high().map(<[u8]>::to_vec)))
             }));
@@ -196,8 +281,14 @@ where
     /// Tries to merge the page with this id, in which `key` lies.
     pub(super) fn merge(&self, id: PageId, key: u8) {
         let guard = self.engine.pin();
-        let _away = self.engine.try_merge(&self.tree, id, &[key], 0, &guard);
+        let key = bytes_of(self.tree.layout, &key);
+        let _away = self.engine.try_merge(&self.tree, id, &key, 0, &guard);
     }
+}
+
+/// A key of a tree of numbers.
+pub(super) fn number(key: u8) -> Number {
+    Number::new(u64::from(key).to_be_bytes())
 }
 
 fn sure<T, E: Debug>(result: Result<T, E>) -> T {
@@ -235,7 +326,7 @@ impl Logged {
         sure(empty.recover(&recovered));
         drop(empty);
         let (store, _) = opened(&disk);
-        let setting = Setting::planted(store, limits, leaves, leaves.len());
+        let setting = Setting::planted(store, limits, leaves, leaves.len(), Layout::Var);
         setting.engine.store.trees.insert(TREE, Arc::clone(&setting.tree));
         sure(setting.engine.store.log.appender().begin(&[], &[], 0));
         sure(setting.engine.sync());
@@ -250,7 +341,7 @@ impl Logged {
 
     /// Frees the ids of buried pages that can be freed.
     pub(super) fn free_buried(&self) {
-        self.setting.engine.free_buried();
+        sure(self.setting.engine.free_buried());
     }
 }
 

@@ -4,59 +4,78 @@
 //! after the left page was installed (A1), and by the right link, which leads a descent on whose
 //! parent has no separator yet.
 
-use super::setting::{ONE, Setting, join_both, splitting};
+use super::setting::{ONE, Setting, join_both, splitting, splitting_numbers};
 use super::{explore, join, start};
+use crate::memory::InMemory;
 use delta::Base;
 use mapping::Word;
 use std::sync::Arc;
+use sync::atomic::Ordering;
 use types::PageId;
 
 const LEAVES: &[(u8, &[u8])] = &[(0, &[10, 20, 30]), (50, &[50])];
+const ROOT_LEAF: &[(u8, &[u8])] = &[(0, &[10, 20, 30])];
 const LEFT: PageId = PageId::new(2);
 /// What the split of `LEFT` gets.
 const FRESH: PageId = PageId::new(4);
 
+/// A tree in memory.
+type Tree = Arc<Setting<InMemory<u64>>>;
+
+/// A write splits the first leaf while its first and its last key are read.
+fn read_while_split(it: &Tree, others: &[(u8, u8)]) {
+    let (one, two) = (Arc::clone(it), Arc::clone(it));
+    let reader = start(move || (two.get(10), two.get(30)));
+    let (_, seen) = join_both(start(move || one.put(25, 2)), reader);
+    assert_eq!(seen, (Some(1), Some(1)));
+    it.expect(&[&[(10, 1), (20, 1), (25, 2), (30, 1)], others].concat());
+    assert_eq!(it.engine.counters.splits.load(Ordering::Relaxed), 1, "splits");
+}
+
 #[test]
 fn a_reader_finds_both_halves_throughout() {
     explore("split/reader", || {
-        let it = Setting::in_memory(splitting(ONE), LEAVES);
-        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        let reader = start(move || (two.get(10), two.get(30), two.get(50)));
-        let (_, seen) = join_both(start(move || one.put(25, 2)), reader);
-        assert_eq!(seen, (Some(1), Some(1), Some(1)));
-        it.expect(&[(10, 1), (20, 1), (25, 2), (30, 1), (50, 1)]);
+        read_while_split(&Setting::in_memory(splitting(ONE), LEAVES), &[(50, 1)]);
+    });
+    explore("split/reader (numbers)", || {
+        read_while_split(&Setting::of_numbers(splitting_numbers(1), LEAVES), &[(50, 1)]);
     });
 }
 
 #[test]
 fn the_root_splits_under_a_reader() {
     explore("root split/reader", || {
-        let it = Setting::in_memory(splitting(ONE), &[(0, &[10, 20, 30])]);
-        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        let reader = start(move || (two.get(10), two.get(30)));
-        let (_, seen) = join_both(start(move || one.put(25, 2)), reader);
-        assert_eq!(seen, (Some(1), Some(1)));
-        it.expect(&[(10, 1), (20, 1), (25, 2), (30, 1)]);
+        read_while_split(&Setting::in_memory(splitting(ONE), ROOT_LEAF), &[]);
     });
+    explore("root split/reader (numbers)", || {
+        read_while_split(&Setting::of_numbers(splitting_numbers(1), ROOT_LEAF), &[]);
+    });
+}
+
+/// Two writes, each of which makes the first leaf too large.
+fn split_by_both(it: &Tree, others: &[(u8, u8)]) {
+    let (one, two) = (Arc::clone(it), Arc::clone(it));
+    join_both(start(move || one.put(25, 2)), start(move || two.put(35, 3)));
+    it.expect(&[&[(10, 1), (20, 1), (25, 2), (30, 1), (35, 3)], others].concat());
 }
 
 #[test]
 fn two_writers_that_both_split_lose_nothing() {
     explore("split/writer", || {
-        let it = Setting::in_memory(splitting(ONE), LEAVES);
-        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        join_both(start(move || one.put(25, 2)), start(move || two.put(35, 3)));
-        it.expect(&[(10, 1), (20, 1), (25, 2), (30, 1), (35, 3), (50, 1)]);
+        split_by_both(&Setting::in_memory(splitting(ONE), LEAVES), &[(50, 1)]);
+    });
+    explore("split/writer (numbers)", || {
+        split_by_both(&Setting::of_numbers(splitting_numbers(1), LEAVES), &[(50, 1)]);
     });
 }
 
 #[test]
 fn two_writers_that_both_split_the_root_lose_nothing() {
     explore("root split/writer", || {
-        let it = Setting::in_memory(splitting(ONE), &[(0, &[10, 20, 30])]);
-        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        join_both(start(move || one.put(25, 2)), start(move || two.put(35, 3)));
-        it.expect(&[(10, 1), (20, 1), (25, 2), (30, 1), (35, 3)]);
+        split_by_both(&Setting::in_memory(splitting(ONE), ROOT_LEAF), &[]);
+    });
+    explore("root split/writer (numbers)", || {
+        split_by_both(&Setting::of_numbers(splitting_numbers(1), ROOT_LEAF), &[]);
     });
 }
 

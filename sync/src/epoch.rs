@@ -5,9 +5,11 @@
 //! thread-locals pins through a handle made for the occasion.
 //!
 //! Under loom nothing is freed before the model ends: the models look for lost updates and wrong
-//! answers, and a model of its own covers crossbeam-epoch's pin and defer.
+//! answers, and a model of its own covers crossbeam-epoch's pin and defer. Under shuttle what was
+//! deferred runs as soon as nobody is pinned, so that memory goes and page ids come back as early
+//! as they may.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod production {
     use core::fmt;
     use crossbeam_epoch as epoch;
@@ -134,5 +136,80 @@ mod modelled {
 
 #[cfg(loom)]
 pub use modelled::{Collector, Guard};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use production::{Collector, Guard};
+
+#[cfg(shuttle)]
+mod scheduled {
+    use core::fmt;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    type Action = Box<dyn FnOnce() + Send>;
+
+    /// How many are pinned, and what waits for them. Nobody is scheduled away while it is locked.
+    #[derive(Default)]
+    struct Pins {
+        pinned: usize,
+        waiting: Vec<Action>,
+    }
+
+    /// The source of pins.
+    #[derive(Default)]
+    pub struct Collector(Arc<Mutex<Pins>>);
+
+    /// A pin.
+    pub struct Guard(Arc<Mutex<Pins>>);
+
+    fn with<R>(pins: &Mutex<Pins>, run: impl FnOnce(&mut Pins) -> R) -> R {
+        run(&mut pins.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    impl Collector {
+        /// A collector.
+        pub fn new() -> Self {
+            Self::default()
+        }
+
+        /// Pins the current thread.
+        pub fn pin(&self) -> Guard {
+            with(&self.0, |pins| pins.pinned += 1);
+            Guard(Arc::clone(&self.0))
+        }
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let free = with(&self.0, |pins| {
+                pins.pinned -= 1;
+                if pins.pinned == 0 { core::mem::take(&mut pins.waiting) } else { Vec::new() }
+            });
+            // Whoever is pinned from now on can't reach what these free.
+            free.into_iter().for_each(|action| action());
+        }
+    }
+
+    impl Guard {
+        /// Runs `action` when nobody is pinned.
+        pub fn defer(&self, action: impl FnOnce() + Send + 'static) {
+            with(&self.0, |pins| pins.waiting.push(Box::new(action)));
+        }
+
+        /// Nothing to do.
+        pub fn flush(&self) {}
+    }
+
+    impl fmt::Debug for Guard {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Guard")
+        }
+    }
+
+    impl fmt::Debug for Collector {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Collector")
+        }
+    }
+}
+
+#[cfg(shuttle)]
+pub use scheduled::{Collector, Guard};

@@ -2,6 +2,7 @@
 //!
 //! | file | its one idea |
 //! |---|---|
+//! | `concurrent` | what the kinds of maps have in common |
 //! | `random` | one seed, printed, repeats a run |
 //! | `history` | what each thread did, saw, and when |
 //! | `linearizability` | is there an order that explains a history |
@@ -12,6 +13,7 @@
 //! | `watch` | a test that hangs says where, and ends |
 //! | `lanes` | writers of which any prefix can be told from what is left |
 
+pub mod concurrent;
 pub mod crash;
 pub mod history;
 pub mod hooks;

@@ -25,19 +25,19 @@
 //! The same code runs in production over raw bytes and under loom over cells that loom watches:
 //! `raw` and `modelled` give the same operations.
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod modelled;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod raw;
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use modelled::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use raw::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) use modelled::{Page, prefetch};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use raw::{Page, prefetch};
 
 /// What a page starts its life with, besides its bytes.
@@ -84,7 +84,7 @@ impl Records {
 pub(crate) const PAIR_BYTES: usize = 16;
 
 /// Versions in [`Records::Pairs`] are below this.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) const VERSIONS: u64 = 1 << 44;
 
 /// Which record of a page is the newest: 0 is none.
