@@ -26,8 +26,8 @@ pub(crate) struct Folded<'g> {
     pub(crate) contents: Contents<'g>,
     /// Records that stay records, newest first.
     pub(crate) carried: Versioned<'g>,
-    /// Values that are in neither.
-    pub(crate) dropped: Vec<(u8, &'g [u8])>,
+    /// Handles of the values that are in neither.
+    pub(crate) dropped: Vec<u64>,
     /// Largest version in the entries.
     pub(crate) base_version: u64,
 }
@@ -77,7 +77,7 @@ impl<S: Store> Engine<S> {
         let contents = Contents::fold(Base::new(chain.base()), &records[keep..], &mut dropped);
         records.truncate(keep);
         let carried = self.needed(id, records, &mut dropped, guard);
-        Folded { contents, carried, dropped, base_version }
+        Folded { contents, carried, dropped: handles::<S>(&dropped), base_version }
     }
 
     fn fold_limit(
@@ -177,7 +177,7 @@ impl<S: Store> Engine<S> {
             self.discharge(size);
             return Ok(());
         }
-        self.retire(old, handles::<S>(&folded.dropped), guard);
+        self.retire(old, folded.dropped, guard);
         if bytes < self.limits.merge_below(0) && leaf.id != tree.root {
             return self.try_merge(tree, leaf.id, shape.low, 0, guard);
         }

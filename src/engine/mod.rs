@@ -135,6 +135,11 @@ impl Limits {
         if level == 0 { self.leaf_bytes } else { self.inner_bytes }
     }
 
+    /// Pages that are made of sorted input have up to this many bytes.
+    pub(crate) fn full_bytes(self, level: u8) -> usize {
+        self.page_bytes(level) / 16 * 15
+    }
+
     /// A page below this many bytes asks to be merged.
     pub(crate) fn merge_below(self, level: u8) -> usize {
         self.page_bytes(level) / 4
