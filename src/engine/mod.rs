@@ -5,6 +5,7 @@
 //! | `descent` | root to leaf; right links; helping unfinished SMOs on the way |
 //! | `lookup` | one key in one page: records first, then the base page |
 //! | `update` | the only retry loop: decide, reserve, install |
+//! | `bulk` | many entries in ascending order, a leaf at a time |
 //! | `consolidate` | chain to base page; when to split or merge |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
@@ -16,6 +17,7 @@
 //! and everything that concerns versions, listing and paging is compiled away with it.
 
 mod batch;
+mod bulk;
 mod consolidate;
 mod cursor;
 mod descent;
@@ -27,6 +29,7 @@ mod tree_core;
 mod update;
 
 pub(crate) use batch::Batch;
+pub(crate) use bulk::{Ascending, Item};
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
 pub(crate) use descent::{Away, Covering, Stop, Wanted};
