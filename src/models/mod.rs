@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `installs` | no update is lost, in a page and at the end of its area |
 //! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
+//! | `bulk` | a run of keys is in its leaf at once, however many pages that becomes |
 //! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
 //! | `neighbours` | a search that passes empty pages sees one moment of all of them |
 //! | `stamps` | a record stamped `v` is in every cut `>= v` (I13); none sees the future (A8) |
@@ -20,6 +21,7 @@
 //!
 //! The planted faults that the models must find are in `tests/mutants`.
 
+mod bulk;
 mod cuts;
 mod evictions;
 mod ids;
