@@ -1,11 +1,12 @@
 //! What a page that is to be built will hold, in either layout.
 
 use crate::base::Base;
-use crate::entry::{Entry, Layout, Shape, Side};
+use crate::entry::{Entry, Layout, Shape};
 use crate::key::KeyRef;
+use crate::overlay::overlay;
 use crate::pairs::{PairChange, Pairs};
 use crate::record::Record;
-use crate::split::{shortest_separator, split_index};
+use crate::split::{cuts, rows_in, shortest_separator, split_index};
 use crate::{base_bytes, write_base};
 
 /// The entries of a page that is to be built.
@@ -59,50 +60,32 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// The children of a root: one below `separator`, one from there on.
+    /// Rows that lie in no page yet: keys and values of eight bytes each, in the order of the keys.
     #[must_use]
-    pub fn root(
+    pub fn rows(rows: &'a [[u8; 16]]) -> Self {
+        Self::Pairs(Pairs::rows(rows))
+    }
+
+    /// Children that are in no inner page yet, each with the key that it begins at and the value
+    /// that [`child_value`](crate::child_value) gives for it. The first key may be empty, as is the
+    /// low key of the first page of a level.
+    #[must_use]
+    pub fn children<'k: 'a>(
         layout: Layout,
-        low: &'a [u8],
-        left: &'a [u8],
-        separator: &'a [u8],
-        right: &'a [u8],
+        children: impl IntoIterator<Item = (&'k [u8], &'k [u8])>,
     ) -> Self {
         match layout {
             Layout::Fixed8 => {
-                // The low key of a root is empty, and the key of its first row is never looked at.
-                Self::Pairs(Pairs::fresh([(&[0; 8][..], left), (separator, right)]))
-            }
-            Layout::Var => Self::Entries(vec![Entry::new(low, left), Entry::new(separator, right)]),
-        }
-    }
-
-    /// The children of an inner page and one more, for the keys from `separator` up to the next;
-    /// or `None` if the page has a child with this separator already, as after someone else has
-    /// posted it, or the separator is outside the fences.
-    ///
-    /// `child` is what [`child_value`](crate::child_value) gives for it.
-    #[must_use]
-    pub fn with_child(base: Base<'a>, separator: &'a [u8], child: &'a [u8]) -> Option<Self> {
-        if base.side(separator) != Side::Inside {
-            return None;
-        }
-        let before = base.child_index(separator);
-        if base.separator(before) == separator {
-            return None;
-        }
-        Some(match base.layout() {
-            Layout::Fixed8 => {
-                Self::Pairs(Pairs::with(base, before + 1..before + 1, separator, child))
+                // The key of a page's first row is the low key, and is never looked at.
+                let whole = |key: &'k [u8]| if key.is_empty() { &[0; 8][..] } else { key };
+                let rows = children.into_iter().map(|(key, child)| (whole(key), child));
+                Self::Pairs(Pairs::fresh(rows))
             }
             Layout::Var => {
-                let mut entries = Vec::with_capacity(base.count() + 1);
-                entries.extend(base.entries().take(before + 1));
-                entries.push(Entry::new(separator, child));
-                entries.extend(base.entries().skip(before + 1));
-                Self::Entries(entries)
+                let entries = children.into_iter().map(|(key, child)| Entry::new(key, child));
+                Self::Entries(entries.collect())
             }
-        })
+        }
     }
 
     /// The children of an inner page with another first one.
@@ -216,6 +199,45 @@ impl<'a> Contents<'a> {
             (Self::Entries(left), Self::Entries(right)) => left.extend(right),
             _ => panic!("pages of two layouts"),
         }
+    }
+
+    /// These entries and newer ones. Where both have a key the newer one counts; the value of the
+    /// other goes to `drop`, with its flags.
+    ///
+    /// # Panics
+    /// If the two are of different layouts.
+    #[must_use]
+    pub fn overlay(self, newer: Self, mut drop: impl FnMut(u8, &[u8])) -> Self {
+        match (self, newer) {
+            (Self::Pairs(old), Self::Pairs(newer)) => {
+                Self::Pairs(old.overlay(newer, |value| drop(0, value)))
+            }
+            (Self::Entries(old), Self::Entries(newer)) => {
+                Self::Entries(overlay(old, newer, |entry| drop(entry.flags, entry.value)))
+            }
+            _ => panic!("pages of two layouts"),
+        }
+    }
+
+    /// Where to cut a page of this shape into pages that are as full as they can be with at most
+    /// `bytes`: the positions at which the second, the third, ... begin. None if one page will do.
+    ///
+    /// A page that grows at its end (`rising`) leaves the rest for its last page, else that and the
+    /// one before share what they have. Each gets an entry at least, an inner page two if it can.
+    #[must_use]
+    pub fn cuts(&self, shape: &Shape<'_>, bytes: usize, rising: bool) -> Vec<usize> {
+        let mut cuts = match self {
+            Self::Pairs(pairs) => {
+                let each = rows_in(shape, bytes);
+                (1..pairs.len().div_ceil(each)).map(|page| page * each).collect()
+            }
+            Self::Entries(entries) => cuts(entries, shape, bytes),
+        };
+        if !rising && let Some(last) = cuts.pop() {
+            let begin = cuts.last().copied().unwrap_or(0);
+            cuts.push(last.min(begin + (self.len() - begin).div_ceil(2)));
+        }
+        cuts
     }
 
     /// Bytes of the base page with this shape and these entries.

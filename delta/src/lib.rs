@@ -18,8 +18,9 @@
 //! | `fold` | base page and records to entries: the heart of consolidation |
 //! | `write` | entries to a base page |
 //! | `split` | where to split, and the shortest key between two |
-//! | `contents` | what a page to be built will hold, in either layout; children come and go |
+//! | `contents` | what a page to be built will hold: entries laid over others, and cut |
 //! | `pairs` | the same for a fixed page: runs of rows that lie in pages that are |
+//! | `overlay` | sorted entries and newer sorted entries to one |
 //! | `inner` | the value of an inner page's entry: its child |
 //! | `check` | whether a base page is what it must be |
 //! | `codec` | images and delta parts as they lie in the log |
@@ -53,6 +54,7 @@ mod fold;
 mod inner;
 mod interpolation;
 mod key;
+mod overlay;
 mod pairs;
 mod plain;
 mod probe;

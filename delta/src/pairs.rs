@@ -3,7 +3,9 @@
 //! A consolidation changes few of the rows that it copies. So it looks up where each change
 //! belongs, and what lies between two changes is copied in one piece.
 
+use core::cmp::Ordering;
 use core::ops::Range;
+use std::vec;
 
 use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
 use crate::contents::Sheet;
@@ -140,6 +142,32 @@ pub fn read_rows<'a>(
     fold_rows(base, window, changes, |_| {}, |run| out.extend_from_slice(run.rows()));
 }
 
+/// Rows that are taken away from the front.
+struct Front<'a> {
+    /// Empty only if no run is left.
+    run: Run<'a>,
+    runs: vec::IntoIter<Run<'a>>,
+}
+
+impl<'a> Front<'a> {
+    fn of(pairs: Pairs<'a>) -> Self {
+        let mut runs = pairs.runs.into_iter();
+        Self { run: runs.next().unwrap_or(Run::Of(&[])), runs }
+    }
+
+    fn key(&self) -> Option<u64> {
+        self.run.rows().first().map(|row| head(&row[..]))
+    }
+
+    /// Leaves out the first rows of the first run.
+    fn advance(&mut self, count: usize) {
+        self.run = match self.run {
+            Run::Of(rows) if count < rows.len() => Run::Of(&rows[count..]),
+            _ => self.runs.next().unwrap_or(Run::Of(&[])),
+        };
+    }
+}
+
 /// The row of this key and value.
 fn row(key: &[u8], value: &[u8]) -> Row {
     let mut row = [0; ROW_BYTES];
@@ -211,6 +239,52 @@ impl<'a> Pairs<'a> {
         let mut pairs = Self::default();
         rows.into_iter().for_each(|(key, value)| pairs.push(row(key, value)));
         pairs
+    }
+
+    /// Rows that lie one behind the other.
+    pub(crate) fn rows(rows: &'a [Row]) -> Self {
+        let mut pairs = Self::default();
+        pairs.copy(rows);
+        pairs
+    }
+
+    /// The rows of both, in the order of their keys. Where both have a key the newer one counts,
+    /// and the value of the other goes to `drop`.
+    pub(crate) fn overlay(self, newer: Self, mut drop: impl FnMut(&[u8])) -> Self {
+        let mut out = Self::default();
+        let (mut old, mut newer) = (Front::of(self), Front::of(newer));
+        loop {
+            let (one, other) = match (old.key(), newer.key()) {
+                (Some(one), Some(other)) => (one, other),
+                (Some(_), None) => break out.take_all(old),
+                (None, _) => break out.take_all(newer),
+            };
+            match one.cmp(&other) {
+                Ordering::Less => out.take(&mut old, |key| key < other),
+                Ordering::Greater => out.take(&mut newer, |key| key < one),
+                Ordering::Equal => {
+                    drop(&old.run.rows()[0][8..]);
+                    old.advance(1);
+                }
+            }
+        }
+        out
+    }
+
+    /// Takes the rows of the first run that are wanted; they come first in it, and the first is.
+    fn take(&mut self, from: &mut Front<'a>, wanted: impl Fn(u64) -> bool) {
+        let count = from.run.rows().partition_point(|row| wanted(head(&row[..])));
+        match from.run {
+            Run::Of(rows) => self.copy(&rows[..count]),
+            Run::One(row) => self.push(row),
+        }
+        from.advance(count);
+    }
+
+    fn take_all(&mut self, mut from: Front<'a>) {
+        while from.key().is_some() {
+            self.take(&mut from, |_| true);
+        }
     }
 
     /// How many rows there are.

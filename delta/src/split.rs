@@ -1,7 +1,7 @@
 //! Where to split a page, and the shortest key between two.
 
-use crate::base::ROW_BYTES;
-use crate::entry::{Entry, Layout};
+use crate::base::{HEADER_BYTES, ROW_BYTES};
+use crate::entry::{Entry, Layout, Shape};
 use crate::key::KeyRef;
 
 /// Where to split these entries: that many go to the left page, the others to the right. At least
@@ -29,6 +29,53 @@ pub fn split_index(entries: &[Entry<'_>], append_pattern: bool) -> usize {
         left = with;
     }
     entries.len() - 1
+}
+
+/// Fewest entries that a cut leaves in a page.
+fn fewest(shape: &Shape<'_>) -> usize {
+    // Levels of single children would go on for ever.
+    1 + usize::from(shape.level > 0)
+}
+
+/// How many rows a page in [`Layout::Fixed8`] holds in that many bytes.
+pub(crate) fn rows_in(shape: &Shape<'_>, bytes: usize) -> usize {
+    (bytes.saturating_sub(HEADER_BYTES) / ROW_BYTES).max(fewest(shape))
+}
+
+/// Where to cut the entries of a page in [`Layout::Var`]: see
+/// [`Contents::cuts`](crate::Contents::cuts).
+pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Vec<usize> {
+    let size = |entry: &Entry<'_>| ROW_BYTES + entry.key.len() + entry.value.len();
+    let mut cuts = Vec::new();
+    let (mut begin, mut low, mut low_len) = (0, KeyRef::from(shape.low), shape.low.len());
+    let (mut held, mut shared) = (0, low_len);
+    for end in 1..=entries.len() {
+        let last = &entries[end - 1];
+        // The high key of a page is no longer than the key behind it, and begins as that does.
+        let next = entries.get(end).map(|entry| entry.key).or(shape.high.map(KeyRef::from));
+        let high_len = next.map_or(0, KeyRef::len);
+        held += size(last);
+        shared = next.map_or(0, |next| shared_prefix(low, next, shared));
+        let whole = HEADER_BYTES + low_len + high_len + held - shared * (end - begin);
+        if whole <= bytes || end - begin <= fewest(shape) {
+            continue;
+        }
+        begin = end - 1;
+        cuts.push(begin);
+        low = last.key;
+        low_len = match shape.level {
+            0 => shared_prefix(entries[begin - 1].key, low, low.len()) + 1,
+            _ => low.len(),
+        };
+        held = size(last);
+        shared = next.map_or(0, |next| shared_prefix(low, next, low_len));
+    }
+    cuts
+}
+
+/// How many of their first `limit` bytes two keys share.
+fn shared_prefix(left: KeyRef<'_>, right: KeyRef<'_>, limit: usize) -> usize {
+    left.bytes().zip(right.bytes()).take(limit).take_while(|(left, right)| left == right).count()
 }
 
 /// The shortest key `s` with `left_last < s <= right_first`: in [`Layout::Fixed8`] all of

@@ -10,7 +10,7 @@
 //! Of the carried versions of one key, only the newest and those that an open cut needs are kept.
 //! Stamping comes first, reading the registry after it (A8; the proof is in `mapping::clock`).
 
-use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handles};
+use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
 use delta::{Base, Contents, Op, PairChange, Pairs};
@@ -26,8 +26,8 @@ pub(crate) struct Folded<'g> {
     pub(crate) contents: Contents<'g>,
     /// Records that stay records, newest first.
     pub(crate) carried: Versioned<'g>,
-    /// Values that are in neither.
-    pub(crate) dropped: Vec<(u8, &'g [u8])>,
+    /// Handles of the values that are in neither.
+    pub(crate) dropped: Vec<u64>,
     /// Largest version in the entries.
     pub(crate) base_version: u64,
 }
@@ -80,7 +80,7 @@ impl<S: Store> Engine<S> {
         let contents = Contents::fold(Base::new(chain.base()), &records[keep..], &mut dropped);
         records.truncate(keep);
         let carried = self.needed(id, records, &mut dropped, guard);
-        Folded { contents, carried, dropped, base_version }
+        Folded { contents, carried, dropped: handles::<S>(&dropped), base_version }
     }
 
     /// Folds a chain of pairs if all of it is allowed, as it is where no log follows and no cut is
@@ -103,7 +103,7 @@ impl<S: Store> Engine<S> {
         let mut dropped = Vec::new();
         let drop = |value| {
             if S::holds_values() {
-                dropped.push((0, value));
+                dropped.push(handle_of(value));
             }
         };
         let pairs = Pairs::fold(Base::new(chain.base()), &mut changes, drop);
@@ -212,7 +212,7 @@ impl<S: Store> Engine<S> {
             self.discharge(size);
             return Ok(());
         }
-        self.retire(old, handles::<S>(&folded.dropped), guard);
+        self.retire(old, folded.dropped, guard);
         if bytes < self.limits.merge_below(0) && leaf.id != tree.root {
             return self.try_merge(tree, leaf.id, shape.low, 0, guard);
         }

@@ -6,6 +6,7 @@
 //! | `lookup` | one key in one page: records first, then the base page |
 //! | `many` | many keys at once: their cache misses at the same time |
 //! | `update` | the only retry loop: decide, reserve, install |
+//! | `bulk` | many entries in ascending order, a leaf at a time |
 //! | `consolidate` | chain to base page; when to split or merge |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
@@ -17,6 +18,7 @@
 //! and everything that concerns versions, listing and paging is compiled away with it.
 
 mod batch;
+mod bulk;
 mod consolidate;
 mod cursor;
 mod descent;
@@ -29,6 +31,7 @@ mod tree_core;
 mod update;
 
 pub(crate) use batch::Batch;
+pub(crate) use bulk::{Ascending, Item};
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::{Cursor, prefix_range};
 pub(crate) use descent::{Away, Covering, Stop, Wanted};
@@ -136,6 +139,11 @@ impl Limits {
 
     fn page_bytes(self, level: u8) -> usize {
         if level == 0 { self.leaf_bytes } else { self.inner_bytes }
+    }
+
+    /// Pages that are made of sorted input have up to this many bytes.
+    pub(crate) fn full_bytes(self, level: u8) -> usize {
+        self.page_bytes(level) / 16 * 15
     }
 
     /// A page below this many bytes asks to be merged.

@@ -10,6 +10,7 @@
 //! | `iter` | ranges, from both ends, holding no pin |
 //! | `removal` | many keys, one after the other |
 //! | `build` | maps from entries, and what std's traits make of a map |
+//! | `load` | many entries on their way in, as long as their keys ascend |
 //! | `fresh` | a value on its way into a page |
 //! | `serde` | a map as a map of serde, behind the feature `serde` |
 //!
@@ -27,7 +28,7 @@
 //!   removed, if it still has that value, at a later one;
 //! - [`retain`](Map::retain), [`extract_if`](Map::extract_if),
 //!   [`remove_range`](Map::remove_range), [`clear`](Map::clear), `extend`: one key after the other,
-//!   each of them one step;
+//!   each of them one step, but for `extend` with ascending keys: that is one page after the other;
 //! - [`multi_get`](Map::multi_get): each key for itself;
 //! - [`len`](Map::len) and [`is_empty`](Map::is_empty), which lag behind what is under way.
 //!
@@ -43,6 +44,7 @@ mod ends;
 mod entry;
 mod fresh;
 mod iter;
+mod load;
 mod many;
 mod point;
 mod removal;

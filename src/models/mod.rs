@@ -6,6 +6,7 @@
 //! | `installs` | no update is lost, in a page and at the end of its area |
 //! | `pairs` | a record found by its fingerprint is an answer that a walk may give |
 //! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
+//! | `bulk` | a run of keys is in its leaf at once, however many pages that becomes |
 //! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
 //! | `hints` | what the directory names is believed only as far as the page says so |
 //! | `neighbours` | a search that passes empty pages sees one moment of all of them |
@@ -23,6 +24,7 @@
 //!
 //! The planted faults that the models must find are in `tests/mutants`.
 
+mod bulk;
 mod cuts;
 mod dates;
 mod evictions;

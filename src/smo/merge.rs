@@ -16,7 +16,7 @@
 //! consolidation splits it, so the absorb never has to.
 
 use crate::engine::{
-    Away, Counters, Covering, Engine, FoldLimit, Folded, Store, TreeCore, Versioned, handles,
+    Away, Counters, Covering, Engine, FoldLimit, Folded, Store, TreeCore, Versioned,
 };
 use delta::{Base, Contents, Shape};
 use mapping::{Chain, Word};
@@ -189,7 +189,7 @@ impl<S: Store> Engine<S> {
             return false;
         }
         self.list(left);
-        self.retire(chain.page(), handles::<S>(&all.dropped), guard);
+        self.retire(chain.page(), all.dropped, guard);
         Counters::count(&self.counters.merges);
         true
     }

@@ -2,9 +2,9 @@
 //! leaves a tree in which every key is found (I4).
 //!
 //! ```text
-//!   split   right page under a fresh id, Unborn -> CAS left to the left half -> list left
-//!           -> right is born -> post the separator (best effort: the right link is enough)
-//!   root    both halves under fresh ids, Unborn -> CAS root to an inner page over them
+//!   split   right pages under fresh ids, Unborn -> CAS left to the leftmost -> list left
+//!           -> the right ones are born -> post the separators (best effort: links are enough)
+//!   root    all pages under fresh ids, Unborn -> CAS root to an inner page over them
 //!   merge   CAS parent: merging = R -> cap R -> CAS L to L+R -> CAS parent: without R -> bury R
 //! ```
 //!

@@ -7,7 +7,7 @@
 //! more once the child is gone (trap 4).
 
 use crate::engine::{Away, Covering, Engine, Folded, Stop, Store, TreeCore, Wanted};
-use delta::{Base, Contents, Shape};
+use delta::{Base, Contents, Shape, Side};
 use mapping::Word;
 use sync::epoch::Guard;
 use types::PageId;
@@ -24,8 +24,27 @@ impl<S: Store> Engine<S> {
         self.descend(tree, Covering(key), level + 1, guard).map(|stop| stop.id)
     }
 
-    /// Tells `parent` that `child` covers the keys from `separator` on. A lost race is dropped:
-    /// whoever comes over the right link next offers the separator again.
+    /// Tells the parents of pages that stand side by side about them.
+    pub(super) fn post_all<'l>(
+        &self,
+        tree: &TreeCore,
+        stop: &Stop<'_>,
+        level: u8,
+        mut links: &'l [(&'l [u8], PageId)],
+        guard: &Guard,
+    ) -> Result<(), Away> {
+        let mut parent = stop.parent;
+        while let Some((separator, _)) = links.first() {
+            if parent.is_none() {
+                parent = self.parent_of(tree, separator, level, guard)?;
+            }
+            links = self.post_run(tree, parent, links, guard)?;
+            parent = PageId::NONE;
+        }
+        Ok(())
+    }
+
+    /// Tells `parent` that `child` covers the keys from `separator` on.
     pub(crate) fn post(
         &self,
         tree: &TreeCore,
@@ -34,31 +53,67 @@ impl<S: Store> Engine<S> {
         child: PageId,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let Word::Resident(seen) = self.table.load(parent, guard) else { return Ok(()) };
+        self.post_run(tree, parent, &[(separator, child)], guard).map(|_behind| ())
+    }
+
+    /// Tells `parent` which children cover the keys from these separators on, in one step, and
+    /// hands those back that lie behind it. A lost race is dropped: whoever comes over the right
+    /// link next offers the separator again.
+    fn post_run<'l>(
+        &self,
+        tree: &TreeCore,
+        parent: PageId,
+        links: &'l [(&'l [u8], PageId)],
+        guard: &Guard,
+    ) -> Result<&'l [(&'l [u8], PageId)], Away> {
+        let Word::Resident(seen) = self.table.load(parent, guard) else { return Ok(&[]) };
         let base = Base::new(seen.base());
-        // Rule P: the child is looked at after the parent's word was loaded.
-        let Word::Resident(child_chain) = self.table.load(child, guard) else { return Ok(()) };
-        let child_base = Base::new(child_chain.base());
-        if child_base.low() != separator || base.level() != child_base.level() + 1 {
-            return Ok(());
-        }
+        let here = links.partition_point(|(low, _)| base.high().is_none_or(|high| *low < high));
+        let (links, behind) = links.split_at(here.max(1));
+        // Rule P: the children are looked at after the parent's word was loaded.
+        let (links, values): (Vec<_>, Vec<_>) = links
+            .iter()
+            .filter(|link| self.is_unposted(base, link, guard))
+            .map(|link| (link, delta::child_value(base.layout(), link.1)))
+            .unzip();
+        let Some((last, _)) = links.last() else { return Ok(behind) };
         if base.merging().is_some() {
             // An inner page with an intention takes no other change: help, and leave the rest to
             // the next who comes over the right link.
-            return self.help_merge(tree, parent, base.merging(), guard);
+            self.help_merge(tree, parent, base.merging(), guard)?;
+            return Ok(behind);
         }
-        let (value, len) = delta::child_value(base.layout(), child);
-        let Some(children) = Contents::with_child(base, separator, &value[..len]) else {
-            return Ok(());
-        };
+        let newer = links.iter().zip(&values).map(|((low, _), (id, len))| (*low, &id[..*len]));
+        let newer = Contents::children(base.layout(), newer);
+        let children = Contents::of(base).overlay(newer, |_, _| {});
         let absorbed = self.still_absorbed(base, guard);
         let shape: Shape<'_> = base.shape(&absorbed);
-        if children.base_bytes(&shape) > self.limits.inner_bytes && children.len() > 2 {
-            let stop = Stop { id: parent, chain: seen, base, parent: PageId::NONE };
-            return self.split(tree, &stop, &shape, Folded::inner(children), 0, guard);
+        let stop = Stop { id: parent, chain: seen, base, parent: PageId::NONE };
+        let at_end = base.separator(base.count() - 1) < *last;
+        let cuts = self.inner_cuts(&children, &shape, shape.right.is_none() && at_end);
+        if cuts.is_empty() {
+            self.replace_inner(parent, seen, &shape, &children, guard);
+        } else if links.len() == 1 {
+            self.split(tree, &stop, &shape, Folded::inner(children), 0, guard)?;
+        } else if let children = Folded::inner(children)
+            && let Some(pages) =
+                self.replace_by_pages(tree, &stop, &shape, children, &cuts, 0, guard)
+        {
+            self.announce(tree, &stop, shape.level, &pages, guard)?;
         }
-        self.replace_inner(parent, seen, &shape, &children, guard);
-        Ok(())
+        Ok(behind)
+    }
+
+    /// Whether this page is a child of the level below that begins at its separator, and belongs
+    /// under a parent that does not name it.
+    fn is_unposted(&self, parent: Base<'_>, link: &(&[u8], PageId), guard: &Guard) -> bool {
+        let (separator, child) = *link;
+        let Word::Resident(chain) = self.table.load(child, guard) else { return false };
+        let child = Base::new(chain.base());
+        child.low() == separator
+            && parent.level() == child.level() + 1
+            && parent.side(separator) == Side::Inside
+            && parent.separator(parent.child_index(separator)) != separator
     }
 
     /// Takes a child that was merged away out of a parent that still names it, as the image of a

@@ -1,25 +1,39 @@
-//! Split: one CAS turns a page that is too large into its left half.
+//! Split: one CAS turns a page that is too large into the leftmost of the pages it is cut into.
 //!
-//! The right half has been made before under a fresh id, but is Unborn until the left half is
-//! installed. A reader that comes to the left half for a key of the right one goes by the right
-//! link; nobody gets to the right half before (A1).
+//! The others, most often one, have been made before under fresh ids, each linked to the next, but
+//! are Unborn until the leftmost is installed. A reader that comes to it for a key of another one
+//! goes by the right links; nobody gets to the others before (A1).
 
-use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, change, handles};
+use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, change};
 use delta::{Base, Contents, Layout, Record, Shape};
 use mapping::{PageBox, Word};
 use sync::epoch::Guard;
 use types::PageId;
 
-/// One half of a split.
-struct Half<'a, 'g> {
+/// A page of a level: the key that it begins at, and its id.
+pub(crate) type Link = (Vec<u8>, PageId);
+
+/// What is to be known of the pages that take the place of one.
+struct Plan<'a> {
+    tree: u32,
+    /// The page that is replaced.
+    id: PageId,
     shape: Shape<'a>,
-    contents: Contents<'g>,
-    carried: Vec<(u64, Record<'g>)>,
+    cuts: &'a [usize],
+    /// Bytes of area that each leaf gets at least.
+    need: usize,
+}
+
+/// Pages that nobody can know yet, and what they weigh.
+#[derive(Default)]
+struct Fresh {
+    ids: Vec<PageId>,
+    bytes: usize,
 }
 
 impl<S: Store> Engine<S> {
-    /// Splits a page that has been folded to `folded`. If the word has changed meanwhile, or no
-    /// page id is left, nothing happens.
+    /// Splits a page that has been folded to `folded` in two. If the word has changed meanwhile, or
+    /// no page id is left, nothing happens.
     pub(crate) fn split(
         &self,
         tree: &TreeCore,
@@ -29,53 +43,155 @@ impl<S: Store> Engine<S> {
         need: usize,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let Folded { contents, carried, dropped, base_version } = folded;
-        let rising = shape.right.is_none() && grows_at_its_end(stop, &contents, &carried);
-        let at = contents.split_index(rising);
-        let separator = contents.separator(at, shape);
-        let (left, right) = contents.split_at(at);
-        let (below, above): (Vec<_>, Vec<_>) =
-            carried.into_iter().partition(|(_, record)| record.key < separator.as_slice());
-        let Ok(right_id) = self.table.allocate() else { return Ok(()) };
-        let right = Half {
-            shape: Shape { low: &separator, absorbed: &[], ..*shape },
-            contents: right,
-            carried: above,
-        };
-        let left = Half {
-            shape: Shape { high: Some(&separator), right: right_id, ..*shape },
-            contents: left,
-            carried: below,
-        };
-        let make = |half: &Half<'_, '_>| {
-            let birth = self.smo_birth(tree.id, base_version);
-            self.build(&half.shape, &half.contents, &half.carried, need, birth)
-        };
-        Counters::count(&self.counters.splits);
-        let (left, right) = (make(&left), make(&right));
-        let dropped = handles::<S>(&dropped);
-        if stop.id == tree.root {
-            self.install_root(stop, shape, &separator, left, right_id, right, dropped, guard);
-            return Ok(());
+        let (contents, carried) = (&folded.contents, &folded.carried);
+        let rising = shape.right.is_none() && grows_at_its_end(stop, contents, carried);
+        let cuts = [contents.split_index(rising)];
+        match self.replace_by_pages(tree, stop, shape, folded, &cuts, need, guard) {
+            Some(pages) => self.announce(tree, stop, shape.level, &pages, guard),
+            None => Ok(()),
         }
-        let size = left.page().size_bytes() + right.page().size_bytes();
-        self.charge(size);
-        self.table.set_unborn(right_id, right);
-        if self.table.replace(stop.id, stop.chain, left).is_err() {
-            self.abandon(right_id);
-            self.discharge(size);
-            return Ok(());
+    }
+
+    /// Puts what a page was folded to in its place, cut into pages at these positions. Says where
+    /// each of them begins; or nothing, if the word has changed meanwhile or no page id is left:
+    /// then nothing has happened.
+    #[expect(clippy::too_many_arguments, reason = "a page, what takes its place, and where")]
+    pub(crate) fn replace_by_pages(
+        &self,
+        tree: &TreeCore,
+        stop: &Stop<'_>,
+        shape: &Shape<'_>,
+        mut folded: Folded<'_>,
+        cuts: &[usize],
+        need: usize,
+        guard: &Guard,
+    ) -> Option<Vec<Link>> {
+        let dropped = std::mem::take(&mut folded.dropped);
+        if !cuts.is_empty() {
+            Counters::count(&self.counters.splits);
         }
-        self.deliver(stop.id, right_id);
+        let mut fresh = Fresh::default();
+        let plan = Plan { tree: tree.id, id: stop.id, shape: *shape, cuts, need };
+        // A root keeps its id: all pages get fresh ones, and it becomes their parent.
+        let grows = stop.id == tree.root && !cuts.is_empty();
+        let pages = if grows {
+            self.lay_out(&plan, folded, false, &mut fresh)
+                .and_then(|pages| self.lay_root(&plan, pages, &mut fresh))
+        } else {
+            self.lay_out(&plan, folded, true, &mut fresh)
+        };
+        let placed = pages.and_then(|(pages, page)| {
+            self.table.replace(stop.id, stop.chain, page?).ok().map(|()| pages)
+        });
+        if placed.is_none() {
+            self.discharge(fresh.bytes);
+            fresh.ids.into_iter().for_each(|id| self.abandon(id));
+            return None;
+        }
+        fresh.ids.into_iter().for_each(|id| self.deliver(stop.id, id));
         self.retire(stop.chain.page(), dropped, guard);
-        if shape.level == 0 && shape.layout == Layout::Fixed8 {
-            tree.directory.split(|| self.separators(tree, guard), guard);
+        placed
+    }
+
+    /// Makes the pages of one level, from right to left. All are Unborn but the leftmost, if that
+    /// keeps the id of the page that is replaced: it is handed back.
+    fn lay_out(
+        &self,
+        plan: &Plan<'_>,
+        folded: Folded<'_>,
+        keeps_id: bool,
+        fresh: &mut Fresh,
+    ) -> Option<(Vec<Link>, Option<PageBox>)> {
+        let Folded { mut contents, mut carried, base_version, .. } = folded;
+        let shape = &plan.shape;
+        let first = if keeps_id { plan.id } else { self.fresh(fresh)? };
+        let mut pages = vec![(shape.low.to_vec(), first)];
+        for &at in plan.cuts {
+            pages.push((contents.separator(at, shape), self.fresh(fresh)?));
         }
-        let parent = match stop.parent {
-            parent if parent.is_some() => parent,
-            _ => self.parent_of(tree, &separator, shape.level, guard)?,
-        };
-        self.post(tree, parent, &separator, right_id, guard)
+        let (mut high, mut right, mut leftmost) = (shape.high, shape.right, None);
+        for (at, (low, id)) in pages.iter().enumerate().rev() {
+            let begin = at.checked_sub(1).map_or(0, |before| plan.cuts[before]);
+            let (below, here) = contents.split_at(begin);
+            let (under, above) = carried
+                .into_iter()
+                .partition(|(_, record): &(_, Record<'_>)| at > 0 && record.key < low.as_slice());
+            (contents, carried) = (below, under);
+            let absorbed = if at == 0 { shape.absorbed } else { &[] };
+            let shape = Shape { low, high, right, absorbed, ..*shape };
+            let birth = self.smo_birth(plan.tree, base_version);
+            let page = self.build(&shape, &here, &above, plan.need, birth);
+            self.charge(page.page().size_bytes());
+            fresh.bytes += page.page().size_bytes();
+            if at == 0 && keeps_id {
+                leftmost = Some(page);
+            } else {
+                self.table.set_unborn(*id, page);
+            }
+            (high, right) = (Some(low.as_slice()), *id);
+        }
+        Some((pages, leftmost))
+    }
+
+    /// Makes as many levels over these pages as they need, and the root over all. Hands `pages`
+    /// back.
+    fn lay_root(
+        &self,
+        plan: &Plan<'_>,
+        (pages, _): (Vec<Link>, Option<PageBox>),
+        fresh: &mut Fresh,
+    ) -> Option<(Vec<Link>, Option<PageBox>)> {
+        let mut shape = Shape { absorbed: &[], ..plan.shape };
+        let mut upper: Option<Vec<Link>> = None;
+        loop {
+            shape.level += 1;
+            let below = upper.as_ref().unwrap_or(&pages);
+            let values: Vec<_> =
+                below.iter().map(|(_, id)| delta::child_value(shape.layout, *id)).collect();
+            let children = below.iter().zip(&values);
+            let children = children.map(|((low, _), (value, len))| (&low[..], &value[..*len]));
+            let children = Folded::inner(Contents::children(shape.layout, children));
+            let cuts = self.inner_cuts(&children.contents, &shape, true);
+            let plan = Plan { shape, cuts: &cuts, ..*plan };
+            if cuts.is_empty() {
+                // What is alone on its level takes the id of the root.
+                let (_, root) = self.lay_out(&plan, children, true, fresh)?;
+                return Some((pages, root));
+            }
+            upper = Some(self.lay_out(&plan, children, false, fresh)?.0);
+        }
+    }
+
+    /// Where an inner page is to be cut: nowhere, if it is not too large.
+    pub(crate) fn inner_cuts(
+        &self,
+        children: &Contents<'_>,
+        shape: &Shape<'_>,
+        rising: bool,
+    ) -> Vec<usize> {
+        if children.base_bytes(shape) <= self.limits.inner_bytes || children.len() <= 2 {
+            return Vec::new();
+        }
+        children.cuts(shape, self.limits.full_bytes(shape.level), rising)
+    }
+
+    /// Tells those who lead to leaves about pages that were put in the place of one.
+    pub(crate) fn announce(
+        &self,
+        tree: &TreeCore,
+        stop: &Stop<'_>,
+        level: u8,
+        pages: &[Link],
+        guard: &Guard,
+    ) -> Result<(), Away> {
+        let links: Vec<_> = pages[1..].iter().map(|(low, id)| (low.as_slice(), *id)).collect();
+        if level == 0 && tree.layout == Layout::Fixed8 {
+            for _ in &links {
+                tree.directory.split(|| self.separators(tree, guard), guard);
+            }
+        }
+        // Under a root that has grown they are named already.
+        if stop.id == tree.root { Ok(()) } else { self.post_all(tree, stop, level, &links, guard) }
     }
 
     /// The first and the last separator of the leaves of a tree of numbers.
@@ -99,43 +215,11 @@ impl<S: Store> Engine<S> {
         Some((outermost(false)?, outermost(true)?))
     }
 
-    /// The root keeps its id: both halves move to fresh ids, and the root becomes their parent.
-    #[expect(clippy::too_many_arguments, reason = "the two halves, and what they replace")]
-    fn install_root(
-        &self,
-        stop: &Stop<'_>,
-        shape: &Shape<'_>,
-        separator: &[u8],
-        left: PageBox,
-        right_id: PageId,
-        right: PageBox,
-        dropped: Vec<u64>,
-        guard: &Guard,
-    ) {
-        let Ok(left_id) = self.table.allocate() else {
-            self.table.release(right_id);
-            return;
-        };
-        let (left_value, len) = delta::child_value(shape.layout, left_id);
-        let (right_value, _) = delta::child_value(shape.layout, right_id);
-        let root = Shape { level: shape.level + 1, absorbed: &[], ..*shape };
-        let (left_value, right_value) = (&left_value[..len], &right_value[..len]);
-        let children = Contents::root(shape.layout, shape.low, left_value, separator, right_value);
-        let root =
-            self.build(&root, &children, &[], 0, self.smo_birth(stop.chain.page().tree(), 0));
-        let size = root.page().size_bytes() + left.page().size_bytes() + right.page().size_bytes();
-        self.charge(size);
-        self.table.set_unborn(left_id, left);
-        self.table.set_unborn(right_id, right);
-        if self.table.replace(stop.id, stop.chain, root).is_err() {
-            self.abandon(left_id);
-            self.abandon(right_id);
-            self.discharge(size);
-            return;
-        }
-        self.deliver(stop.id, left_id);
-        self.deliver(stop.id, right_id);
-        self.retire(stop.chain.page(), dropped, guard);
+    /// An id for a page that nobody can know yet.
+    fn fresh(&self, fresh: &mut Fresh) -> Option<PageId> {
+        let id = self.table.allocate().ok()?;
+        fresh.ids.push(id);
+        Some(id)
     }
 
     /// Gives the id of a page back that was never linked to: nobody can know it.

@@ -1,0 +1,162 @@
+//! Many entries on their way into a map: what comes in ascending order goes in together.
+//!
+//! Entries are collected as long as their keys ascend. A stretch of them is put when one comes that
+//! does not, when there are very many, and in the end, also if the end is a panic of who makes the
+//! entries: so none is lost. Of two entries in a row with the same key the later one counts.
+
+use super::{Shared, sure};
+use crate::engine::{Ascending, Item};
+use crate::key::EncodeKey;
+use crate::memory::Held;
+use core::cmp::Ordering;
+use delta::Layout;
+
+/// Most entries of a stretch.
+const ENTRIES: usize = 4096;
+/// From this many bytes of keys on a stretch takes no more.
+const BYTES: usize = 1 << 20;
+
+/// Entries that were collected and are not put yet. Their values are its own.
+pub(super) struct Stretch<'m, V: Clone + Send + Sync + 'static> {
+    shared: &'m Shared<V>,
+    /// Keys and values of eight bytes each.
+    rows: Vec<[u8; 16]>,
+    /// Keys of any length, one behind the other, and where each lies.
+    keys: Vec<u8>,
+    items: Vec<Item>,
+}
+
+impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
+    pub(super) fn of(shared: &'m Shared<V>) -> Self {
+        Self { shared, rows: Vec::new(), keys: Vec::new(), items: Vec::new() }
+    }
+
+    /// Takes an entry.
+    pub(super) fn push<Q: EncodeKey>(&mut self, key: &Q, value: V) {
+        if self.shared.tree.layout == Layout::Fixed8 {
+            key.with_encoded(|key| self.push_row(key, value));
+        } else {
+            key.with_encoded(|key| self.push_item(key, value));
+        }
+    }
+
+    fn push_row(&mut self, key: &[u8], value: V) {
+        let Ok(key) = <[u8; 8]>::try_from(key) else { panic!("a key of {} bytes", key.len()) };
+        let full = self.rows.len() >= ENTRIES;
+        if let Some(last) = self.rows.last_mut() {
+            match head(last).cmp(&u64::from_be_bytes(key)) {
+                Ordering::Less if !full => {}
+                Ordering::Equal => return replace::<V>(&mut last[8..], value),
+                _ => self.put(),
+            }
+        }
+        let mut row = [0; 16];
+        row[..8].copy_from_slice(&key);
+        row[8..].copy_from_slice(&Held::into_slot(value));
+        self.rows.push(row);
+    }
+
+    fn push_item(&mut self, key: &[u8], value: V) {
+        let full = self.items.len() >= ENTRIES || self.keys.len() >= BYTES;
+        if let Some(last) = self.items.last_mut() {
+            match self.keys[last.begin..last.end].cmp(key) {
+                Ordering::Less if !full => {}
+                Ordering::Equal => return replace::<V>(&mut last.value, value),
+                _ => self.put(),
+            }
+        }
+        let begin = self.keys.len();
+        self.keys.extend_from_slice(key);
+        let value = Held::into_slot(value);
+        self.items.push(Item { begin, end: self.keys.len(), value });
+    }
+
+    /// Puts what was collected.
+    fn put(&mut self) {
+        // Out of the way: whatever happens below, no value is given back that a page may have.
+        let mut rows = core::mem::take(&mut self.rows);
+        let mut items = core::mem::take(&mut self.items);
+        let Shared { engine, tree, .. } = self.shared;
+        sure(engine.put_ascending(tree, Ascending::Rows(&rows)));
+        sure(engine.put_ascending(tree, Ascending::Items(&self.keys, &items)));
+        rows.clear();
+        items.clear();
+        self.keys.clear();
+        (self.rows, self.items) = (rows, items);
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Stretch<'_, V> {
+    fn drop(&mut self) {
+        self.put();
+    }
+}
+
+/// The key of a row as a number.
+fn head(row: &[u8; 16]) -> u64 {
+    row.first_chunk().map_or(0, |key| u64::from_be_bytes(*key))
+}
+
+/// Puts a value in the place of one that no page has seen, and drops that.
+fn replace<V: Clone + Send + Sync + 'static>(slot: &mut [u8], value: V) {
+    let mut old = Held::into_slot(value);
+    slot.swap_with_slice(&mut old);
+    Held::<V>::disown(old);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::Map;
+    use crate::engine::{Engine, Store};
+    use crate::key::Key;
+    use delta::Base;
+    use mapping::Word;
+    use types::PageId;
+
+    /// Bytes of all pages, and base page bytes of each leaf but the last of the level.
+    fn pages<S: Store>(engine: &Engine<S>) -> (usize, Vec<usize>) {
+        let guard = engine.pin();
+        let (mut bytes, mut leaves) = (0, Vec::new());
+        for number in 1..engine.table.id_limit() {
+            let Word::Resident(chain) = engine.table.load(PageId::new(number), &guard) else {
+                continue;
+            };
+            let base = Base::new(chain.base());
+            bytes += chain.page().size_bytes();
+            if base.is_leaf() && base.high().is_some() {
+                leaves.push(base.byte_len());
+            }
+        }
+        (bytes, leaves)
+    }
+
+    fn loaded<K: Key>(count: u64, key: impl Fn(u64) -> K) -> (f64, Vec<f64>) {
+        let map: Map<K, u64> = (0..count).map(|number| (key(number), number)).collect();
+        assert_eq!(map.check(), Ok(()));
+        assert_eq!(map.len() as u64, count);
+        let engine = &map.shared.engine;
+        let (bytes, leaves) = pages(engine);
+        let fill = |bytes: usize| bytes as f64 / engine.limits.leaf_bytes as f64;
+        (bytes as f64 / count as f64, leaves.into_iter().map(fill).collect())
+    }
+
+    #[test]
+    fn a_sorted_load_of_numbers_fills_its_pages() {
+        let (bytes, fills) = loaded(1_000_000, |number| number);
+        assert!(bytes < 19.0, "{bytes} bytes per key");
+        assert!(fills.len() > 3000, "{} leaves", fills.len());
+        let odd = fills.iter().find(|fill| !(0.9..0.95).contains(*fill));
+        assert_eq!(odd, None);
+    }
+
+    #[test]
+    fn a_sorted_load_of_texts_fills_its_pages() {
+        let (_, fills) = loaded(200_000, |number| format!("user/{number:08}/name"));
+        assert!(fills.len() > 500, "{} leaves", fills.len());
+        // The last of a stretch had no high key yet, hence no prefix to cut off.
+        let mean = fills.iter().sum::<f64>() / fills.len() as f64;
+        assert!((0.92..0.95).contains(&mean), "{mean} full");
+        let odd = fills.iter().find(|fill| !(0.75..0.95).contains(*fill));
+        assert_eq!(odd, None);
+    }
+}
