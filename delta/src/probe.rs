@@ -31,7 +31,7 @@ pub trait Probe: Copy {
     fn search(self, base: Base<'_>) -> Result<usize, usize>;
 
     /// Flags and value of the entry at this position of a leaf.
-    fn value<'a>(self, base: Base<'a>, at: usize) -> (u8, &'a [u8]);
+    fn value(self, base: Base<'_>, at: usize) -> (u8, &[u8]);
 
     /// Whether a record with this payload may be one of the key: to be asked before its key is
     /// looked at.
@@ -68,7 +68,7 @@ impl Probe for &[u8] {
     }
 
     #[inline]
-    fn value<'a>(self, base: Base<'a>, at: usize) -> (u8, &'a [u8]) {
+    fn value(self, base: Base<'_>, at: usize) -> (u8, &[u8]) {
         let entry = base.entry(at);
         (entry.flags, entry.value)
     }
@@ -148,7 +148,7 @@ impl Probe for Number {
     }
 
     #[inline]
-    fn value<'a>(self, base: Base<'a>, at: usize) -> (u8, &'a [u8]) {
+    fn value(self, base: Base<'_>, at: usize) -> (u8, &[u8]) {
         (0, &base.pairs()[at][8..])
     }
 

@@ -37,7 +37,7 @@ pub fn stamp(
 /// As [`stamp`], where no log follows and no page is listed.
 ///
 /// The same store buffering is left: install, then clock, here; bump, then word, in who opens a
-/// cut. It is decided by the one order of those four SeqCst accesses, and costs nothing more.
+/// cut. It is decided by the one order of those four `SeqCst` accesses, and costs nothing more.
 #[inline]
 pub fn date(record: RecordRef<'_>, clock: &Clock) -> u64 {
     let version = record.version();

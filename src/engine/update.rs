@@ -85,16 +85,14 @@ impl<S: Store> Engine<S> {
             // What has been written once is not written again: others may look at it already.
             let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));
             let fresh = written.is_none();
-            let reservation = match written {
-                Some((_, reservation)) => reservation,
-                None => {
-                    let Some(reservation) = page.reserve(bytes) else {
-                        let need = page.records().bytes(bytes);
-                        self.consolidate(tree, &leaf, need, guard)?;
-                        return Ok(Attempt::Again);
-                    };
-                    reservation
-                }
+            let reservation = if let Some((_, reservation)) = written {
+                reservation
+            } else if let Some(reservation) = page.reserve(bytes) {
+                reservation
+            } else {
+                let need = page.records().bytes(bytes);
+                self.consolidate(tree, &leaf, need, guard)?;
+                return Ok(Attempt::Again);
             };
             if let Some(newest) = leaf.chain.newest() {
                 // Versions then never fall along a chain, and per key they are in chain order.

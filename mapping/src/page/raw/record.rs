@@ -1,6 +1,5 @@
 //! The records of a page over raw bytes: reserved, written once, installed, and read.
 #![expect(unsafe_code, reason = "records are bytes of the page that they lie in")]
-#![expect(clippy::cast_ptr_alignment, reason = "records lie at multiples of 8")]
 
 use super::PageRef;
 use crate::page::{Head, PAIR_BYTES, Records, VERSIONS};
