@@ -25,7 +25,7 @@
 //!
 //! # Versions
 //!
-//! [`Clock`], [`DirtyList`] and [`stamp`] give every record of a durable tree a version, such that
+//! [`Clock`], [`DirtyList`] and [`stamp()`] give every record of a durable tree a version, such that
 //! a record stamped `v` is in the commit of every cut `>= v` (I13). The module docs tell how.
 
 mod clock;
