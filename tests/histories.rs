@@ -4,7 +4,6 @@
 //! is the same in all runs, and its pages split and merge between the keys. An entry of a scan is a
 //! look at its key at some moment within the scan, and so is an entry that is not there: a key that
 //! was there throughout is there, each once and in order, with a value that it had.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::ops::Bound;
