@@ -4,7 +4,6 @@
 //! is the same in all runs, and its pages split and merge between the keys. An entry of a scan is a
 //! look at its key at some moment within the scan, and so is an entry that is not there: a key that
 //! was there throughout is there, each once and in order, with a value that it had.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::ops::Bound;
@@ -17,8 +16,8 @@ use bwtree_tests::history::{History, Operation, Outcome};
 use bwtree_tests::{Checked, Random, Recorder, Scribe, check, seed};
 
 /// Runs of each kind, each of [`KEYS`] histories.
-const RUNS: u64 = 10_000;
-const KEYS: u64 = 4;
+const RUNS: u64 = 5000;
+const KEYS: u64 = 8;
 const THREADS: usize = 3;
 /// Distance of two recorded keys; between them the neighbours come and go.
 const GAP: u64 = 12;
@@ -167,31 +166,32 @@ impl Total {
 
 fn runs(name: &str, kind: Kind, map: &impl Concurrent) {
     let mut random = Random::new(seed(name));
-    let keys: Vec<u64> = (1..=KEYS).map(|key| key * GAP).collect();
-    let (begin, end) = (Gate::default(), Gate::default());
+    // Two sets of keys take turns: one is recorded while the other one is emptied.
+    let set = |first: u64| -> Vec<u64> { (first..first + KEYS).map(|key| key * GAP).collect() };
+    let (sets, gate) = ([set(1), set(1 + KEYS)], Gate::default());
     let values = AtomicU64::new(1);
     let recorders: Vec<Recorder<u64, u64>> = (0..RUNS).map(|_| Recorder::new()).collect();
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let mut random = random.fork();
-            let (keys, begin, end, values) = (&keys, &begin, &end, &values);
+            let (sets, gate, values) = (&sets, &gate, &values);
             let recorders = &recorders;
             scope.spawn(move || {
                 for (run, recorder) in recorders.iter().enumerate() {
-                    begin.pass(run);
+                    gate.pass(run);
+                    let keys = &sets[run % 2];
+                    if thread == 0 {
+                        // All have left the last run. Each begins with none of its keys.
+                        for &key in &sets[(run + 1) % 2] {
+                            map.remove(key);
+                        }
+                    }
                     let mut scribe = recorder.scribe(thread);
-                    for _ in 0..4 + random.below(5) {
+                    for _ in 0..8 + random.below(9) {
                         let value = values.fetch_add(1, Ordering::Relaxed);
                         step(map, &mut scribe, (kind, keys), &mut random, value);
                         if random.once_in(8) {
                             churn(map, keys, &mut random);
-                        }
-                    }
-                    end.pass(run);
-                    // Each run begins with none of its keys.
-                    if thread == 0 {
-                        for &key in keys {
-                            map.remove(key);
                         }
                     }
                 }
