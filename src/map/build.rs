@@ -41,9 +41,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static, const N: usize> From<[(K, V); N]>
 
 /// Inserts one entry after the other; values that keys have are replaced.
 ///
-/// Entries whose keys ascend are collected, up to 4096 of them, and go in together: faster, into
-/// pages that are nearly full, and each page's part of them in one step. Until then nobody sees
-/// them. If the iterator panics, what it has given so far is in the map.
+/// Once some keys in a row have ascended, those that follow are collected as long as they do, up to
+/// 4096 of them, and go in together: faster, into pages that are nearly full, and each page's part
+/// of them in one step. Until then nobody sees them. If the iterator panics, what it has given so
+/// far is in the map.
 impl<K: Key, V: Clone + Send + Sync + 'static> Extend<(K, V)> for Map<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         self.load(entries);

@@ -1,8 +1,9 @@
 //! Many entries on their way into a map: what comes in ascending order goes in together.
 //!
-//! Entries are collected as long as their keys ascend. A stretch of them is put when one comes that
-//! does not, when there are very many, and in the end, also if the end is a panic of who makes the
-//! entries: so none is lost. Of two entries in a row with the same key the later one counts.
+//! An entry is put as it comes, until some in a row have ascended: from then on they are collected.
+//! A stretch of them is put when a key comes that does not ascend, when there are very many, and in
+//! the end, also if the end is a panic of who makes the entries: so none is lost. Of two entries in
+//! a row with the same key the later one counts.
 
 use super::{Shared, sure};
 use crate::engine::{Ascending, Item};
@@ -11,6 +12,8 @@ use crate::memory::Held;
 use core::cmp::Ordering;
 use delta::Layout;
 
+/// Keys in a row that have to ascend before more of them are collected.
+const BEGIN: usize = 8;
 /// Most entries of a stretch.
 const ENTRIES: usize = 4096;
 /// From this many bytes of keys on a stretch takes no more.
@@ -19,16 +22,24 @@ const BYTES: usize = 1 << 20;
 /// Entries that were collected and are not put yet. Their values are its own.
 pub(super) struct Stretch<'m, V: Clone + Send + Sync + 'static> {
     shared: &'m Shared<V>,
+    /// How many keys in a row have ascended.
+    ascended: usize,
+    /// The last key, where keys have eight bytes.
+    last: Option<u64>,
     /// Keys and values of eight bytes each.
     rows: Vec<[u8; 16]>,
-    /// Keys of any length, one behind the other, and where each lies.
+    /// Keys of any length, one behind the other, and where each lies. The last one is there in any
+    /// case.
     keys: Vec<u8>,
     items: Vec<Item>,
+    /// Where the last key begins.
+    last_at: Option<usize>,
 }
 
 impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
     pub(super) fn of(shared: &'m Shared<V>) -> Self {
-        Self { shared, rows: Vec::new(), keys: Vec::new(), items: Vec::new() }
+        let (rows, keys, items) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shared, ascended: 0, last: None, rows, keys, items, last_at: None }
     }
 
     /// Takes an entry.
@@ -42,37 +53,61 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
 
     fn push_row(&mut self, key: &[u8], value: V) {
         let Ok(key) = <[u8; 8]>::try_from(key) else { panic!("a key of {} bytes", key.len()) };
-        let full = self.rows.len() >= ENTRIES;
-        if let Some(last) = self.rows.last_mut() {
-            match head(last).cmp(&u64::from_be_bytes(key)) {
-                Ordering::Less if !full => {}
-                Ordering::Equal => return replace::<V>(&mut last[8..], value),
-                _ => self.put(),
-            }
+        let number = u64::from_be_bytes(key);
+        let order = self.last.replace(number).map_or(Ordering::Less, |last| last.cmp(&number));
+        if let (Ordering::Equal, Some(last)) = (order, self.rows.last_mut()) {
+            return replace::<V>(&mut last[8..], value);
+        }
+        if !self.ascends(order) || self.rows.len() >= ENTRIES {
+            self.put();
         }
         let mut row = [0; 16];
         row[..8].copy_from_slice(&key);
         row[8..].copy_from_slice(&Held::into_slot(value));
-        self.rows.push(row);
+        if self.ascended > BEGIN {
+            self.rows.push(row);
+        } else {
+            let Shared { engine, tree, .. } = self.shared;
+            sure(engine.put_ascending(tree, Ascending::Rows(&[row])));
+        }
     }
 
     fn push_item(&mut self, key: &[u8], value: V) {
+        let order = self.last_at.map_or(Ordering::Less, |at| self.keys[at..].cmp(key));
+        if let (Ordering::Equal, Some(last)) = (order, self.items.last_mut()) {
+            return replace::<V>(&mut last.value, value);
+        }
         let full = self.items.len() >= ENTRIES || self.keys.len() >= BYTES;
-        if let Some(last) = self.items.last_mut() {
-            match self.keys[last.begin..last.end].cmp(key) {
-                Ordering::Less if !full => {}
-                Ordering::Equal => return replace::<V>(&mut last.value, value),
-                _ => self.put(),
-            }
+        if !self.ascends(order) || full {
+            self.put();
+        }
+        if self.items.is_empty() {
+            self.keys.clear();
         }
         let begin = self.keys.len();
+        self.last_at = Some(begin);
         self.keys.extend_from_slice(key);
-        let value = Held::into_slot(value);
-        self.items.push(Item { begin, end: self.keys.len(), value });
+        let item = Item { begin, end: self.keys.len(), value: Held::into_slot(value) };
+        if self.ascended > BEGIN {
+            self.items.push(item);
+        } else {
+            let Shared { engine, tree, .. } = self.shared;
+            sure(engine.put_ascending(tree, Ascending::Items(&self.keys, &[item])));
+        }
+    }
+
+    /// Counts a key that is in this order to the one before. Says whether it ascends.
+    #[inline]
+    fn ascends(&mut self, order: Ordering) -> bool {
+        self.ascended = if order == Ordering::Less { self.ascended + 1 } else { 0 };
+        order == Ordering::Less
     }
 
     /// Puts what was collected.
     fn put(&mut self) {
+        if self.rows.is_empty() && self.items.is_empty() {
+            return;
+        }
         // Out of the way: whatever happens below, no value is given back that a page may have.
         let mut rows = core::mem::take(&mut self.rows);
         let mut items = core::mem::take(&mut self.items);
@@ -81,7 +116,6 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
         sure(engine.put_ascending(tree, Ascending::Items(&self.keys, &items)));
         rows.clear();
         items.clear();
-        self.keys.clear();
         (self.rows, self.items) = (rows, items);
     }
 }
@@ -90,11 +124,6 @@ impl<V: Clone + Send + Sync + 'static> Drop for Stretch<'_, V> {
     fn drop(&mut self) {
         self.put();
     }
-}
-
-/// The key of a row as a number.
-fn head(row: &[u8; 16]) -> u64 {
-    row.first_chunk().map_or(0, |key| u64::from_be_bytes(*key))
 }
 
 /// Puts a value in the place of one that no page has seen, and drops that.
