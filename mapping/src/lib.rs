@@ -25,8 +25,9 @@
 //!
 //! # Versions
 //!
-//! [`Clock`], [`DirtyList`] and [`stamp()`] give every record of a durable tree a version, such that
-//! a record stamped `v` is in the commit of every cut `>= v` (I13). The module docs tell how.
+//! [`Clock`], [`DirtyList`] and [`stamp()`] give every record of a durable tree a version, such
+//! that a record stamped `v` is in the commit of every cut `>= v` (I13); [`date`] gives one to
+//! those of a tree in memory. The module docs tell how.
 
 mod clock;
 mod directory;
