@@ -34,4 +34,7 @@ impl<K: Key, V: Value> Handle<K, V> for &Map<K, V> {
             see(key.view(), &value);
         }
     }
+    fn get_many(&mut self, keys: &[K], found: &mut Vec<Option<V>>) {
+        *found = self.multi_get(keys);
+    }
 }
