@@ -113,3 +113,23 @@ fn what_is_dropped_in_a_session_is_dropped_before_it_ends() {
         assert!(held < 1_000, "{held} values after {round} rounds");
     }
 }
+
+/// An iterator asks for more with every page: after very many pages, no more than there is.
+#[test]
+fn a_long_scan_goes_on_beside_writers_of_its_page() {
+    let _alone = alone();
+    let map: Map<u64, u64> = Map::with_tiny_pages();
+    (0..40_000).step_by(2).for_each(|key| {
+        map.insert(key, key);
+    });
+    let mut seen = Vec::new();
+    // What is inserted right behind the scan moves the rows that it goes on from.
+    for (key, _) in map.range(1..) {
+        seen.push(key);
+        map.insert(key + 1, key);
+        map.remove(&key.saturating_sub(1));
+    }
+    assert!(seen.is_sorted() && (2..40_000).step_by(2).all(|key| seen.binary_search(&key).is_ok()));
+    assert_eq!(map.iter().count(), map.len());
+    assert_eq!(map.iter().rev().count(), map.len());
+}

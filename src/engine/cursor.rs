@@ -23,6 +23,9 @@ pub(crate) struct Cursor<T> {
     in_rows: bool,
 }
 
+/// Entries that a read of a scan asks for at most: more than most pages have.
+const MOST_READ: usize = 4096;
+
 /// Entries that the first read of a scan asks for: a copy of a number costs next to nothing.
 const fn first_read(layout: Layout) -> usize {
     match layout {
@@ -116,7 +119,7 @@ impl<T> Cursor<T> {
             };
             let wish = Wish { range: &self.range, limit: self.limit, in_rows: self.in_rows };
             self.front = fetch(from, wish)?;
-            self.limit = self.limit.saturating_mul(2);
+            self.limit = (self.limit * 2).min(MOST_READ);
         }
         Ok(true)
     }

@@ -141,7 +141,8 @@ impl<S: Store> Engine<S> {
         let base = stop.base;
         let first = base.row_at(start);
         let mut last = base.count();
-        if let (ScanFrom::At(_), Some(beyond)) = (from, base.row_key(first + wish.limit))
+        if let (ScanFrom::At(_), Some(beyond)) =
+            (from, base.row_key(first.saturating_add(wish.limit)))
             && beyond <= end
         {
             // What lies behind the rows that are wanted is not looked at.

@@ -149,7 +149,7 @@ impl<K: Key, V: Value> Body<K, V> for Reads<'_, K> {
     fn run<H: Handle<K, V>>(&self, thread: usize, handle: &mut H, until: Deadline) -> Tally {
         let mut walk = Walk::new(self.accesses, thread, self.threads);
         let mut tally = Tally::default();
-        while !until.passed() {
+        for () in until.rounds() {
             for _ in 0..BATCH {
                 let (key, number) = walk.next();
                 tally.expect(holds::<V>(handle.get(key), number));
@@ -169,7 +169,7 @@ impl<K: Key, V: Value> Body<K, V> for ManyReads<'_, K> {
     fn run<H: Handle<K, V>>(&self, thread: usize, handle: &mut H, until: Deadline) -> Tally {
         let mut walk = Walk::new(&self.0.uniform, thread, self.0.threads);
         let (mut tally, mut found) = (Tally::default(), Vec::with_capacity(MANY));
-        while !until.passed() {
+        for () in until.rounds() {
             for _ in 0..BATCH / MANY {
                 let (keys, numbers) = walk.many();
                 handle.get_many(keys, &mut found);
@@ -194,7 +194,7 @@ impl<K: Key, V: Value> Body<K, V> for Updates<'_, K> {
         let mut walk = Walk::new(&self.0.uniform, thread, self.0.threads);
         let mut random = Random::new(self.0.seed + thread as u64);
         let mut tally = Tally::default();
-        while !until.passed() {
+        for () in until.rounds() {
             let mut bits = random.next();
             for _ in 0..BATCH {
                 let (key, number) = walk.next();
@@ -238,7 +238,7 @@ impl<K: Key, V: Value> Body<K, V> for TimedUpdates<'_, K> {
         let mut walk = Walk::new(&self.0.uniform, thread, self.0.threads);
         let mut random = Random::new(self.0.seed + 500 + thread as u64);
         let (mut tally, mut times) = (Tally::default(), Times::new()?);
-        while !until.passed() {
+        for () in until.rounds() {
             let mut bits = random.next();
             for at in 0..BATCH {
                 let (key, number) = walk.next();
@@ -275,7 +275,7 @@ impl<K: Key, V: Value> Body<K, V> for Scans<'_, K> {
         let mut random = Random::new(self.0.seed + 100 + thread as u64);
         let mut new = self.0.scan_share(thread);
         let mut tally = Tally::default();
-        while !until.passed() {
+        for () in until.rounds() {
             for _ in 0..BATCH / 4 {
                 let draw = random.below(20 * LONGEST_SCAN);
                 let insert = (draw < LONGEST_SCAN).then(|| new.next()).flatten();
@@ -313,7 +313,7 @@ impl<K: Key, V: Value> Body<K, V> for Churn<'_, K, V> {
     fn run<H: Handle<K, V>>(&self, thread: usize, handle: &mut H, until: Deadline) -> Tally {
         let (work, mut tally) = (self.0, Tally::default());
         let (mut head, mut tail) = (work.queue(thread), 0);
-        while !until.passed() {
+        for () in until.rounds() {
             for _ in 0..BATCH / 2 {
                 let new = work.queued(thread, head);
                 handle.insert(&work.keys[new], V::of(new as u64, 0));

@@ -19,8 +19,12 @@ pub(super) trait Body<K: Key, V: Value>: Sync {
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
-    pub(super) fn passed(self) -> bool {
-        Instant::now() >= self.0
+    /// Rounds until then; one at least, however late the thread was let in.
+    pub(super) fn rounds(self) -> impl Iterator<Item = ()> {
+        let mut first = true;
+        std::iter::from_fn(move || {
+            (std::mem::take(&mut first) || Instant::now() < self.0).then_some(())
+        })
     }
 }
 
