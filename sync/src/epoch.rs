@@ -194,6 +194,9 @@ mod scheduled {
             with(&self.0, |pins| pins.waiting.push(Box::new(action)));
         }
 
+        /// Nothing to do: what is retired comes back when nobody is pinned.
+        pub fn repin(&mut self) {}
+
         /// Nothing to do.
         pub fn flush(&self) {}
     }
