@@ -125,6 +125,16 @@ impl<V: 'static> Drop for Held<V> {
     }
 }
 
+impl<V: 'static> Clone for Held<V> {
+    fn clone(&self) -> Self {
+        if !is_plain::<V>() {
+            // SAFETY: our count keeps the value alive while another is taken.
+            unsafe { Arc::increment_strong_count(pointer::<V>(handle_of(&self.slot))) };
+        }
+        Self { slot: self.slot, value: PhantomData }
+    }
+}
+
 impl<V> core::fmt::Debug for Held<V> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Held")

@@ -298,10 +298,19 @@ fn an_iterator_keeps_what_it_holds() {
     });
     let mut iterator = map.iter();
     let first = iterator.next().unwrap();
+    let twin = iterator.clone();
     map.clear();
-    drop(map);
     assert!(iterator.take(20).all(|(key, value)| key == value.number));
+    assert!(twin.rev().all(|(key, value)| key == value.number));
+    drop(map);
     drop(first);
+    settle(&ledger, 0);
+
+    let map: Map<u64, Counted> = (0..1000).map(|key| (key, Counted::new(key, &ledger))).collect();
+    let mut owning = map.into_iter();
+    assert_eq!(owning.next().unwrap().1.number, 0);
+    assert_eq!(owning.next_back().unwrap().1.number, 999);
+    drop(owning);
     settle(&ledger, 0);
 }
 

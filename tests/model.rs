@@ -473,10 +473,10 @@ fn copies_extend_from_references() {
 fn iterators_are_what_iterators_of_maps_are() {
     fn walks<T: DoubleEndedIterator + FusedIterator + Debug>() {}
     fn walks_again<T: DoubleEndedIterator + FusedIterator + Debug + Clone>() {}
-    walks_again::<bwtree::map::Iter<String, u32>>();
-    walks_again::<bwtree::map::Keys<String, u32>>();
-    walks_again::<bwtree::map::Values<String, u32>>();
-    walks::<bwtree::map::ExtractIf<String, u32, fn(&String, &u32) -> bool>>();
+    walks_again::<bwtree::map::Iter<'static, String, u32>>();
+    walks_again::<bwtree::map::Keys<'static, String, u32>>();
+    walks_again::<bwtree::map::Values<'static, String, u32>>();
+    walks::<bwtree::map::ExtractIf<'static, String, u32, fn(&String, &u32) -> bool>>();
     walks_again::<bwtree::tree::Range>();
     walks_again::<bwtree::tree::Keys>();
     walks_again::<bwtree::tree::Values>();
@@ -489,10 +489,10 @@ fn public_types_are_send_and_sync() {
     fn both<T: Send + Sync>() {}
     type Wanted = fn(&String, &Vec<u8>) -> bool;
     both::<Map<String, Vec<u8>>>();
-    both::<bwtree::map::Iter<String, Vec<u8>>>();
-    both::<bwtree::map::Keys<String, Vec<u8>>>();
-    both::<bwtree::map::Values<String, Vec<u8>>>();
-    both::<bwtree::map::ExtractIf<String, Vec<u8>, Wanted>>();
+    both::<bwtree::map::Iter<'static, String, Vec<u8>>>();
+    both::<bwtree::map::Keys<'static, String, Vec<u8>>>();
+    both::<bwtree::map::Values<'static, String, Vec<u8>>>();
+    both::<bwtree::map::ExtractIf<'static, String, Vec<u8>, Wanted>>();
     both::<Entry<'_, String, Vec<u8>>>();
     both::<bwtree::map::OccupiedEntry<'_, String, Vec<u8>>>();
     both::<bwtree::map::VacantEntry<'_, String, Vec<u8>>>();
@@ -513,14 +513,20 @@ fn public_types_are_send_and_sync() {
 }
 
 #[test]
-fn an_iterator_outlives_what_it_was_made_from() {
+fn an_iterator_keeps_what_it_has_read() {
     let map: Map<u64, String> = (0..500).map(|i| (i, i.to_string())).collect();
     let mut iterator = map.iter();
     assert_eq!(iterator.next().unwrap().0, 0);
+    let mut twin = iterator.clone();
     map.clear();
-    drop(map);
     // What it had read it still has; nothing else is left.
     let rest: Vec<_> = iterator.collect();
-    assert!(rest.is_sorted());
+    assert!(rest.is_sorted() && !rest.is_empty() && rest.len() < 499);
     assert!(rest.iter().all(|(key, value)| *value == key.to_string()));
+    assert!(twin.by_ref().eq(rest));
+    assert_eq!((twin.next(), twin.next_back()), (None, None));
+
+    let mut owning = (0..500).map(|i| (i, i.to_string())).collect::<Map<u64, _>>().into_iter();
+    assert_eq!(owning.next_back().unwrap().0, 499);
+    assert!(owning.map(|(key, _)| key).eq(0..499));
 }

@@ -128,6 +128,13 @@ impl<'a> Base<'a> {
         self.fence(AT_LOW)
     }
 
+    /// Of a page in [`Layout::Fixed8`]: the high key as a number.
+    #[inline]
+    #[must_use]
+    pub fn high_number(self) -> Option<u64> {
+        (self.flags() & HAS_HIGH != 0).then(|| self.fence(AT_HIGH))
+    }
+
     /// The high key: every key of the page is below it. `None` is plus infinity.
     #[inline]
     #[must_use]
@@ -243,6 +250,16 @@ impl<'a> Base<'a> {
     #[must_use]
     pub fn row_at(self, key: u64) -> usize {
         lower_bound(self.pairs(), &self.line(), key)
+    }
+
+    /// Of a page in [`Layout::Fixed8`]: the rows at these positions.
+    ///
+    /// # Panics
+    /// If it has no such positions.
+    #[inline]
+    #[must_use]
+    pub fn rows_at(self, window: core::ops::Range<usize>) -> &'a [[u8; ROW_BYTES]] {
+        &self.pairs()[window]
     }
 
     /// Of a page in [`Layout::Fixed8`]: the key of the row at this position.

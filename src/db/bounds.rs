@@ -1,6 +1,5 @@
 //! What a tree takes for a range: ranges of anything that is bytes, and `..` without annotations.
 
-use crate::engine;
 use std::ops::{
     Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
 };
@@ -48,11 +47,4 @@ macro_rules! byte_ranges {
 
 byte_ranges! {
     Range<B> RangeInclusive<B> RangeFrom<B> RangeTo<B> RangeToInclusive<B> (Bound<B>, Bound<B>)
-}
-
-/// The range with bounds of its own.
-#[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
-pub(super) fn owned(range: impl ByteRange) -> engine::Range {
-    let (start, end) = range.bounds();
-    (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec))
 }

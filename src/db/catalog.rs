@@ -1,7 +1,7 @@
 //! The catalog: tree 0, from the name of each tree to its number and root.
 
 use super::value::Write;
-use crate::engine::{Found, TreeCore};
+use crate::engine::{Cursor, End, Found, TreeCore, Unread};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::recover::Counts;
@@ -84,12 +84,13 @@ impl Catalog {
     }
 
     fn entries(&self, engine: &DurableEngine) -> Result<Vec<(Vec<u8>, Entry)>> {
-        let range = (Bound::Unbounded, Bound::Unbounded);
-        let mut cursor = crate::engine::Cursor::new(range, Layout::Var, false);
+        let all = Unread::of((Bound::Unbounded, Bound::Unbounded), Layout::Var);
+        let mut cursor = Cursor::new(all, false);
         let mut entries = Vec::new();
         let keep = |found: Found<'_>| found.value.to_vec();
         while let Some((name, value)) = cursor.next(
-            |from, wish| engine.scan_page(&self.core, from, wish, keep),
+            End::First,
+            |unread, wish| engine.scan_page(&self.core, unread, wish, keep),
             keep,
             |key, value| (key.to_vec(), value),
         )? {

@@ -1,17 +1,17 @@
 //! Ranges of a tree, from both ends. They own what they need, and hold no pin between two steps.
 
-use super::bounds::{ByteRange, owned};
+use super::bounds::ByteRange;
 use super::tree::Tree;
 use super::value::{Dropped, Read};
-use crate::engine::{Cursor, End, Found, Range as KeyRange, ScanFrom, Wish, prefix_range};
+use crate::engine::{Cursor, End, Found, Unread, Wish};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use core::fmt;
 use core::iter::FusedIterator;
-use std::ops::Bound;
 
 /// A range that is being read. `T` is what is kept of a value. After an error it gives the same
 /// error again and again.
+#[derive(Clone)]
 pub(super) struct Walk<T> {
     pub(super) tree: Tree,
     cursor: Cursor<T>,
@@ -19,9 +19,13 @@ pub(super) struct Walk<T> {
 }
 
 impl<T> Walk<T> {
-    pub(super) fn new(tree: &Tree, range: KeyRange) -> Self {
-        let cursor = Cursor::new(range, tree.core.layout, false);
-        Self { tree: tree.clone(), cursor, failed: None }
+    #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
+    pub(super) fn new(tree: &Tree, range: impl ByteRange) -> Self {
+        Self::of(tree, Unread::of(range.bounds(), tree.core.layout))
+    }
+
+    fn of(tree: &Tree, unread: Option<Unread>) -> Self {
+        Self { tree: tree.clone(), cursor: Cursor::new(unread, false), failed: None }
     }
 
     /// The next key from this end, and what `keep`, which runs pinned, has kept of its value.
@@ -30,17 +34,14 @@ impl<T> Walk<T> {
             return Err(error.clone());
         }
         let tree = &self.tree;
-        let fetch = |from: &ScanFrom, wish: Wish<'_>| {
+        let fetch = |unread: &_, wish: Wish| {
             if tree.core.is_dropped() {
                 return Err(tree.dropped(Dropped));
             }
-            tree.inner.engine.scan_page(&tree.core, from, wish, &keep)
+            tree.inner.engine.scan_page(&tree.core, unread, wish, &keep)
         };
         let make = |key: &[u8], value| (Bytes::copy_from_slice(key), value);
-        match end {
-            End::First => self.cursor.next(fetch, &keep, make),
-            End::Last => self.cursor.next_back(fetch, &keep, make),
-        }
+        self.cursor.next(end, fetch, &keep, make)
     }
 
     /// Ends the walk if this is an error.
@@ -78,19 +79,12 @@ impl Walk<Read> {
     }
 }
 
-impl<T> Clone for Walk<T> {
-    fn clone(&self) -> Self {
-        let cursor = self.cursor.rest();
-        Self { tree: self.tree.clone(), cursor, failed: self.failed.clone() }
-    }
-}
-
 /// The entries of a range of a [`Tree`], in order, from both ends.
 ///
 /// Each entry is seen at its own moment: at the load of the word of its page; none twice, and all
 /// that were there throughout. It holds a copy of what it read of one page, and no pin, so it can
 /// be kept for as long as one likes. After an error it gives the same error again and again. A
-/// clone reads what is left anew.
+/// clone has copies of what was read, and goes on by itself.
 #[derive(Clone)]
 pub struct Range {
     walk: Walk<Read>,
@@ -174,7 +168,7 @@ impl Tree {
     /// # }
     /// ```
     pub fn range(&self, range: impl ByteRange) -> Range {
-        Range { walk: Walk::new(self, owned(range)) }
+        Range { walk: Walk::new(self, range) }
     }
 
     /// All entries, in order, from both ends. As [`range`](Self::range).
@@ -189,7 +183,7 @@ impl Tree {
     /// # }
     /// ```
     pub fn iter(&self) -> Range {
-        Range { walk: Walk::new(self, (Bound::Unbounded, Bound::Unbounded)) }
+        Range { walk: Walk::new(self, ..) }
     }
 
     /// The entries whose keys begin with `prefix`, in order, from both ends. As
@@ -206,7 +200,8 @@ impl Tree {
     /// # }
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
-        Range { walk: Walk::new(self, prefix_range(prefix.as_ref())) }
+        let unread = Unread::prefixed(prefix.as_ref(), self.core.layout);
+        Range { walk: Walk::of(self, unread) }
     }
 
     /// All keys, in order, from both ends. As [`range`](Self::range), but values are not looked
@@ -229,7 +224,7 @@ impl Tree {
 
     /// The keys that lie in `range`.
     pub(super) fn keys_in(&self, range: impl ByteRange) -> Keys {
-        Keys { walk: Walk::new(self, owned(range)) }
+        Keys { walk: Walk::new(self, range) }
     }
 
     /// All values, in the order of their keys, from both ends. As [`range`](Self::range).

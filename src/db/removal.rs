@@ -1,6 +1,6 @@
 //! Many keys removed, one after the other. Each removal is one step; all of them together are not.
 
-use super::bounds::{ByteRange, owned};
+use super::bounds::ByteRange;
 use super::range::Walk;
 use super::tree::Tree;
 use super::value::Read;
@@ -68,7 +68,7 @@ impl Tree {
     where
         F: FnMut(&[u8], &[u8]) -> bool,
     {
-        ExtractIf { walk: Walk::new(self, owned(range)), wanted }
+        ExtractIf { walk: Walk::new(self, range), wanted }
     }
 
     /// Removes `key` if `wanted` says so of the value that it has: `seen` first, then whatever has

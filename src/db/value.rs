@@ -1,6 +1,6 @@
 //! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
 
-use crate::engine::{Change, Cursor, Decision, Found, TreeCore};
+use crate::engine::{Change, Cursor, Decision, End, Found, TreeCore, Unread};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
@@ -193,9 +193,11 @@ pub(crate) fn exchange(
 
 /// Removes every entry.
 pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
-    let mut cursor = Cursor::new((Bound::Unbounded, Bound::Unbounded), tree.layout, false);
+    let all = Unread::of((Bound::Unbounded, Bound::Unbounded), tree.layout);
+    let mut cursor = Cursor::new(all, false);
     while let Some(key) = cursor.next(
-        |from, wish| engine.scan_page(tree, from, wish, |_| ()),
+        End::First,
+        |unread, wish| engine.scan_page(tree, unread, wish, |_| ()),
         |_| (),
         |key, ()| key.to_vec(),
     )? {

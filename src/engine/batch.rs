@@ -1,24 +1,29 @@
 //! What a scan has read of one page.
 
-use super::Found;
-use super::scan::ScanFrom;
+use super::End;
 use delta::KeyRef;
+use std::ops::Range;
+use std::vec;
 
 /// What one page gave: entries in ascending order, taken from both ends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Batch<T> {
     /// Entries whose values lie in their rows; then there are no others.
-    rows: Vec<[u8; 16]>,
+    rows: vec::IntoIter<[u8; 16]>,
+    read: Option<Box<Entries<T>>>,
+}
+
+/// Entries whose values were read.
+#[derive(Debug, Clone)]
+struct Entries<T> {
     keys: Keys,
-    values: std::vec::IntoIter<T>,
-    /// The entries that have not been taken.
-    left: std::ops::Range<usize>,
-    /// Where to go on; `None` if the range ends here.
-    pub(crate) next: Option<ScanFrom>,
+    values: vec::IntoIter<T>,
+    /// The keys of the values that have not been taken.
+    left: Range<usize>,
 }
 
 /// Keys in order, in one piece of memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Keys {
     /// Of numbers, each in the first half of a row.
     Rows(Vec<[u8; 16]>),
@@ -70,67 +75,47 @@ impl Keys {
 
 impl<T> Batch<T> {
     /// As many values as keys.
-    pub(crate) fn new(keys: Keys, values: Vec<T>, next: Option<ScanFrom>) -> Self {
+    pub(crate) fn new(keys: Keys, values: Vec<T>) -> Self {
         debug_assert!(values.len() == keys.len());
         let left = 0..keys.len();
-        Self { rows: Vec::new(), keys, values: values.into_iter(), left, next }
+        let read = Some(Box::new(Entries { keys, values: values.into_iter(), left }));
+        Self { rows: Vec::new().into_iter(), read }
     }
 
     /// Entries whose values are to be made of their rows when they are taken.
-    pub(crate) fn of_rows(rows: Vec<[u8; 16]>, next: Option<ScanFrom>) -> Self {
-        let (left, keys) = (0..rows.len(), Keys::Rows(Vec::new()));
-        Self { rows, keys, values: Vec::new().into_iter(), left, next }
+    #[inline]
+    pub(crate) fn of_rows(rows: Vec<[u8; 16]>) -> Self {
+        Self { rows: rows.into_iter(), read: None }
     }
 
-    pub(crate) fn empty(next: Option<ScanFrom>) -> Self {
-        Self::of_rows(Vec::new(), next)
+    #[inline]
+    pub(crate) fn empty() -> Self {
+        Self::of_rows(Vec::new())
     }
 
     /// Whether every entry has been taken.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.left.is_empty()
+        self.rows.as_slice().is_empty()
+            && self.read.as_ref().is_none_or(|entries| entries.left.is_empty())
     }
 
-    /// The next entry from the front if it is a row. Not to be mixed with taking from the back.
+    /// The next entry from this end, if it is one whose value lies in its row.
     #[inline]
-    pub(crate) fn pop_row(&mut self) -> Option<&[u8; 16]> {
-        let row = self.rows.get(self.left.start)?;
-        self.left.start += 1;
-        Some(row)
+    pub(crate) fn pop_row(&mut self, end: End) -> Option<[u8; 16]> {
+        match end {
+            End::First => self.rows.next(),
+            End::Last => self.rows.next_back(),
+        }
     }
 
-    /// The next entry from the front. `keep` makes a value that lies in its row.
-    pub(crate) fn pop_first(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
-        let at = self.left.next()?;
-        let value = match self.rows.get(at) {
-            Some(row) => keep(Found { flags: 0, value: &row[8..] }),
-            None => self.values.next()?,
+    /// The next entry from this end, if it is one whose value was read.
+    pub(crate) fn pop(&mut self, end: End) -> Option<(&[u8], T)> {
+        let Entries { keys, values, left } = self.read.as_deref_mut()?;
+        let (at, value) = match end {
+            End::First => (left.next()?, values.next()?),
+            End::Last => (left.next_back()?, values.next_back()?),
         };
-        Some((self.key(at), value))
-    }
-
-    /// The next entry from the back.
-    pub(crate) fn pop_last(&mut self, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
-        let at = self.left.next_back()?;
-        let value = match self.rows.get(at) {
-            Some(row) => keep(Found { flags: 0, value: &row[8..] }),
-            None => self.values.next_back()?,
-        };
-        Some((self.key(at), value))
-    }
-
-    fn key(&self, at: usize) -> &[u8] {
-        self.rows.get(at).map_or_else(|| self.keys.get(at), |row| &row[..8])
-    }
-
-    /// The key that was last taken from the front.
-    pub(crate) fn taken_first(&self) -> Option<&[u8]> {
-        self.left.start.checked_sub(1).map(|at| self.key(at))
-    }
-
-    /// The key that was last taken from the back.
-    pub(crate) fn taken_last(&self) -> Option<&[u8]> {
-        (self.left.end < self.keys.len().max(self.rows.len())).then(|| self.key(self.left.end))
+        Some((keys.get(at), value))
     }
 }

@@ -12,7 +12,8 @@
 //! | `scan` | one page of entries at a time, forward and back |
 //! | `batch` | what a scan has read of one page |
 //! | `neighbour` | the outermost entry of a range, exactly |
-//! | `cursor` | what an iterator holds between two pages: keys, never a pin |
+//! | `unread` | what of a range has not been read yet |
+//! | `cursor` | what an iterator holds between two pages: entries, never a pin |
 //!
 //! The engine is generic over its [`Store`]: [`InMemory`](crate::memory::InMemory) has no log,
 //! and everything that concerns versions, listing and paging is compiled away with it.
@@ -28,18 +29,20 @@ mod merged;
 mod neighbour;
 mod scan;
 mod tree_core;
+mod unread;
 mod update;
 
 pub(crate) use batch::Batch;
 pub(crate) use bulk::{Ascending, Item};
 pub(crate) use consolidate::{FoldLimit, Folded};
-pub(crate) use cursor::{Cursor, prefix_range};
+pub(crate) use cursor::Cursor;
 pub(crate) use descent::{Away, Covering, Stop, Wanted};
 pub(crate) use lookup::Found;
 pub(crate) use many::GROUP;
 pub(crate) use neighbour::{End, Span, Vacancy, within};
-pub(crate) use scan::{Range, ScanFrom, Wish};
+pub(crate) use scan::Wish;
 pub(crate) use tree_core::TreeCore;
+pub(crate) use unread::Unread;
 pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;

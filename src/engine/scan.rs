@@ -4,29 +4,21 @@
 //! goes on by *key*, not by page: forward from the high key of the page it has read, back from the
 //! low key. So a split or merge between two pages can neither hide an entry nor show it twice: each
 //! entry is seen at its own moment, in order.
+//!
+//! Records are what scans pay for, and a map has no thread that would fold them in quiet pages. So
+//! whoever scans a page a few times without seeing a new record in it folds it.
 
 use super::batch::{Batch, Keys};
-use super::{Covering, Engine, Found, Stop, Store, TreeCore, Wanted};
-use delta::{KeyRef, Layout, Number, PairChange};
-use std::ops::{Bound, RangeInclusive};
-
-/// Where a scan goes on.
-#[derive(Debug, Clone)]
-pub(crate) enum ScanFrom {
-    /// With keys at least this.
-    At(Vec<u8>),
-    /// With keys below this; `None` is beyond the last.
-    Below(Option<Vec<u8>>),
-}
-
-/// The bounds of a scan, as encoded keys.
-pub(crate) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+use super::unread::Unread;
+use super::{Covering, End, Engine, Found, Stop, Store, TreeCore, Wanted};
+use delta::{Number, PairChange};
+use sync::epoch::Guard;
 
 /// What is wanted of the next page.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish<'r> {
-    /// The bounds of the scan.
-    pub(crate) range: &'r Range,
+pub(crate) struct Wish {
+    /// The end of what is unread to read at.
+    pub(crate) end: End,
     /// How many entries are wanted at once, about.
     pub(crate) limit: usize,
     /// The eight bytes of a value in a row are all there is to it: reading needs no pin, and is
@@ -34,57 +26,9 @@ pub(crate) struct Wish<'r> {
     pub(crate) in_rows: bool,
 }
 
-/// Whether `key` lies before the end of a range.
-pub(crate) fn before(key: KeyRef<'_>, end: &Bound<Vec<u8>>) -> bool {
-    match end {
-        Bound::Unbounded => true,
-        Bound::Included(end) => key <= *end.as_slice(),
-        Bound::Excluded(end) => key < *end.as_slice(),
-    }
-}
-
-/// Whether `key` lies behind the start of a range.
-pub(crate) fn behind(key: KeyRef<'_>, start: &Bound<Vec<u8>>) -> bool {
-    match start {
-        Bound::Unbounded => true,
-        Bound::Included(start) => key >= *start.as_slice(),
-        Bound::Excluded(start) => key > *start.as_slice(),
-    }
-}
-
-/// The numbers in a range; `None` if there is none. Bounds may have any length.
-fn numbers((start, end): &Range) -> Option<RangeInclusive<u64>> {
-    let first = match start {
-        Bound::Unbounded => 0,
-        Bound::Included(key) | Bound::Excluded(key) => {
-            let included = matches!(start, Bound::Included(_));
-            // A key that is longer than a number lies behind its first eight bytes.
-            let behind = key.len() > 8 || key.len() == 8 && !included;
-            number(key).checked_add(u64::from(behind))?
-        }
-    };
-    let last = match end {
-        Bound::Unbounded => u64::MAX,
-        Bound::Included(key) | Bound::Excluded(key) => {
-            let included = matches!(end, Bound::Included(_));
-            let before = key.len() < 8 || key.len() == 8 && !included;
-            number(key).checked_sub(u64::from(before))?
-        }
-    };
-    (first <= last).then_some(first..=last)
-}
-
-/// The first eight bytes as a number, as if zeros followed.
-fn number(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = key.len().min(8);
-    bytes[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(bytes)
-}
-
 impl<S: Store> Engine<S> {
-    /// Reads the entries of one page that lie in the range, from the place given on; forward at
-    /// most about `limit` of them.
+    /// Reads the entries of the page at one end of what is unread, at most about as many as wished.
+    /// Says what is then still unread.
     ///
     /// `read` runs pinned, once for each entry, again if the page has to be read again.
     ///
@@ -92,73 +36,113 @@ impl<S: Store> Engine<S> {
     pub(crate) fn scan_page<T>(
         &self,
         tree: &TreeCore,
-        from: &ScanFrom,
-        wish: Wish<'_>,
+        unread: &Unread,
+        wish: Wish,
         mut read: impl FnMut(Found<'_>) -> T,
-    ) -> Result<Batch<T>, S::Error> {
+    ) -> Result<(Batch<T>, Option<Unread>), S::Error> {
         self.retrying(|guard| {
-            let stop = match from {
-                ScanFrom::At(key) => match (tree.layout, key.as_slice().try_into()) {
-                    (Layout::Fixed8, Ok(key)) => self.leaf(tree, Number::new(key), guard)?,
-                    _ => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
-                },
-                ScanFrom::Below(key) => {
-                    self.descend(tree, Wanted::Below(key.as_deref()), 0, guard)?
+            let stop = match (unread, wish.end) {
+                (&Unread::Numbers(first, _), End::First) => self.leaf_of(tree, first, guard)?,
+                (&Unread::Numbers(_, last), End::Last) => self.leaf_of(tree, last, guard)?,
+                (Unread::Bytes(start, _), End::First) => {
+                    self.descend(tree, Covering(start.as_slice()), 0, guard)?
+                }
+                (Unread::Bytes(_, end), End::Last) => {
+                    self.descend(tree, Wanted::Below(end.as_deref()), 0, guard)?
                 }
             };
+            let page = stop.chain.page();
             if S::DURABLE {
-                stop.chain.page().touch();
+                page.touch();
             }
-            let mut batch = match tree.layout {
-                Layout::Fixed8 => self.read_numbers(&stop, from, wish, &mut read),
-                Layout::Var => self.read_entries(&stop, from, wish, &mut read),
+            let batch = match unread {
+                &Unread::Numbers(first, last) => {
+                    self.read_numbers(&stop, (first, last), wish, &mut read)
+                }
+                Unread::Bytes(start, end) => {
+                    self.read_entries(&stop, (start, end.as_ref()), wish, &mut read)
+                }
             };
-            if batch.next.is_none() {
-                batch.next = beyond(&stop, from, wish.range);
+            if !S::DURABLE && page.is_quiet() {
+                // What the SMO would need and is away is not brought in: nobody waits for it.
+                let _away = self.consolidate(tree, &stop, 0, guard);
             }
             Ok(batch)
         })
+    }
+
+    fn leaf_of<'g>(
+        &self,
+        tree: &TreeCore,
+        number: u64,
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, super::Away> {
+        self.leaf(tree, Number::new(number.to_be_bytes()), guard)
     }
 
     /// The entries of a page of numbers, run by run.
     fn read_numbers<T>(
         &self,
         stop: &Stop<'_>,
-        from: &ScanFrom,
-        wish: Wish<'_>,
+        (first, last): (u64, u64),
+        wish: Wish,
         read: &mut impl FnMut(Found<'_>) -> T,
-    ) -> Batch<T> {
-        let Some(wanted) = numbers(wish.range) else { return Batch::empty(None) };
-        let (mut start, mut end, mut next) = (*wanted.start(), *wanted.end(), None);
-        match from {
-            ScanFrom::At(key) => start = number(key).max(start),
-            ScanFrom::Below(Some(key)) => end = number(key).saturating_sub(1).min(end),
-            ScanFrom::Below(None) => {}
-        }
-        if start > end {
-            return Batch::empty(None);
-        }
+    ) -> (Batch<T>, Option<Unread>) {
         let base = stop.base;
-        let first = base.row_at(start);
-        let mut last = base.count();
-        if let (ScanFrom::At(_), Some(beyond)) =
-            (from, base.row_key(first.saturating_add(wish.limit)))
-            && beyond <= end
-        {
-            // What lies behind the rows that are wanted is not looked at.
-            (last, end) = (first + wish.limit, beyond - 1);
-            next = Some(ScanFrom::At(beyond.to_be_bytes().to_vec()));
-        } else if end < u64::MAX {
-            last = base.row_at(end + 1);
+        let (low, high) = (base.low_number(), base.high_number());
+        // What the page has of it, and where that lies.
+        let (mut from, mut upto) = (first.max(low), last);
+        let mut window = 0..base.count();
+        if first > low {
+            window.start = base.row_at(first);
         }
-        let page = stop.chain.page();
+        match high {
+            Some(high) if high <= last => upto = high - 1,
+            _ if last < u64::MAX => window.end = base.row_at(last + 1).max(window.start),
+            _ => {}
+        }
+        // What lies beyond the rows that are wanted is not looked at.
+        if window.len() > wish.limit {
+            match wish.end {
+                End::First => window.end = window.start + wish.limit,
+                End::Last => window.start = window.end - wish.limit,
+            }
+            match (wish.end, base.row_key(window.start), base.row_key(window.end)) {
+                (End::First, _, Some(beyond)) => upto = beyond - 1,
+                (End::Last, Some(begin), _) => from = begin,
+                _ => {}
+            }
+        }
+        let unread = match wish.end {
+            End::First => upto.checked_add(1).and_then(|next| Unread::numbers(next, last)),
+            End::Last => from.checked_sub(1).and_then(|next| Unread::numbers(first, next)),
+        };
+        let rows = self.rows(stop, window, (from, upto));
+        if wish.in_rows {
+            return (Batch::of_rows(rows), unread);
+        }
+        let values = rows.iter().map(|row| read(Found { flags: 0, value: &row[8..] })).collect();
+        (Batch::new(Keys::Rows(rows), values), unread)
+    }
+
+    /// The rows of a page of numbers at these positions of its base page, which are those from one
+    /// number to another, after its records.
+    fn rows(
+        &self,
+        stop: &Stop<'_>,
+        window: std::ops::Range<usize>,
+        (from, upto): (u64, u64),
+    ) -> Vec<[u8; 16]> {
+        let Some(newest) = stop.chain.newest() else {
+            return stop.base.rows_at(window).to_vec();
+        };
+        // Older ones have their versions: a writer sees to that before it installs on top.
+        self.version(stop.id, stop.chain.page(), newest);
         // As many as an area usually holds.
         let (mut few, mut count) = ([PairChange::NONE; 24], 0);
         let mut many = Vec::new();
-        for record in stop.chain.records() {
-            self.version(stop.id, page, record);
-            let Some((mark, key, value)) = record.pair() else { unreachable!("a page of pairs") };
-            if !(start..=end).contains(&u64::from_be_bytes(key)) {
+        for (mark, key, value) in stop.chain.pairs() {
+            if !(from..=upto).contains(&u64::from_be_bytes(key)) {
                 continue;
             }
             let change = PairChange::new(mark, key, value);
@@ -173,86 +157,36 @@ impl<S: Store> Engine<S> {
             count += 1;
         }
         let changes = few.get_mut(..count).unwrap_or(&mut many);
-        let mut rows = Vec::with_capacity(last - first + changes.len());
-        delta::read_rows(base, first..last, changes, &mut rows);
-        if wish.in_rows {
-            return Batch::of_rows(rows, next);
-        }
-        let values = rows.iter().map(|row| read(Found { flags: 0, value: &row[8..] })).collect();
-        Batch::new(Keys::Rows(rows), values, next)
+        let mut rows = Vec::with_capacity(window.len() + changes.len());
+        delta::read_rows(stop.base, window, changes, &mut rows);
+        rows
     }
 
-    /// The entries of a page, one by one.
+    /// The entries of a page, one by one; backward all that it has.
     fn read_entries<T>(
         &self,
         stop: &Stop<'_>,
-        from: &ScanFrom,
-        Wish { range, limit, .. }: Wish<'_>,
+        (start, end): (&[u8], Option<&Vec<u8>>),
+        wish: Wish,
         read: &mut impl FnMut(Found<'_>) -> T,
-    ) -> Batch<T> {
-        let (start, end, limit): (&[u8], _, _) = match from {
-            ScanFrom::At(at) => (at, None, limit),
-            ScanFrom::Below(below) => (stop.base.low(), below.as_deref(), usize::MAX),
-        };
+    ) -> (Batch<T>, Option<Unread>) {
+        let limit = if wish.end == End::First { wish.limit } else { usize::MAX };
         let (mut keys, mut values) = (Keys::of_bytes(), Vec::new());
-        let mut inside = false;
         for entry in self.merged(stop, start) {
-            if !before(entry.key, &range.1) || end.is_some_and(|end| entry.key >= *end) {
+            if end.is_some_and(|end| entry.key >= *end.as_slice()) {
                 break;
             }
             if values.len() >= limit {
-                return Batch::new(keys, values, Some(ScanFrom::At(entry.key.to_vec())));
+                let unread = Unread::bytes_from(&entry.key.to_vec(), end);
+                return (Batch::new(keys, values), unread);
             }
-            // Behind the start once, behind it always.
-            inside = inside || behind(entry.key, &range.0);
-            if inside {
-                keys.push(entry.key);
-                values.push(read(Found { flags: entry.flags, value: entry.value }));
-            }
+            keys.push(entry.key);
+            values.push(read(Found { flags: entry.flags, value: entry.value }));
         }
-        Batch::new(keys, values, None)
-    }
-}
-
-/// Where a scan goes on that has read all it wanted of this page.
-fn beyond(stop: &Stop<'_>, from: &ScanFrom, range: &Range) -> Option<ScanFrom> {
-    match from {
-        ScanFrom::At(_) => stop
-            .base
-            .high()
-            .filter(|high| before(KeyRef::from(*high), &range.1))
-            .map(|high| ScanFrom::At(high.to_vec())),
-        ScanFrom::Below(_) => {
-            let low = stop.base.low();
-            let more = !low.is_empty()
-                && match &range.0 {
-                    Bound::Unbounded => true,
-                    Bound::Included(start) | Bound::Excluded(start) => low > start.as_slice(),
-                };
-            more.then(|| ScanFrom::Below(Some(low.to_vec())))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_of_any_bounds_holds_the_numbers_between_them() {
-        let eight = |n: u64| n.to_be_bytes().to_vec();
-        let (inc, exc) = (Bound::Included::<Vec<u8>>, Bound::Excluded::<Vec<u8>>);
-        let of = |start, end| numbers(&(start, end));
-        assert_eq!(of(Bound::Unbounded, Bound::Unbounded), Some(0..=u64::MAX));
-        assert_eq!(of(inc(eight(3)), inc(eight(9))), Some(3..=9));
-        assert_eq!(of(exc(eight(3)), exc(eight(9))), Some(4..=8));
-        assert_eq!(of(exc(eight(3)), exc(eight(4))), None);
-        assert_eq!(of(exc(eight(u64::MAX)), Bound::Unbounded), None);
-        assert_eq!(of(Bound::Unbounded, exc(eight(0))), None);
-        // Shorter than a number: in front of all that begin with it. Longer: behind its start.
-        assert_eq!(of(inc(vec![1]), inc(vec![2])), Some(1 << 56..=(2 << 56) - 1));
-        let long = [eight(5), vec![0]].concat();
-        assert_eq!(of(inc(long.clone()), Bound::Unbounded), Some(6..=u64::MAX));
-        assert_eq!(of(Bound::Unbounded, exc(long)), Some(0..=5));
+        let unread = match wish.end {
+            End::First => stop.base.high().and_then(|high| Unread::bytes_from(high, end)),
+            End::Last => Unread::bytes_below(start, stop.base.low()),
+        };
+        (Batch::new(keys, values), unread)
     }
 }

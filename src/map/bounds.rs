@@ -5,7 +5,7 @@
 //! part in the choice: only what it can be borrowed as is considered, and `..` means the key
 //! itself.
 
-use crate::engine;
+use crate::engine::Span;
 use crate::key::EncodeKey;
 use core::borrow::Borrow;
 use std::ops::{
@@ -77,27 +77,50 @@ impl<K: Borrow<Q>, Q: ?Sized> KeyRange<K, Q> for (Bound<&Q>, Bound<&Q>) {
     }
 }
 
-/// The range as encoded keys, whose order is that of the keys.
+/// What `then` makes of the range as encoded keys, whose order is that of the keys.
 ///
 /// # Panics
 /// As `BTreeMap::range`: if the start lies behind the end, or both are the same and excluded.
+#[inline]
 #[track_caller]
 #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
-pub(super) fn encoded<K, Q>(range: impl KeyRange<K, Q>) -> engine::Range
+pub(super) fn spanned<K, Q, R>(range: impl KeyRange<K, Q>, then: impl FnOnce(Span<'_>) -> R) -> R
 where
     Q: EncodeKey + ?Sized,
 {
     let (start, end) = range.bounds();
-    let range = (start.map(EncodeKey::to_encoded), end.map(EncodeKey::to_encoded));
-    match &range {
-        (Bound::Excluded(start), Bound::Excluded(end)) => {
-            assert!(start < end, "range start is not below its end");
-        }
+    let checked = with_bound(start, |start| {
+        with_bound(end, |end| match misplaced(start, end) {
+            None => Ok(then((start, end))),
+            Some(wrong) => Err(wrong),
+        })
+    });
+    match checked {
+        Ok(made) => made,
+        Err(wrong) => panic!("range start is {wrong} its end"),
+    }
+}
+
+#[inline]
+fn with_bound<Q, R>(bound: Bound<&Q>, then: impl FnOnce(Bound<&[u8]>) -> R) -> R
+where
+    Q: EncodeKey + ?Sized,
+{
+    match bound {
+        Bound::Unbounded => then(Bound::Unbounded),
+        Bound::Included(key) => key.with_encoded(|key| then(Bound::Included(key))),
+        Bound::Excluded(key) => key.with_encoded(|key| then(Bound::Excluded(key))),
+    }
+}
+
+#[inline]
+fn misplaced(start: Bound<&[u8]>, end: Bound<&[u8]>) -> Option<&'static str> {
+    match (start, end) {
+        (Bound::Excluded(start), Bound::Excluded(end)) => (start >= end).then_some("not below"),
         (
             Bound::Included(start) | Bound::Excluded(start),
             Bound::Included(end) | Bound::Excluded(end),
-        ) => assert!(start <= end, "range start is behind its end"),
-        _ => {}
+        ) => (start > end).then_some("behind"),
+        _ => None,
     }
-    range
 }

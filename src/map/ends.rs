@@ -1,8 +1,8 @@
 //! The neighbours of a key and the ends of a range, and taking these away.
 
-use super::bounds::{KeyRange, encoded};
+use super::bounds::{KeyRange, spanned};
 use super::{Map, Shared};
-use crate::engine::{End, Range as Bytes, Span};
+use crate::engine::{End, Span};
 use crate::key::{EncodeKey, Key};
 use crate::memory::Held;
 use core::borrow::Borrow;
@@ -10,10 +10,6 @@ use std::ops::Bound;
 
 /// Every key.
 const ALL: Span<'static> = (Bound::Unbounded, Bound::Unbounded);
-
-fn span(range: &Bytes) -> Span<'_> {
-    (range.0.as_ref().map(Vec::as_slice), range.1.as_ref().map(Vec::as_slice))
-}
 
 impl<V: Clone + Send + Sync + 'static> Shared<V> {
     /// The entry at one end of a range.
@@ -208,12 +204,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// assert_eq!(due.pop_first_in(..60), None);
     /// ```
     #[doc(alias = "pop_first_in_range")]
+    #[track_caller]
     pub fn pop_first_in<Q, R>(&self, range: R) -> Option<(K, V)>
     where
         Q: EncodeKey + ?Sized,
         R: KeyRange<K, Q>,
     {
-        self.shared.pop(span(&encoded(range)), End::First)
+        spanned(range, |span| self.shared.pop(span, End::First))
     }
 
     /// Removes the entry with the largest key that lies in `range`, and returns it. As
@@ -229,11 +226,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// assert_eq!(map.pop_last_in(..20), Some((10, 'a')));
     /// ```
     #[doc(alias = "pop_last_in_range")]
+    #[track_caller]
     pub fn pop_last_in<Q, R>(&self, range: R) -> Option<(K, V)>
     where
         Q: EncodeKey + ?Sized,
         R: KeyRange<K, Q>,
     {
-        self.shared.pop(span(&encoded(range)), End::Last)
+        spanned(range, |span| self.shared.pop(span, End::Last))
     }
 }

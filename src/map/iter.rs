@@ -1,8 +1,8 @@
-//! Ranges of a map, from both ends. They own what they need, and hold no pin between two steps.
+//! Ranges of a map, from both ends. They hold no pin between two steps.
 
-use super::bounds::{KeyRange, encoded};
+use super::bounds::{KeyRange, spanned};
 use super::{Map, Shared};
-use crate::engine::{Cursor, End, Found, Range as Bytes, Wish, prefix_range};
+use crate::engine::{Cursor, End, Found, Span, Unread};
 use crate::key::{ByteKey, EncodeKey, Key};
 use crate::memory::{Held, is_plain};
 use core::borrow::Borrow;
@@ -10,35 +10,46 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
 use std::ops::Bound;
-use std::sync::Arc;
 
-/// A range that is being read. `T` is what is kept of a value.
-pub(super) struct Walk<V: Clone + Send + Sync + 'static, T> {
-    pub(super) shared: Arc<Shared<V>>,
+/// A range of a map that is being read. `T` is what is kept of a value.
+pub(super) struct Walk<'a, V: Clone + Send + Sync + 'static, T> {
+    pub(super) shared: &'a Shared<V>,
     cursor: Cursor<T>,
 }
 
-impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
-    pub(super) fn new(shared: &Arc<Shared<V>>, range: Bytes) -> Self {
-        // What is kept of a plain value is a copy, which no pin protects.
-        let cursor = Cursor::new(range, shared.tree.layout, is_plain::<V>());
-        Self { shared: Arc::clone(shared), cursor }
+/// A cursor over a range. What is kept of a plain value is a copy, which no pin protects.
+#[inline]
+fn cursor<V: Clone + Send + Sync + 'static, T>(unread: Option<Unread>) -> Cursor<T> {
+    Cursor::new(unread, is_plain::<V>())
+}
+
+/// What `make` makes of the next entry from this end, unpinned; `keep` runs pinned.
+#[inline]
+fn step<V: Clone + Send + Sync + 'static, T, R>(
+    shared: &Shared<V>,
+    cursor: &mut Cursor<T>,
+    end: End,
+    keep: impl Fn(Found<'_>) -> T,
+    make: impl FnOnce(&[u8], T) -> R,
+) -> Option<R> {
+    let fetch = |unread: &_, wish| Ok(shared.page(unread, wish, &keep));
+    super::sure(cursor.next(end, fetch, &keep, make))
+}
+
+#[inline]
+fn held<V: Clone + Send + Sync + 'static>(found: Found<'_>) -> Held<V> {
+    Held::from_slot(found.value)
+}
+
+impl<'a, V: Clone + Send + Sync + 'static, T> Walk<'a, V, T> {
+    #[inline]
+    pub(super) fn new(shared: &'a Shared<V>, span: Span<'_>) -> Self {
+        Self::of(shared, Unread::of(span, shared.tree.layout))
     }
 
-    /// What `make` makes of the next entry from this end, unpinned; `keep` runs pinned.
     #[inline]
-    fn step<R>(
-        &mut self,
-        end: End,
-        keep: impl Fn(Found<'_>) -> T,
-        make: impl FnOnce(&[u8], T) -> R,
-    ) -> Option<R> {
-        let shared = &self.shared;
-        let fetch = |from: &_, wish: Wish<'_>| Ok(shared.page(from, wish, &keep));
-        super::sure(match end {
-            End::First => self.cursor.next(fetch, &keep, make),
-            End::Last => self.cursor.next_back(fetch, &keep, make),
-        })
+    fn of(shared: &'a Shared<V>, unread: Option<Unread>) -> Self {
+        Self { shared, cursor: cursor::<V, T>(unread) }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -46,66 +57,75 @@ impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Walk<V, Held<V>> {
+impl<V: Clone + Send + Sync + 'static> Walk<'_, V, Held<V>> {
     #[inline]
     pub(super) fn entry<K: Key>(&mut self, end: End) -> Option<(K, Held<V>)> {
-        let keep = |found: Found<'_>| Held::from_slot(found.value);
-        self.step(end, keep, |key, value| (K::decode(key), value))
+        step(self.shared, &mut self.cursor, end, held, |key, value| (K::decode(key), value))
+    }
+
+    #[inline]
+    fn value(&mut self, end: End) -> Option<Held<V>> {
+        step(self.shared, &mut self.cursor, end, held, |_, value| value)
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Walk<V, ()> {
+impl<V: Clone + Send + Sync + 'static> Walk<'_, V, ()> {
     #[inline]
     pub(super) fn key<K: Key>(&mut self, end: End) -> Option<K> {
-        self.step(end, |_| (), |key, ()| K::decode(key))
+        step(self.shared, &mut self.cursor, end, |_| (), |key, ()| K::decode(key))
     }
 }
 
-impl<V: Clone + Send + Sync + 'static, T> Clone for Walk<V, T> {
+impl<V: Clone + Send + Sync + 'static, T: Clone> Clone for Walk<'_, V, T> {
     fn clone(&self) -> Self {
-        let cursor = self.cursor.rest();
-        Self { shared: Arc::clone(&self.shared), cursor }
+        Self { shared: self.shared, cursor: self.cursor.clone() }
     }
 }
 
 /// Entries of a [`Map`] in order, from both ends: of a range, of a prefix, or all.
 ///
 /// Each entry is seen at its own moment, the load of the word of its page: in order, none twice,
-/// and all that were there throughout. It owns what it needs, holds a copy of what it has read of
-/// one page (up to 32 entries at first, then more), and no pin: it can be kept for as long as one
-/// likes, and outlives the map. A clone reads what is left anew.
+/// and all that were there throughout. It holds a copy of what it has read of one page (up to 64
+/// entries at first, then more), and no pin: it can be kept for as long as one likes. A clone has
+/// copies of what was read, and goes on by itself.
 ///
 /// Cost: a descent for each page, `O(1)` for each entry in it.
-pub struct Iter<K, V: Clone + Send + Sync + 'static> {
-    walk: Walk<V, Held<V>>,
+pub struct Iter<'a, K, V: Clone + Send + Sync + 'static> {
+    walk: Walk<'a, V, Held<V>>,
     keys: PhantomData<fn() -> K>,
 }
 
 /// What [`Map::range`] returns.
-pub type Range<K, V> = Iter<K, V>;
+pub type Range<'a, K, V> = Iter<'a, K, V>;
 
 /// What [`Map::prefix`] returns.
-pub type Prefix<K, V> = Iter<K, V>;
-
-/// What a [`Map`] becomes by `into_iter`. The entries are copied out of the pages, as by
-/// [`Map::iter`].
-pub type IntoIter<K, V> = Iter<K, V>;
+pub type Prefix<'a, K, V> = Iter<'a, K, V>;
 
 /// Keys of a [`Map`] in order, from both ends. As [`Iter`], but values are not looked at.
-pub struct Keys<K, V: Clone + Send + Sync + 'static> {
-    walk: Walk<V, ()>,
+pub struct Keys<'a, K, V: Clone + Send + Sync + 'static> {
+    walk: Walk<'a, V, ()>,
     keys: PhantomData<fn() -> K>,
 }
 
 /// Values of a [`Map`] in the order of their keys, from both ends. As [`Iter`].
-pub struct Values<K, V: Clone + Send + Sync + 'static> {
-    walk: Walk<V, Held<V>>,
+pub struct Values<'a, K, V: Clone + Send + Sync + 'static> {
+    walk: Walk<'a, V, Held<V>>,
     keys: PhantomData<fn() -> K>,
 }
 
+/// What a [`Map`] becomes by `into_iter`. As [`Iter`], but it owns the map: the entries are copied
+/// out of the pages, which are freed with it.
+pub struct IntoIter<K, V: Clone + Send + Sync + 'static> {
+    map: Map<K, V>,
+    cursor: Cursor<Held<V>>,
+}
+
 macro_rules! iterators {
-    ($($name:ident: $item:ty, $this:ident, $end:ident => $next:expr;)*) => {$(
-        impl<K: Key, V: Clone + Send + Sync + 'static> $name<K, V> {
+    ($(
+        $name:ident<$($life:lifetime)?>: $item:ty,
+        $this:ident, $end:ident => $next:expr, $hint:expr;
+    )*) => {$(
+        impl<K: Key, V: Clone + Send + Sync + 'static> $name<$($life,)? K, V> {
             #[inline]
             fn step(&mut self, $end: End) -> Option<$item> {
                 let $this = self;
@@ -113,7 +133,7 @@ macro_rules! iterators {
             }
         }
 
-        impl<K: Key, V: Clone + Send + Sync + 'static> Iterator for $name<K, V> {
+        impl<K: Key, V: Clone + Send + Sync + 'static> Iterator for $name<$($life,)? K, V> {
             type Item = $item;
 
             #[inline]
@@ -123,26 +143,23 @@ macro_rules! iterators {
 
             /// Nothing is known in advance but the end.
             fn size_hint(&self) -> (usize, Option<usize>) {
-                self.walk.size_hint()
+                let $this = self;
+                $hint
             }
         }
 
-        impl<K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator for $name<K, V> {
+        impl<K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator
+            for $name<$($life,)? K, V>
+        {
             #[inline]
             fn next_back(&mut self) -> Option<$item> {
                 self.step(End::Last)
             }
         }
 
-        impl<K: Key, V: Clone + Send + Sync + 'static> FusedIterator for $name<K, V> {}
+        impl<K: Key, V: Clone + Send + Sync + 'static> FusedIterator for $name<$($life,)? K, V> {}
 
-        impl<K, V: Clone + Send + Sync + 'static> Clone for $name<K, V> {
-            fn clone(&self) -> Self {
-                Self { walk: self.walk.clone(), keys: PhantomData }
-            }
-        }
-
-        impl<K, V: Clone + Send + Sync + 'static> fmt::Debug for $name<K, V> {
+        impl<K, V: Clone + Send + Sync + 'static> fmt::Debug for $name<$($life,)? K, V> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(stringify!($name))
             }
@@ -151,13 +168,30 @@ macro_rules! iterators {
 }
 
 iterators! {
-    Iter: (K, V), this, end => this.walk.entry(end).map(|(key, value)| (key, value.into_value()));
-    Keys: K, this, end => this.walk.key(end);
-    Values: V, this, end => {
-        let keep = |found: Found<'_>| Held::from_slot(found.value);
-        this.walk.step(end, keep, |_, value| value).map(Held::into_value)
-    };
+    Iter<'_>: (K, V), this, end => {
+        this.walk.entry(end).map(|(key, value)| (key, value.into_value()))
+    }, this.walk.size_hint();
+    Keys<'_>: K, this, end => this.walk.key(end), this.walk.size_hint();
+    Values<'_>: V, this, end => {
+        this.walk.value(end).map(Held::into_value)
+    }, this.walk.size_hint();
+    IntoIter<>: (K, V), this, end => {
+        let make = |key: &[u8], value: Held<V>| (K::decode(key), value.into_value());
+        step(&this.map.shared, &mut this.cursor, end, held, make)
+    }, (0, this.cursor.is_finished().then_some(0));
 }
+
+macro_rules! clones {
+    ($($name:ident)*) => {$(
+        impl<K, V: Clone + Send + Sync + 'static> Clone for $name<'_, K, V> {
+            fn clone(&self) -> Self {
+                Self { walk: self.walk.clone(), keys: PhantomData }
+            }
+        }
+    )*};
+}
+
+clones! { Iter Keys Values }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// The entries whose keys lie in `range`, in order, from both ends.
@@ -177,12 +211,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// assert!(map.range(..=2).rev().eq([(2, 'b'), (1, 'a')]));
     /// ```
     #[track_caller]
-    pub fn range<Q, R>(&self, range: R) -> Range<K, V>
+    pub fn range<Q, R>(&self, range: R) -> Range<'_, K, V>
     where
         Q: EncodeKey + ?Sized,
         R: KeyRange<K, Q>,
     {
-        self.over(encoded(range))
+        spanned(range, |span| self.over(span))
     }
 
     /// All entries, in order, from both ends. As [`range`](Self::range).
@@ -191,7 +225,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// let map: bwtree::Map<_, _> = [(2, 'b'), (1, 'a')].into();
     /// assert!(map.iter().eq([(1, 'a'), (2, 'b')]));
     /// ```
-    pub fn iter(&self) -> Iter<K, V> {
+    pub fn iter(&self) -> Iter<'_, K, V> {
         self.over((Bound::Unbounded, Bound::Unbounded))
     }
 
@@ -203,16 +237,19 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// map.insert("task-1".to_owned(), 2);
     /// assert_eq!(map.prefix("job-").count(), 1);
     /// ```
-    pub fn prefix<Q>(&self, prefix: &Q) -> Prefix<K, V>
+    pub fn prefix<Q>(&self, prefix: &Q) -> Prefix<'_, K, V>
     where
         K: Borrow<Q> + ByteKey,
         Q: EncodeKey + ?Sized,
     {
-        self.over(prefix_range(&prefix.to_encoded()))
+        let layout = self.shared.tree.layout;
+        let unread = prefix.with_encoded(|prefix| Unread::prefixed(prefix, layout));
+        Iter { walk: Walk::of(&self.shared, unread), keys: PhantomData }
     }
 
-    fn over(&self, range: Bytes) -> Iter<K, V> {
-        Iter { walk: Walk::new(&self.shared, range), keys: PhantomData }
+    #[inline]
+    fn over(&self, span: Span<'_>) -> Iter<'_, K, V> {
+        Iter { walk: Walk::new(&self.shared, span), keys: PhantomData }
     }
 
     /// All keys, in order, from both ends. As [`range`](Self::range), but values are not looked at.
@@ -221,7 +258,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// let map: bwtree::Map<_, _> = [(2, 'b'), (1, 'a')].into();
     /// assert!(map.keys().eq([1, 2]));
     /// ```
-    pub fn keys(&self) -> Keys<K, V> {
+    pub fn keys(&self) -> Keys<'_, K, V> {
         let all = (Bound::Unbounded, Bound::Unbounded);
         Keys { walk: Walk::new(&self.shared, all), keys: PhantomData }
     }
@@ -232,16 +269,16 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// let map: bwtree::Map<_, _> = [(2, 'b'), (1, 'a')].into();
     /// assert!(map.values().eq(['a', 'b']));
     /// ```
-    pub fn values(&self) -> Values<K, V> {
+    pub fn values(&self) -> Values<'_, K, V> {
         Values { walk: self.iter().walk, keys: PhantomData }
     }
 }
 
-impl<K: Key, V: Clone + Send + Sync + 'static> IntoIterator for &Map<K, V> {
+impl<'a, K: Key, V: Clone + Send + Sync + 'static> IntoIterator for &'a Map<K, V> {
     type Item = (K, V);
-    type IntoIter = Iter<K, V>;
+    type IntoIter = Iter<'a, K, V>;
 
-    fn into_iter(self) -> Iter<K, V> {
+    fn into_iter(self) -> Iter<'a, K, V> {
         self.iter()
     }
 }
@@ -251,6 +288,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> IntoIterator for Map<K, V> {
     type IntoIter = IntoIter<K, V>;
 
     fn into_iter(self) -> IntoIter<K, V> {
-        self.iter()
+        let unread = Unread::of((Bound::Unbounded, Bound::Unbounded), self.shared.tree.layout);
+        IntoIter { map: self, cursor: cursor::<V, _>(unread) }
     }
 }

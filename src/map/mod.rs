@@ -59,21 +59,20 @@ pub use point::CompareExchangeError;
 pub use removal::ExtractIf;
 
 use crate::engine::{
-    Batch, Change, Decision, End, Engine, Found, Limits, ScanFrom, Span, TreeCore, Wish,
+    Batch, Change, Decision, End, Engine, Found, Limits, Span, TreeCore, Unread, Wish,
 };
 use crate::key::{EncodeKey, Key};
 use crate::memory::{Held, InMemory};
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use delta::{KeyRef, Layout, Number};
-use std::sync::Arc;
 
 /// A concurrent ordered map in memory.
 ///
 /// Shared by reference between any number of threads. No operation takes a latch, and none waits
 /// for another. Keys are stored in an order-preserving encoding (see [`Key`]); values can be of
 /// any type that can be cloned and shared. Numbers lie in the pages themselves, other values
-/// behind an [`Arc`].
+/// behind an [`Arc`](std::sync::Arc).
 ///
 /// Every single-key operation is linearizable, and so is every search for a neighbour. What is not
 /// one step is listed in the [module](crate::map)'s documentation.
@@ -96,7 +95,7 @@ use std::sync::Arc;
 /// assert_eq!(keys, ["one", "three"]);
 /// ```
 pub struct Map<K, V: Clone + Send + Sync + 'static> {
-    shared: Arc<Shared<V>>,
+    shared: Box<Shared<V>>,
     keys: PhantomData<fn(K) -> K>,
 }
 
@@ -171,11 +170,11 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
     #[inline]
     fn page<T>(
         &self,
-        from: &ScanFrom,
-        wish: Wish<'_>,
+        unread: &Unread,
+        wish: Wish,
         read: impl FnMut(Found<'_>) -> T,
-    ) -> Batch<T> {
-        sure(self.engine.scan_page(&self.tree, from, wish, read))
+    ) -> (Batch<T>, Option<Unread>) {
+        sure(self.engine.scan_page(&self.tree, unread, wish, read))
     }
 
     /// The value of a key.
@@ -214,7 +213,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         let Ok(root) = engine.plant(0, layout) else { unreachable!("an empty table is full") };
         let tree = TreeCore::new(0, root, layout);
         Self {
-            shared: Arc::new(Shared { engine, tree, key_bytes: K::FIXED_BYTES }),
+            shared: Box::new(Shared { engine, tree, key_bytes: K::FIXED_BYTES }),
             keys: PhantomData,
         }
     }

@@ -1,9 +1,9 @@
 //! Many keys removed, one after the other. Each removal is one step; all of them together are not.
 
-use super::bounds::{KeyRange, encoded};
+use super::bounds::{KeyRange, spanned};
 use super::iter::Walk;
 use super::{Map, Shared};
-use crate::engine::{End, Range as Bytes};
+use crate::engine::{End, Span};
 use crate::key::{EncodeKey, Key};
 use crate::memory::Held;
 use core::fmt;
@@ -53,7 +53,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         }
     }
 
-    fn all(&self) -> Walk<V, Held<V>> {
+    fn all(&self) -> Walk<'_, V, Held<V>> {
         Walk::new(&self.shared, (Bound::Unbounded, Bound::Unbounded))
     }
 
@@ -79,13 +79,14 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// assert!(map.keys().eq([1, 2, 4]));
     /// ```
     #[track_caller]
-    pub fn extract_if<Q, R, F>(&self, range: R, wanted: F) -> ExtractIf<K, V, F>
+    pub fn extract_if<Q, R, F>(&self, range: R, wanted: F) -> ExtractIf<'_, K, V, F>
     where
         Q: EncodeKey + ?Sized,
         R: KeyRange<K, Q>,
         F: FnMut(&K, &V) -> bool,
     {
-        ExtractIf { walk: Walk::new(&self.shared, encoded(range)), wanted, keys: PhantomData }
+        let walk = spanned(range, |span| Walk::new(&self.shared, span));
+        ExtractIf { walk, wanted, keys: PhantomData }
     }
 
     /// Removes every entry whose key lies in `range`, one after the other, and returns how many
@@ -109,7 +110,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         Q: EncodeKey + ?Sized,
         R: KeyRange<K, Q>,
     {
-        self.remove_all(encoded(range))
+        spanned(range, |span| self.remove_all(span))
     }
 
     /// Removes every entry, one after the other. Entries inserted meanwhile may stay.
@@ -127,8 +128,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         self.remove_all((Bound::Unbounded, Bound::Unbounded));
     }
 
-    fn remove_all(&self, range: Bytes) -> u64 {
-        let mut walk: Walk<V, ()> = Walk::new(&self.shared, range);
+    fn remove_all(&self, span: Span<'_>) -> u64 {
+        let mut walk: Walk<'_, V, ()> = Walk::new(&self.shared, span);
         let removed = core::iter::from_fn(|| walk.key::<K>(End::First));
         removed.filter(|key| self.shared.delete(key)).count() as u64
     }
@@ -136,13 +137,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
 
 /// Removes entries of a [`Map`] and gives them, from both ends; see [`Map::extract_if`].
 #[must_use = "it removes what it gives, and gives what it is asked for"]
-pub struct ExtractIf<K, V: Clone + Send + Sync + 'static, F> {
-    walk: Walk<V, Held<V>>,
+pub struct ExtractIf<'a, K, V: Clone + Send + Sync + 'static, F> {
+    walk: Walk<'a, V, Held<V>>,
     wanted: F,
     keys: PhantomData<fn() -> K>,
 }
 
-impl<K: Key, V: Clone + Send + Sync + 'static, F: FnMut(&K, &V) -> bool> ExtractIf<K, V, F> {
+impl<K: Key, V: Clone + Send + Sync + 'static, F: FnMut(&K, &V) -> bool> ExtractIf<'_, K, V, F> {
     fn step(&mut self, end: End) -> Option<(K, V)> {
         while let Some((key, seen)) = self.walk.entry::<K>(end) {
             if let Some(value) = self.walk.shared.remove_if(&key, seen, &mut self.wanted) {
@@ -153,7 +154,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static, F: FnMut(&K, &V) -> bool> Extract
     }
 }
 
-impl<K, V, F> Iterator for ExtractIf<K, V, F>
+impl<K, V, F> Iterator for ExtractIf<'_, K, V, F>
 where
     K: Key,
     V: Clone + Send + Sync + 'static,
@@ -166,7 +167,7 @@ where
     }
 }
 
-impl<K, V, F> DoubleEndedIterator for ExtractIf<K, V, F>
+impl<K, V, F> DoubleEndedIterator for ExtractIf<'_, K, V, F>
 where
     K: Key,
     V: Clone + Send + Sync + 'static,
@@ -177,7 +178,7 @@ where
     }
 }
 
-impl<K, V, F> FusedIterator for ExtractIf<K, V, F>
+impl<K, V, F> FusedIterator for ExtractIf<'_, K, V, F>
 where
     K: Key,
     V: Clone + Send + Sync + 'static,
@@ -185,7 +186,7 @@ where
 {
 }
 
-impl<K, V: Clone + Send + Sync + 'static, F> fmt::Debug for ExtractIf<K, V, F> {
+impl<K, V: Clone + Send + Sync + 'static, F> fmt::Debug for ExtractIf<'_, K, V, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ExtractIf")
     }

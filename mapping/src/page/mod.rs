@@ -142,6 +142,20 @@ impl<'g> Chain<'g> {
         if self.head == 0 { Match::None } else { self.page.find_pair(fingerprint, key) }
     }
 
+    /// Mark, key and value of the records, newest first, of records in [`Records::Pairs`].
+    #[inline]
+    pub fn pairs(self) -> impl Iterator<Item = (u8, [u8; 8], &'g [u8; 8])> {
+        let mut head = self.head;
+        core::iter::from_fn(move || {
+            if head == 0 {
+                return None;
+            }
+            let (prev, pair) = self.page.pair(head);
+            head = prev;
+            Some(pair)
+        })
+    }
+
     /// The records, newest first.
     #[inline]
     pub fn records(self) -> impl Iterator<Item = RecordRef<'g>> {

@@ -276,6 +276,18 @@ impl<'g> PageRef<'g> {
         fits(tail).then(|| Reservation { page: self, slot: (tail >> 32) as usize, payload_bytes })
     }
 
+    /// What the record that `head` names follows, and its mark, key and value, of a pair.
+    pub(super) fn pair(self, head: Head) -> (Head, (u8, [u8; 8], &'g [u8; 8])) {
+        let record = self.record(head);
+        let Some(pair) = record.pair() else { unreachable!("a page of pairs") };
+        (record.prev(), pair)
+    }
+
+    /// In a model no page is quiet.
+    pub fn is_quiet(self) -> bool {
+        false
+    }
+
     /// The record that `head` names.
     pub fn record(self, head: Head) -> RecordRef<'g> {
         RecordRef(&self.header().records[usize::from(head) - 1], self.records())

@@ -22,6 +22,15 @@ const REFERENCED: u32 = 1;
 const PAIRS: u32 = 2;
 const TREE_SHIFT: u32 = 8;
 
+// What scans note of a page: how many records it had, modulo 16, and how often that was so.
+const SEEN_SHIFT: u32 = 2;
+const SEEN: u32 = 0xF;
+const TIMES_SHIFT: u32 = 6;
+const TIMES: u32 = 3;
+
+/// Records from which on a scan gains by their being folded.
+const WORTH_FOLDING: u64 = 4;
+
 #[repr(C, align(64))]
 pub(crate) struct Page {
     serial: u32,
@@ -292,6 +301,33 @@ impl<'g> PageRef<'g> {
         self.header().flags.fetch_and(!REFERENCED, Ordering::Relaxed) & REFERENCED != 0
     }
 
+    /// Whether this is asked for the third time since it last had a new record, and it has so many
+    /// that folding them is worth a copy of the page. Notes in the page what was seen, until then.
+    #[inline]
+    pub fn is_quiet(self) -> bool {
+        let header = self.header();
+        let reserved = header.tail.load(Ordering::Relaxed) >> 32;
+        reserved >= WORTH_FOLDING && self.seen_as(reserved)
+    }
+
+    #[cold]
+    fn seen_as(self, reserved: u64) -> bool {
+        let flags = &self.header().flags;
+        let before = flags.load(Ordering::Relaxed);
+        let (seen, times) = (before >> SEEN_SHIFT & SEEN, before >> TIMES_SHIFT & TIMES);
+        let now = reserved as u32 & SEEN;
+        if seen == now && times == 2 {
+            return true;
+        }
+        let times = if seen == now { times + 1 } else { 0 };
+        let rest = before & !(SEEN << SEEN_SHIFT | TIMES << TIMES_SHIFT);
+        let noted = rest | now << SEEN_SHIFT | times << TIMES_SHIFT;
+        // Who is not the only one at it need not be counted.
+        let (ok, fail) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _lost = flags.compare_exchange(before, noted, ok, fail);
+        false
+    }
+
     /// Whether a record of a key with this fingerprint may be in the area. Never a false no for a
     /// record that is reachable from the word the page was found by.
     #[inline]
@@ -376,6 +412,15 @@ impl<'g> PageRef<'g> {
             payload_bytes: payload_bytes as u32,
             records,
         })
+    }
+
+    /// What the record that `head` names follows, and its mark, key and value; of a pair.
+    #[inline]
+    pub(super) fn pair(self, head: Head) -> (Head, (u8, [u8; 8], &'g [u8; 8])) {
+        debug_assert_eq!(self.records(), Records::Pairs);
+        // SAFETY: heads come from words and records of this page, so the offset is inside it.
+        let record = unsafe { self.page.cast::<u8>().add(usize::from(head) * 8) };
+        RecordRef { record, records: Records::Pairs, pin: PhantomData }.linked_pair()
     }
 
     /// The record that `head` names.

@@ -165,6 +165,16 @@ impl<'g> RecordRef<'g> {
         Some((self.mark(), self.pair_key(), value))
     }
 
+    /// The record before this one, and mark, key and value, of an installed pair.
+    #[inline]
+    pub(super) fn linked_pair(self) -> (Head, (u8, [u8; 8], &'g [u8; 8])) {
+        // ORDERING: Relaxed; all but the stamp was written before the installing CAS.
+        let word = self.word().load(Ordering::Relaxed);
+        // SAFETY: as in `pair`.
+        let value = unsafe { self.record.add(16).cast::<[u8; 8]>().as_ref() };
+        (word as Head, ((word >> MARK_SHIFT & MARKS) as u8, self.pair_key(), value))
+    }
+
     /// The key of a pair that has been written, installed or not.
     #[inline]
     pub(super) fn pair_key(self) -> [u8; 8] {
