@@ -12,6 +12,7 @@ use super::batch::{Batch, Keys};
 use super::unread::Unread;
 use super::{Covering, End, Engine, Found, Stop, Store, TreeCore, Wanted};
 use delta::{Number, PairChange};
+use mapping::Word;
 use sync::epoch::Guard;
 
 /// What is wanted of the next page.
@@ -63,6 +64,13 @@ impl<S: Store> Engine<S> {
                     self.read_entries(&stop, (start, end.as_ref()), wish, &mut read)
                 }
             };
+            if let Some(Unread::Numbers(next, _)) = batch.1
+                && stop.base.high_number() == Some(next)
+                && let Word::Resident(right) = self.table.load(stop.base.right(), guard)
+            {
+                // It comes while the caller looks at what was read here.
+                (0..8).for_each(|line| right.page().prefetch_base(line * 64));
+            }
             if !S::DURABLE && page.is_quiet() {
                 // What the SMO would need and is away is not brought in: nobody waits for it.
                 let _away = self.consolidate(tree, &stop, 0, guard);
@@ -89,6 +97,11 @@ impl<S: Store> Engine<S> {
         read: &mut impl FnMut(Found<'_>) -> T,
     ) -> (Batch<T>, Option<Unread>) {
         let base = stop.base;
+        if wish.end == End::First {
+            // One after the other they would be waited for, until the processor sees the pattern.
+            let (page, guess) = (stop.chain.page(), base.guess(first));
+            (0..wish.limit.min(128) / 4).for_each(|line| page.prefetch_base(guess + line * 64));
+        }
         let (low, high) = (base.low_number(), base.high_number());
         // What the page has of it, and where that lies.
         let (mut from, mut upto) = (first.max(low), last);

@@ -64,6 +64,7 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Result<Attempt<R>, super::Away> {
         let page = leaf.chain.page();
+        page.prefetch_area();
         let mut reserved = None;
         loop {
             let (found, record) = leaf.find(key, fingerprint);

@@ -188,6 +188,9 @@ impl<'g> PageRef<'g> {
     pub fn prefetch(self) {}
 
     /// Nothing to do in a model.
+    pub fn prefetch_area(self) {}
+
+    /// Nothing to do in a model.
     pub fn prefetch_base(self, _offset: usize) {}
 
     /// Bytes of memory that the page takes in production.

@@ -251,6 +251,13 @@ impl<'g> PageRef<'g> {
         prefetch(start.wrapping_add(HEADER_BYTES));
     }
 
+    /// Asks for where the next record will lie.
+    #[inline]
+    pub fn prefetch_area(self) {
+        let used = self.header().tail.load(Ordering::Relaxed) as u32 as usize;
+        prefetch(self.page.as_ptr().cast::<u8>().wrapping_add(self.area_start() + used));
+    }
+
     /// Asks for the bytes at this offset of the base page.
     #[inline]
     pub fn prefetch_base(self, offset: usize) {
