@@ -1,7 +1,8 @@
 //! The directory: which leaf a key was in, so that a search need not start at the root.
 //!
-//! It cuts the range of the keys into buckets of equal width, two to four for each leaf, and
-//! remembers for each bucket the leaf that covers its beginning. What it says is a *hint*: whoever
+//! It cuts the range of the keys into buckets of equal width, one or two for each leaf, and
+//! remembers for each bucket the leaf that covers its beginning, and the one behind that if it
+//! begins in the bucket, with the place where it does. What it says is a *hint*: whoever
 //! follows it looks at the fences of the page that the id names now, and goes on to the right,
 //! or starts at the root, where they do not cover the key. So a hint may be old, or name an id that
 //! is free or was given to another page: under a pin an id that is Resident and covers the key is
@@ -14,7 +15,7 @@
 
 use core::fmt;
 use core::ptr::{self, NonNull};
-use sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -40,26 +41,82 @@ struct Hints {
     /// Log2 of the number of buckets.
     bits: u32,
     misses: AtomicU64,
-    buckets: Box<[AtomicU32]>,
+    /// See [`Bucket`].
+    buckets: Box<[AtomicU64]>,
+}
+
+/// What is known of a bucket, in a word: two page ids of 28 bits, 0 for none, and the place from 0
+/// to 255 in the bucket where the second leaf begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Bucket(u64);
+
+const ID_BITS: u32 = 28;
+const PLACE_BITS: u32 = 8;
+/// The bits of the first id.
+const FIRST: u64 = ((1 << ID_BITS) - 1) << PLACE_BITS;
+
+impl Bucket {
+    const EMPTY: Self = Self(0);
+
+    #[inline]
+    fn first(self) -> u32 {
+        ((self.0 & FIRST) >> PLACE_BITS) as u32
+    }
+
+    #[inline]
+    fn second(self) -> u32 {
+        (self.0 >> (PLACE_BITS + ID_BITS)) as u32
+    }
+
+    #[inline]
+    fn cut(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The leaf for this place; 0 if none is known.
+    #[inline]
+    fn at(self, place: u8) -> u32 {
+        if place > self.cut() && self.second() != 0 { self.second() } else { self.first() }
+    }
+
+    fn with_first(self, id: u32) -> Self {
+        Self(self.0 & !FIRST | u64::from(id) << PLACE_BITS)
+    }
+
+    fn with_second(self, id: u32, cut: u8) -> Self {
+        Self(self.0 & FIRST | u64::from(id) << (PLACE_BITS + ID_BITS) | u64::from(cut))
+    }
 }
 
 impl Hints {
     fn new(leaves: u64, first: u64, last: u64) -> Self {
         let shared = (first ^ last).leading_zeros().min(63);
-        // Twice as many as leaves by the time that it is replaced, four times as many now.
-        let bits = (leaves * 4).ilog2().min(64 - shared);
+        // As many as leaves by the time that it is replaced, twice as many now.
+        let bits = (leaves * 2).ilog2().min(64 - shared);
         let prefix = if shared == 0 { 0 } else { first & !(u64::MAX >> shared) };
-        let buckets = (0..1_usize << bits).map(|_| AtomicU32::new(0)).collect();
+        let buckets = (0..1_usize << bits).map(|_| AtomicU64::new(0)).collect();
         Self { shared, prefix, bits, misses: AtomicU64::new(0), buckets }
     }
 
-    /// The bucket of a key.
+    /// The bucket of a key, and its place in it.
     #[inline]
-    fn bucket(&self, key: u64) -> Option<usize> {
+    fn bucket(&self, key: u64) -> Option<(usize, u8)> {
         let rest = key ^ self.prefix;
         // Bits that differ from the prefix: the key is outside.
         let inside = rest.leading_zeros() >= self.shared;
-        inside.then(|| ((rest << self.shared) >> (64 - self.bits)) as usize)
+        let rest = rest << self.shared;
+        let place = (rest << self.bits >> (64 - PLACE_BITS)) as u8;
+        inside.then(|| ((rest >> (64 - self.bits)) as usize, place))
+    }
+
+    #[inline]
+    fn known(&self, at: usize) -> Bucket {
+        // ORDERING: Relaxed; a hint is believed only after a look at the page.
+        Bucket(self.buckets[at].load(Ordering::Relaxed))
+    }
+
+    fn set(&self, at: usize, bucket: Bucket) {
+        self.buckets[at].store(bucket.0, Ordering::Relaxed);
     }
 
     /// The smallest key of a bucket.
@@ -90,39 +147,54 @@ impl Directory {
     #[inline]
     pub fn hint(&self, key: u64, guard: &Guard) -> Option<PageId> {
         let hints = self.hints(guard)?;
-        // ORDERING: Relaxed; a hint is believed only after a look at the page.
-        let id = hints.buckets[hints.bucket(key)?].load(Ordering::Relaxed);
+        let (at, place) = hints.bucket(key)?;
+        let id = hints.known(at).at(place);
         (id != 0).then(|| PageId::new(id))
     }
 
     /// The leaf `id`, which begins at `low`, was found to cover `key`, by a few steps to the right
     /// of the hint.
-    #[inline]
     pub fn learn(&self, key: u64, id: PageId, low: u64, guard: &Guard) {
-        if let Some(hints) = self.hints(guard)
-            && let Some(at) = hints.bucket(key)
-            && low <= hints.start(at)
-        {
-            hints.buckets[at].store(id.number(), Ordering::Relaxed);
+        let Some(hints) = self.hints(guard) else { return };
+        let Some((at, _)) = hints.bucket(key) else { return };
+        let known = hints.known(at);
+        let better = if low <= hints.start(at) {
+            known.with_first(id.number())
+        } else {
+            let Some((_, cut)) = hints.bucket(low) else { return };
+            // Of several leaves that begin in the bucket the first is remembered.
+            if known.second() != 0 && cut > known.cut() {
+                return;
+            }
+            known.with_second(id.number(), cut)
+        };
+        if better != known && id.number() < 1 << ID_BITS {
+            hints.set(at, better);
         }
     }
 
     /// The same, from the root: there was no hint, or it was wrong.
     pub fn learn_anew(&self, key: u64, id: PageId, low: u64, guard: &Guard) {
         let Some(hints) = self.hints(guard) else { return };
-        let Some(at) = hints.bucket(key) else { return };
-        let bucket = &hints.buckets[at];
-        let known = bucket.load(Ordering::Relaxed) != 0;
-        if known {
+        let Some((at, place)) = hints.bucket(key) else { return };
+        let known = hints.known(at);
+        if known != Bucket::EMPTY {
             hints.misses.fetch_add(1, Ordering::Relaxed);
         }
         if hints.is_off() {
-            if known {
-                bucket.store(0, Ordering::Relaxed);
+            if known != Bucket::EMPTY {
+                hints.set(at, Bucket::EMPTY);
             }
-        } else if low <= hints.start(at) || !known {
-            bucket.store(id.number(), Ordering::Relaxed);
+            return;
         }
+        // What was wrong is forgotten.
+        let known = match known.at(place) {
+            0 => known,
+            id if id == known.first() => known.with_first(0),
+            _ => known.with_second(0, 0),
+        };
+        hints.set(at, known);
+        self.learn(key, id, low, guard);
     }
 
     /// A leaf was split. `range` tells about the first and the last key of the tree; it is asked
@@ -135,7 +207,7 @@ impl Directory {
                 // What is off stays off.
                 (!hints.is_off()).then(|| misses.saturating_sub(PATIENCE))
             });
-            if leaves * 2 <= hints.buckets.len() as u64 {
+            if leaves <= hints.buckets.len() as u64 {
                 return;
             }
         } else if leaves < SMALLEST {
@@ -146,9 +218,9 @@ impl Directory {
         if let Some(old) = self.hints(guard).filter(|hints| !hints.is_off()) {
             // What covers the beginning of an old bucket is not far left of what is in it.
             for (at, bucket) in new.buckets.iter().enumerate() {
-                if let Some(known) = old.bucket(new.start(at)) {
-                    let id = old.buckets[known].load(Ordering::Relaxed);
-                    bucket.store(id, Ordering::Relaxed);
+                if let Some((known, place)) = old.bucket(new.start(at)) {
+                    let id = old.known(known).at(place);
+                    bucket.store(Bucket::EMPTY.with_first(id).0, Ordering::Relaxed);
                 }
             }
         }
@@ -202,29 +274,44 @@ mod tests {
     #[test]
     fn buckets_cut_the_range_below_the_shared_prefix() {
         let hints = Hints::new(64, 0x1200, 0x12ff);
-        assert_eq!((hints.shared, hints.bits), (56, 8));
-        assert_eq!((hints.bucket(0x1200), hints.bucket(0x12ff)), (Some(0), Some(255)));
+        assert_eq!((hints.shared, hints.bits), (56, 7));
+        assert_eq!((hints.bucket(0x1200), hints.bucket(0x12ff)), (Some((0, 0)), Some((127, 128))));
         assert_eq!((hints.bucket(0x1300), hints.bucket(0x11ff)), (None, None));
-        assert_eq!((hints.start(0), hints.start(255)), (0x1200, 0x12ff));
+        assert_eq!((hints.start(0), hints.start(127)), (0x1200, 0x12fe));
         let whole = Hints::new(64, 0, u64::MAX);
-        assert_eq!((whole.shared, whole.bits), (0, 8));
-        assert_eq!((whole.bucket(0), whole.bucket(u64::MAX)), (Some(0), Some(255)));
-        assert_eq!(whole.start(255), 255 << 56);
+        assert_eq!((whole.shared, whole.bits), (0, 7));
+        assert_eq!((whole.bucket(0), whole.bucket(u64::MAX)), (Some((0, 0)), Some((127, 255))));
+        assert_eq!(whole.start(127), 127 << 57);
     }
 
     #[test]
-    fn a_hint_is_of_the_leaf_that_covers_the_beginning_of_a_bucket() {
+    fn a_hint_is_of_one_of_two_leaves_of_a_bucket() {
         let (directory, collector) = (Directory::new(), Collector::new());
         let guard = collector.pin();
         (0..100).for_each(|_| directory.split(|| Some((0, u64::MAX)), &guard));
-        let key = 1 << 60;
-        assert_eq!(directory.hint(key, &guard), None);
-        directory.learn_anew(key + 9, PageId::new(7), key + 5, &guard);
-        assert_eq!(directory.hint(key, &guard), Some(PageId::new(7)), "better than none");
-        directory.learn_anew(key + 3, PageId::new(6), key - 5, &guard);
-        assert_eq!(directory.hint(key, &guard), Some(PageId::new(6)));
-        directory.learn_anew(key + 9, PageId::new(7), key + 5, &guard);
-        assert_eq!(directory.hint(key, &guard), Some(PageId::new(6)), "not of the beginning");
+        let (key, step) = (1 << 60, 1 << 50);
+        let hint = |place: u64| directory.hint(key + place * step, &guard).map(PageId::number);
+        let learn = |place: u64, id, low: u64| {
+            directory.learn(key + place * step, PageId::new(id), low, &guard);
+        };
+        assert_eq!(hint(0), None);
+        learn(9, 7, key + 5 * step);
+        assert_eq!((hint(4), hint(5), hint(6)), (None, None, Some(7)), "on its right it is sure");
+        learn(3, 6, key - 5);
+        assert_eq!((hint(4), hint(5), hint(6)), (Some(6), Some(6), Some(7)));
+        learn(9, 8, key + 8 * step);
+        assert_eq!(hint(9), Some(7), "the first that begins in it is remembered");
+        learn(4, 9, key + 3 * step);
+        assert_eq!((hint(3), hint(4), hint(9)), (Some(6), Some(9), Some(9)));
+
+        // From the root: what was wrong is forgotten, and the other not.
+        directory.learn_anew(key + 9 * step, PageId::new(5), key + 8 * step, &guard);
+        assert_eq!((hint(3), hint(8), hint(9)), (Some(6), Some(6), Some(5)));
+        directory.learn_anew(key, PageId::new(4), key, &guard);
+        assert_eq!((hint(3), hint(8), hint(9)), (Some(4), Some(4), Some(5)));
+        // Ids that are too large are not remembered.
+        learn(0, 1 << 28, key);
+        assert_eq!(hint(0), Some(4));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Many keys in one call, and many calls under one pin.
 
 use super::{Map, Shared};
-use crate::engine::GROUP;
+use crate::engine::{Found, GROUP};
 use crate::key::{EncodeKey, Key};
 use crate::memory::Held;
 use core::borrow::Borrow;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::ops::Deref;
-use delta::{Layout, Number};
+use delta::Number;
 use sync::epoch::Guard;
 
 impl<V: Clone + Send + Sync + 'static> Shared<V> {
@@ -17,16 +17,24 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
     where
         Q: EncodeKey + ?Sized,
     {
-        let guard = self.engine.pin();
-        if self.tree.layout == Layout::Fixed8 {
-            let mut numbers = [Number::new([0; 8]); GROUP];
-            for (number, key) in numbers.iter_mut().zip(keys) {
-                *number = key.with_encoded(|key| self.number(key)).unwrap_or(*number);
+        let mut numbers = [Number::new([0; 8]); GROUP];
+        let all_numbers = numbers.iter_mut().zip(keys).all(|(number, key)| {
+            let encoded = key.with_encoded(|key| self.number(key));
+            encoded.is_some_and(|encoded| {
+                *number = encoded;
+                true
+            })
+        });
+        if all_numbers {
+            let read = |at: usize, found: Option<Found<'_>>| {
+                held[at] = found.map(|found| Held::from_slot(found.value));
+            };
+            self.read_group(&numbers[..keys.len()], read);
+        } else {
+            let _guard = self.engine.pin();
+            for (held, key) in held.iter_mut().zip(keys) {
+                *held = self.held(*key);
             }
-            self.engine.warm(&self.tree, &numbers[..keys.len()], &guard);
-        }
-        for (held, key) in held.iter_mut().zip(keys) {
-            *held = self.held(*key);
         }
     }
 }

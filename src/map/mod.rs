@@ -135,6 +135,13 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         })
     }
 
+    /// Reads a group of numbers; `read` runs pinned.
+    #[inline]
+    fn read_group(&self, numbers: &[Number], mut read: impl FnMut(usize, Option<Found<'_>>)) {
+        let engine = &self.engine;
+        sure(engine.retrying(|guard| engine.read_group(&self.tree, numbers, &mut read, guard)));
+    }
+
     /// Changes one key; `decide` runs pinned, and may run again.
     #[inline]
     fn update<'a, Q, R>(
