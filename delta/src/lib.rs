@@ -78,7 +78,7 @@ pub use inner::{child_of, child_value};
 pub use key::KeyRef;
 pub use pairs::{PairChange, Pairs, read_rows};
 pub use probe::{Number, Probe};
-pub use record::{Op, Record, fingerprint};
+pub use record::{Op, Position, Record, fingerprint};
 pub use rows::{Absorbed, Entries};
 pub use split::{shortest_separator, split_index};
 pub use write::{base_bytes, write_base};

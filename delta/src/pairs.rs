@@ -12,7 +12,7 @@ use crate::contents::Sheet;
 use crate::entry::Shape;
 use crate::interpolation::Line;
 use crate::plain::head;
-use crate::record::{Op, Record};
+use crate::record::{Op, Position, Record, is_put};
 use crate::search::lower_bound;
 use crate::write::{header, links};
 
@@ -31,18 +31,19 @@ pub struct PairChange<'a> {
     key: u64,
     /// The new value, or none any more.
     value: Option<&'a [u8; 8]>,
+    position: Position,
 }
 
 impl<'a> PairChange<'a> {
     /// No change of any key: to fill arrays with.
-    pub const NONE: Self = Self { key: 0, value: None };
+    pub const NONE: Self = Self { key: 0, value: None, position: Position::UNKNOWN };
 
     /// The change with this mark and payload: see [`Record::pair`].
     #[inline]
     #[must_use]
-    pub fn new(mark: u8, key: [u8; 8], value: &'a [u8; 8]) -> Self {
-        let value = (mark == Op::Put as u8).then_some(value);
-        Self { key: u64::from_be_bytes(key), value }
+    pub fn new(mark: u16, key: [u8; 8], value: &'a [u8; 8]) -> Self {
+        let value = is_put(mark).then_some(value);
+        Self { key: u64::from_be_bytes(key), value, position: Position::in_mark(mark) }
     }
 
     /// The key.
@@ -55,7 +56,7 @@ impl<'a> PairChange<'a> {
     /// The change of a record in [`Layout::Fixed8`](crate::Layout::Fixed8).
     pub(crate) fn of(record: &Record<'a>) -> Self {
         let value = if record.op == Op::Put { record.value.first_chunk() } else { None };
-        Self { key: head(record.key), value }
+        Self { key: head(record.key), value, position: Position::UNKNOWN }
     }
 }
 
@@ -75,20 +76,60 @@ impl Run<'_> {
     }
 }
 
-/// Sorts by key and keeps the order of equal ones: of the two dozen changes of a page by insertion,
-/// which takes half as many steps as the general sort.
-fn sort(changes: &mut [PairChange<'_>]) {
-    if changes.len() > 40 {
-        return changes.sort_by_key(|change| change.key);
+/// Changes that are put in order by counting: as many as an area usually holds, and some.
+const FEW: usize = 32;
+
+/// The order of a few changes by their keys, with equal ones as they come.
+///
+/// The position of a key is its rank among the rows of the page, so of each change it is counted
+/// how many come before it, all with all: no branch is guessed wrong, and hardly a key is compared.
+fn order(changes: &[PairChange<'_>]) -> Option<[u8; FEW]> {
+    if changes.len() > FEW {
+        return None;
     }
+    // The position, and behind it which change it is.
+    let mut places = [i16::MAX; FEW];
+    for (at, (place, change)) in places.iter_mut().zip(changes).enumerate() {
+        let position = change.position.get().filter(|position| *position < 1 << 10)?;
+        *place = (position << 5) as i16 | at as i16;
+    }
+    let mut ranks = [0_i16; FEW];
+    for place in &places[..changes.len()] {
+        // A few instructions for all lanes, as long as it is these that become vectors.
+        let place = core::hint::black_box(*place);
+        for (rank, other) in ranks.iter_mut().zip(&places) {
+            *rank += i16::from(place < *other);
+        }
+    }
+    let mut sorted = [0_i16; FEW];
+    for (rank, place) in ranks[..changes.len()].iter().zip(&places) {
+        sorted[*rank as usize % FEW] = *place;
+    }
+    let mut order = sorted.map(|place| place as u8 % FEW as u8);
+    let key = |at: u8| changes[usize::from(at)].key;
     for next in 1..changes.len() {
-        let change = changes[next];
+        if sorted[next - 1] >> 5 != sorted[next] >> 5 {
+            continue;
+        }
+        // Between the same two rows: only the keys tell.
         let mut at = next;
-        while at > 0 && changes[at - 1].key > change.key {
-            changes[at] = changes[at - 1];
+        while at > 0 && key(order[at - 1]) > key(order[at]) {
+            order.swap(at - 1, at);
             at -= 1;
         }
-        changes[at] = change;
+    }
+    Some(order)
+}
+
+/// Shows the changes in the order of their keys; of one key the newest first, as they come.
+#[inline]
+fn in_order<'c, 'a>(changes: &'c mut [PairChange<'a>], mut see: impl FnMut(&'c PairChange<'a>)) {
+    if let Some(order) = order(changes) {
+        let changes = &*changes;
+        order[..changes.len()].iter().for_each(|at| see(&changes[usize::from(*at)]));
+    } else {
+        changes.sort_by_key(|change| change.key);
+        changes.iter().for_each(see);
     }
 }
 
@@ -102,29 +143,33 @@ fn fold_rows<'a>(
     mut drop: impl FnMut(&'a [u8]),
     mut put: impl FnMut(Run<'a>),
 ) {
-    // Of one key the newest stays first.
-    sort(changes);
     let (rows, line) = (base.pairs(), base.line());
     let Range { start: mut copied, end } = window;
     let mut last = None;
-    for change in changes {
+    in_order(changes, |change| {
         if last.replace(change.key) == Some(change.key) {
             if let Some(value) = change.value {
                 drop(value);
             }
-            continue;
+            return;
         }
-        let upto = lower_bound(rows, &line, change.key);
-        let old = rows.get(upto).filter(|row| head(&row[..]) == change.key);
+        let upto = match change.position.get() {
+            Some(position) => usize::from(position),
+            None => lower_bound(rows, &line, change.key),
+        };
+        debug_assert_eq!(upto, lower_bound(rows, &line, change.key), "position of a key");
         put(Run::Of(&rows[copied..upto]));
-        copied = upto + usize::from(old.is_some());
-        if let Some(old) = old {
+        copied = upto;
+        if let Some(old) = rows.get(upto)
+            && head(&old[..]) == change.key
+        {
+            copied += 1;
             drop(&old[8..]);
         }
         if let Some(value) = change.value {
             put(Run::One(row(&change.key.to_be_bytes(), value)));
         }
-    }
+    });
     put(Run::Of(&rows[copied..end]));
 }
 
@@ -360,5 +405,58 @@ impl<'a> Pairs<'a> {
     /// Bytes of the base page.
     pub(crate) fn bytes(&self, shape: &Shape<'_>) -> usize {
         crate::write::fixed_bytes(shape, self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Entry, Layout};
+    use crate::{base_bytes, write_base};
+
+    /// Changes whose positions are known are folded as those are whose positions nobody knows.
+    #[test]
+    fn positions_give_the_order_of_keys() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(0xd129_42f2_9df5_3b5d).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for round in 0..2000 {
+            let keys: Vec<[u8; 8]> = (0..random(300)).map(|n| (n * 5 + 7).to_be_bytes()).collect();
+            let entries: Vec<_> = keys.iter().map(|key| Entry::new(key, key)).collect();
+            let shape = Shape::whole(Layout::Fixed8);
+            let mut bytes = vec![0; base_bytes(&shape, &entries)];
+            write_base(&shape, &entries, &mut bytes);
+            let base = Base::new(&bytes);
+            // Few keys, so that many changes lie between the same two rows, or are of one key.
+            let (spread, values) = (1 + random(1600), (0..40_u64).map(u64::to_be_bytes));
+            let values: Vec<_> = values.collect();
+            let changes: Vec<_> = (0..random(40))
+                .map(|nth| {
+                    let key = random(spread);
+                    let value = (random(3) > 0).then_some(&values[nth as usize]);
+                    let position = Position::new(base.row_at(key));
+                    PairChange { key, value, position }
+                })
+                .collect();
+            let folded = |position: fn(Position) -> Position| {
+                let known = |change: &PairChange<'_>| change.position;
+                let mut changes: Vec<_> = changes
+                    .iter()
+                    .map(|change| PairChange { position: position(known(change)), ..*change })
+                    .collect();
+                let (mut rows, mut dropped) = (Vec::new(), Vec::new());
+                fold_rows(
+                    base,
+                    0..base.count(),
+                    &mut changes,
+                    |value| dropped.push(value.to_vec()),
+                    |run| rows.extend_from_slice(run.rows()),
+                );
+                (rows, dropped)
+            };
+            assert_eq!(folded(|known| known), folded(|_| Position::UNKNOWN), "round {round}");
+        }
     }
 }

@@ -8,7 +8,9 @@
 //! engine's and lie in front.
 //!
 //! In [`Layout::Fixed8`] a record is a *pair*: key and value, eight bytes each, and a mark that the
-//! engine keeps in the head, the op. Pairs count nothing (`net`) and have no flags.
+//! engine keeps in the head: the op, and where in the base page the key stands or would stand,
+//! which whoever made the record had to find out anyway, and consolidation needs. Pairs count
+//! nothing (`net`) and have no flags.
 
 use crate::entry::{Layout, Shape, Side};
 use crate::plain::{align8, put, u16_at};
@@ -16,6 +18,44 @@ use crate::plain::{align8, put, u16_at};
 const HEAD_BYTES: usize = 8;
 /// Payload of a pair.
 const PAIR_BYTES: usize = 16;
+
+/// Bits of a mark that are the op; the others are the position.
+const OP_BITS: u32 = 2;
+
+/// Where in a base page of numbers a key stands or would stand.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position(u16);
+
+impl Position {
+    /// Nobody has looked, or it is too far behind to be noted: it has twelve bits.
+    pub const UNKNOWN: Self = Self(0xFFF);
+
+    /// This position.
+    #[inline]
+    #[must_use]
+    pub const fn new(at: usize) -> Self {
+        if at < Self::UNKNOWN.0 as usize { Self(at as u16) } else { Self::UNKNOWN }
+    }
+
+    /// The position in the mark of a pair.
+    #[inline]
+    #[must_use]
+    pub const fn in_mark(mark: u16) -> Self {
+        Self(mark >> OP_BITS)
+    }
+
+    /// The position, if it is known.
+    #[inline]
+    pub(crate) const fn get(self) -> Option<u16> {
+        if self.0 == Self::UNKNOWN.0 { None } else { Some(self.0) }
+    }
+}
+
+/// Whether the pair with this mark gives its key a value.
+#[inline]
+pub(crate) const fn is_put(mark: u16) -> bool {
+    mark & ((1 << OP_BITS) - 1) == Op::Put as u16
+}
 
 /// What a record does to its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,12 +157,13 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The mark of the pair; 0 in [`Layout::Var`], where the payload has it all.
+    /// The mark of the pair whose key stands, or would, at this position of the base page; 0 in
+    /// [`Layout::Var`], where the payload has it all.
     #[inline]
     #[must_use]
-    pub const fn mark(&self, layout: Layout) -> u8 {
+    pub const fn mark(&self, layout: Layout, position: Position) -> u16 {
         match layout {
-            Layout::Fixed8 => self.op as u8,
+            Layout::Fixed8 => self.op as u16 | position.0 << OP_BITS,
             Layout::Var => 0,
         }
     }
@@ -156,9 +197,9 @@ impl<'a> Record<'a> {
     /// If the payload is shorter than that of a pair.
     #[inline]
     #[must_use]
-    pub fn pair(mark: u8, payload: &'a [u8]) -> Self {
+    pub fn pair(mark: u16, payload: &'a [u8]) -> Self {
         let (key, value) = payload.split_at(8);
-        let put = mark == Op::Put as u8;
+        let put = is_put(mark);
         let (op, value) = if put { (Op::Put, &value[..8]) } else { (Op::Remove, &value[..0]) };
         Self { op, flags: 0, net: 0, key, value }
     }

@@ -42,7 +42,8 @@ pub use clock::{Clock, OpenCut};
 pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
 pub use page::{
-    Birth, Chain, Head, Match, PageBox, PageRef, PageWriter, RecordRef, Records, Reservation,
+    Birth, Chain, Head, MOST_MARKS, Match, PageBox, PageRef, PageWriter, RecordRef, Records,
+    Reservation,
 };
 pub use stamp::{date, stamp};
 pub use table::{Table, TableFull};

@@ -13,6 +13,7 @@
 //! - **Merged**: if the parent still names it, as after a crash, take it out there; start again;
 //! - **Disk**: the caller unpins, brings the page in, and comes back.
 
+use super::lookup::Answer;
 use super::{Engine, Store, TreeCore};
 use delta::{Base, Probe, Side};
 use mapping::{Chain, Word};
@@ -271,7 +272,7 @@ impl<S: Store> Engine<S> {
         let fingerprint = key.fingerprint();
         self.retrying(|guard| {
             let leaf = self.leaf(tree, key, guard)?;
-            let (found, record) = leaf.find(key, fingerprint);
+            let Answer { found, record, .. } = leaf.find(key, fingerprint);
             self.settle(&leaf, record);
             if S::DURABLE {
                 leaf.chain.page().touch();

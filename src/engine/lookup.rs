@@ -2,7 +2,7 @@
 
 use super::{Engine, Store, change};
 use crate::engine::descent::Stop;
-use delta::{Op, Probe};
+use delta::{Op, Position, Probe};
 use mapping::{Match, RecordRef};
 
 /// A value as it lies in its page.
@@ -12,14 +12,20 @@ pub(crate) struct Found<'g> {
     pub(crate) value: &'g [u8],
 }
 
+/// What one page says of a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer<'g> {
+    pub(crate) found: Option<Found<'g>>,
+    /// The record that says so, if it is not the base page.
+    pub(crate) record: Option<RecordRef<'g>>,
+    /// Where the key stands in a base page of numbers, or would.
+    pub(crate) position: Position,
+}
+
 impl<'g> Stop<'g> {
-    /// The value of `key`, and the record that says so if it is not the base page.
+    /// The value of `key`.
     #[inline]
-    pub(crate) fn find<P: Probe>(
-        &self,
-        key: P,
-        fingerprint: u8,
-    ) -> (Option<Found<'g>>, Option<RecordRef<'g>>) {
+    pub(crate) fn find<P: Probe>(&self, key: P, fingerprint: u8) -> Answer<'g> {
         let walk = if let (true, Some(number)) = (P::NUMBER, key.bytes().first_chunk()) {
             match self.chain.find_pair(fingerprint, *number) {
                 Match::None => false,
@@ -37,20 +43,24 @@ impl<'g> Stop<'g> {
                 return said(record);
             }
         }
-        let found = key.search(self.base).ok().map(|at| {
-            let (flags, value) = key.value(self.base, at);
-            Found { flags, value }
-        });
-        (found, None)
+        let (found, at) = match key.search(self.base) {
+            Ok(at) => {
+                let (flags, value) = key.value(self.base, at);
+                (Some(Found { flags, value }), at)
+            }
+            Err(at) => (None, at),
+        };
+        Answer { found, record: None, position: Position::new(at) }
     }
 }
 
 /// What a record says of its key.
 #[inline]
-fn said(record: RecordRef<'_>) -> (Option<Found<'_>>, Option<RecordRef<'_>>) {
+fn said(record: RecordRef<'_>) -> Answer<'_> {
     let change = change(record);
     let found = Found { flags: change.flags, value: change.value };
-    ((change.op == Op::Put).then_some(found), Some(record))
+    let position = Position::in_mark(record.mark());
+    Answer { found: (change.op == Op::Put).then_some(found), record: Some(record), position }
 }
 
 impl<S: Store> Engine<S> {

@@ -7,6 +7,7 @@
 //! ordinary way in the end.
 
 use super::descent::{Away, Stop};
+use super::lookup::Answer;
 use super::{Engine, Found, Store, TreeCore};
 use delta::{Base, Number, Probe, Side};
 use mapping::{Chain, Word};
@@ -33,7 +34,7 @@ impl<S: Store> Engine<S> {
                 Some(stop) => stop,
                 None => self.leaf(tree, *number, guard)?,
             };
-            let (found, record) = leaf.find(*number, number.fingerprint());
+            let Answer { found, record, .. } = leaf.find(*number, number.fingerprint());
             self.settle(&leaf, record);
             read(at, found);
         }

@@ -46,7 +46,7 @@ pub(crate) use unread::Unread;
 pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;
-use delta::{Base, Contents, Layout, Op, Record, Shape, Sheet};
+use delta::{Base, Contents, Layout, Op, Position, Record, Shape, Sheet};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
     Word,
@@ -296,7 +296,8 @@ impl<S: Store> Engine<S> {
             scratch.resize(payload(record), 0);
             record.write_payload(layout, &mut scratch);
             let fingerprint = delta::fingerprint(record.key);
-            page.carry(*version, fingerprint, record.mark(layout), &scratch);
+            let mark = record.mark(layout, Position::UNKNOWN);
+            page.carry(*version, fingerprint, mark, &scratch);
         }
         page
     }

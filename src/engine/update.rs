@@ -3,6 +3,7 @@
 //! A lost race is not an error: the loop looks again, and decides again on what it finds. While
 //! the page stays the same its reservation is used again.
 
+use super::lookup::Answer;
 use super::{Engine, Found, Stop, Store, TreeCore};
 use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
@@ -67,7 +68,7 @@ impl<S: Store> Engine<S> {
         page.prefetch_area();
         let mut reserved = None;
         loop {
-            let (found, record) = leaf.find(key, fingerprint);
+            let Answer { found, record, position } = leaf.find(key, fingerprint);
             let (change, result) = match decide(found) {
                 Decision::Write(change, result) => (change, result),
                 Decision::Keep(result) => {
@@ -100,7 +101,7 @@ impl<S: Store> Engine<S> {
                 self.version(leaf.id, page, newest);
             }
             if fresh {
-                let mark = record.mark(layout);
+                let mark = record.mark(layout, position);
                 reservation.write(leaf.chain.head(), fingerprint, mark, |out| {
                     record.write_payload(layout, out);
                 });

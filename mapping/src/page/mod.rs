@@ -17,7 +17,7 @@
 //!
 //! ```text
 //!   sized   stamp u64 | prev:16, length:48 | payload, padded to 8      16 bytes and the payload
-//!   pairs   prev:16, mark:4, stamp:44 | payload of 16                  24 bytes
+//!   pairs   slot of prev:8, mark:14, stamp:42 | payload of 16          24 bytes
 //! ```
 //!
 //! Reserving loads the tail before it adds to it, so that overshooting cannot wrap it.
@@ -59,7 +59,7 @@ pub(crate) const FINGERPRINTS: usize = 24;
 pub enum Records {
     /// Payloads of any length.
     Sized,
-    /// Payloads of two words, and a mark of four bits.
+    /// Payloads of two words, and a mark of at most [`MOST_MARKS`]; 255 of them in a page.
     Pairs,
 }
 
@@ -83,9 +83,16 @@ impl Records {
 /// Payload of a record in [`Records::Pairs`].
 pub(crate) const PAIR_BYTES: usize = 16;
 
+/// The largest mark of a record in [`Records::Pairs`].
+pub const MOST_MARKS: u16 = (1 << 14) - 1;
+
+/// Records of a page in [`Records::Pairs`].
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) const MOST_PAIRS: u64 = 255;
+
 /// Versions in [`Records::Pairs`] are below this.
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) const VERSIONS: u64 = 1 << 44;
+pub(crate) const VERSIONS: u64 = 1 << 42;
 
 /// Which record of a page is the newest: 0 is none.
 pub type Head = u16;
@@ -144,7 +151,7 @@ impl<'g> Chain<'g> {
 
     /// Mark, key and value of the records, newest first, of records in [`Records::Pairs`].
     #[inline]
-    pub fn pairs(self) -> impl Iterator<Item = (u8, [u8; 8], &'g [u8; 8])> {
+    pub fn pairs(self) -> impl Iterator<Item = (u16, [u8; 8], &'g [u8; 8])> {
         let mut head = self.head;
         core::iter::from_fn(move || {
             if head == 0 {

@@ -31,7 +31,7 @@ struct Record {
 
 #[derive(Default)]
 struct Body {
-    mark: u8,
+    mark: u16,
     payload: Vec<u8>,
 }
 
@@ -116,7 +116,7 @@ impl PageBox {
     }
 
     /// Puts a record with a known version on top, as a consolidation carries it over.
-    pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u8, payload: &[u8]) {
+    pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u16, payload: &[u8]) {
         let page = self.page();
         let Some(reservation) = page.reserve(payload.len()) else {
             panic!("the area of a page under construction is too small")
@@ -280,7 +280,7 @@ impl<'g> PageRef<'g> {
     }
 
     /// What the record that `head` names follows, and its mark, key and value, of a pair.
-    pub(super) fn pair(self, head: Head) -> (Head, (u8, [u8; 8], &'g [u8; 8])) {
+    pub(super) fn pair(self, head: Head) -> (Head, (u16, [u8; 8], &'g [u8; 8])) {
         let record = self.record(head);
         let Some(pair) = record.pair() else { unreachable!("a page of pairs") };
         (record.prev(), pair)
@@ -304,7 +304,7 @@ impl Reservation<'_> {
     }
 
     /// Writes the record. To be done once.
-    pub fn write(&self, prev: Head, fingerprint: u8, mark: u8, fill: impl FnOnce(&mut [u8])) {
+    pub fn write(&self, prev: Head, fingerprint: u8, mark: u16, fill: impl FnOnce(&mut [u8])) {
         let mut payload = vec![0; self.payload_bytes];
         fill(&mut payload);
         self.page.header().records[self.slot].body.with_mut(|body| {
@@ -339,7 +339,7 @@ impl<'g> RecordRef<'g> {
     }
 
     /// The mark of a pair; 0 of a sized record.
-    pub fn mark(self) -> u8 {
+    pub fn mark(self) -> u16 {
         self.body().mark
     }
 
@@ -349,7 +349,7 @@ impl<'g> RecordRef<'g> {
     }
 
     /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
-    pub fn pair(self) -> Option<(u8, [u8; 8], &'g [u8; 8])> {
+    pub fn pair(self) -> Option<(u16, [u8; 8], &'g [u8; 8])> {
         let [key, value] = self.payload().as_chunks::<8>().0 else { return None };
         (self.1 == Records::Pairs).then_some((self.mark(), *key, value))
     }

@@ -9,7 +9,7 @@ mod record;
 
 pub use record::{RecordRef, Reservation};
 
-use super::{Birth, FINGERPRINTS, Head, Match, PAIR_BYTES, Records, equal_bytes};
+use super::{Birth, FINGERPRINTS, Head, MOST_PAIRS, Match, PAIR_BYTES, Records, equal_bytes};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -148,7 +148,7 @@ impl PageBox {
     ///
     /// # Panics
     /// If the area has no room: its size is the caller's to compute.
-    pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u8, payload: &[u8]) {
+    pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u16, payload: &[u8]) {
         let page = self.page();
         let Some(reservation) = page.reserve(payload.len()) else {
             panic!("the area of a page under construction is too small")
@@ -359,7 +359,6 @@ impl<'g> PageRef<'g> {
             return Match::Walk;
         }
         let mut found = Match::None;
-        let first = self.area_start() / 8;
         for (at, word) in header.fingerprints.iter().enumerate() {
             // ORDERING: Acquire pairs with the Release in `write`: where a fingerprint is, its
             // record has been written, and its key is not written again.
@@ -367,8 +366,7 @@ impl<'g> PageRef<'g> {
             while equal != 0 {
                 let slot = at * 8 + equal.trailing_zeros() as usize / 8;
                 equal &= equal - 1;
-                let record =
-                    self.record((first + slot * Records::Pairs.bytes(PAIR_BYTES) / 8) as Head);
+                let record = self.record(self.head_of(slot as u64 + 1));
                 if record.pair_key() != key {
                     continue;
                 }
@@ -379,6 +377,26 @@ impl<'g> PageRef<'g> {
             }
         }
         found
+    }
+
+    /// The slot of a pair, counted from 1; 0 for none.
+    #[inline]
+    fn slot_of(self, head: Head) -> u64 {
+        if head == 0 {
+            return 0;
+        }
+        let behind = usize::from(head) - self.area_start() / 8;
+        (behind / (Records::Pairs.bytes(PAIR_BYTES) / 8)) as u64 + 1
+    }
+
+    /// The pair in this slot, counted from 1; 0 for none.
+    #[inline]
+    fn head_of(self, slot: u64) -> Head {
+        if slot == 0 {
+            return 0;
+        }
+        let words = (slot as usize - 1) * (Records::Pairs.bytes(PAIR_BYTES) / 8);
+        (self.area_start() / 8 + words) as Head
     }
 
     /// How its records lie.
@@ -404,7 +422,10 @@ impl<'g> PageRef<'g> {
         let header = self.header();
         let records = self.records();
         let bytes = records.bytes(payload_bytes) as u64;
-        let capacity = u64::from(header.area_bytes);
+        let capacity = match records {
+            Records::Sized => u64::from(header.area_bytes),
+            Records::Pairs => u64::from(header.area_bytes).min(MOST_PAIRS * bytes),
+        };
         let fits = |tail: u64| (tail & u64::from(u32::MAX)) + bytes <= capacity;
         // The load comes first so that no number of overshooting writers wraps the counter.
         if !fits(header.tail.load(Ordering::Relaxed)) {
@@ -423,11 +444,11 @@ impl<'g> PageRef<'g> {
 
     /// What the record that `head` names follows, and its mark, key and value; of a pair.
     #[inline]
-    pub(super) fn pair(self, head: Head) -> (Head, (u8, [u8; 8], &'g [u8; 8])) {
+    pub(super) fn pair(self, head: Head) -> (Head, (u16, [u8; 8], &'g [u8; 8])) {
         debug_assert_eq!(self.records(), Records::Pairs);
         // SAFETY: heads come from words and records of this page, so the offset is inside it.
         let record = unsafe { self.page.cast::<u8>().add(usize::from(head) * 8) };
-        RecordRef { record, records: Records::Pairs, pin: PhantomData }.linked_pair()
+        RecordRef { page: self, record, records: Records::Pairs }.linked_pair()
     }
 
     /// The record that `head` names.
@@ -436,7 +457,7 @@ impl<'g> PageRef<'g> {
         debug_assert!(head != 0 && usize::from(head) * 8 < self.size_bytes());
         // SAFETY: heads come from words and records of this page, so the offset is inside it.
         let record = unsafe { self.page.cast::<u8>().add(usize::from(head) * 8) };
-        RecordRef { record, records: self.records(), pin: PhantomData }
+        RecordRef { page: self, record, records: self.records() }
     }
 }
 

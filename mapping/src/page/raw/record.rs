@@ -2,24 +2,24 @@
 #![expect(unsafe_code, reason = "records are bytes of the page that they lie in")]
 
 use super::PageRef;
-use crate::page::{Head, PAIR_BYTES, Records, VERSIONS};
+use crate::page::{Head, MOST_MARKS, PAIR_BYTES, Records, VERSIONS};
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
 use sync::atomic::{AtomicU64, Ordering};
 
-// A pair's head.
-const MARK_SHIFT: u32 = 16;
-const MARKS: u64 = 0xF;
-const STAMP_SHIFT: u32 = 20;
+// A pair's head: the slot of the record before it, counted from 1, then the mark.
+const SLOTS: u64 = 0xFF;
+const MARK_SHIFT: u32 = 8;
+const MARKS: u64 = MOST_MARKS as u64;
+const STAMP_SHIFT: u32 = 22;
 
 /// A record that was reached through a page word.
 #[derive(Clone, Copy)]
 pub struct RecordRef<'g> {
+    pub(super) page: PageRef<'g>,
     pub(super) record: NonNull<u8>,
     pub(super) records: Records,
-    pub(super) pin: PhantomData<&'g ()>,
 }
 
 /// Bytes of a page's area that belong to one writer until it installs them.
@@ -47,9 +47,9 @@ impl Reservation<'_> {
 
     /// Writes the record. To be done once: what is installed may already have been looked at.
     ///
-    /// `mark` is kept in [`Records::Pairs`] only, and below 16.
+    /// `mark` is kept in [`Records::Pairs`] only, and at most [`MOST_MARKS`](crate::MOST_MARKS).
     #[inline]
-    pub fn write(&self, prev: Head, fingerprint: u8, mark: u8, fill: impl FnOnce(&mut [u8])) {
+    pub fn write(&self, prev: Head, fingerprint: u8, mark: u16, fill: impl FnOnce(&mut [u8])) {
         debug_assert!(u64::from(mark) <= MARKS);
         let head_words = match self.records {
             Records::Sized => {
@@ -58,7 +58,7 @@ impl Reservation<'_> {
                 2
             }
             Records::Pairs => {
-                let word = u64::from(prev) | u64::from(mark) << MARK_SHIFT;
+                let word = self.page.slot_of(prev) | u64::from(mark) << MARK_SHIFT;
                 self.word().store(word, Ordering::Relaxed);
                 1
             }
@@ -96,7 +96,7 @@ impl Reservation<'_> {
             Records::Pairs => {
                 let word = self.word();
                 let marked = word.load(Ordering::Relaxed) & (MARKS << MARK_SHIFT);
-                word.store(marked | u64::from(prev), Ordering::Relaxed);
+                word.store(marked | self.page.slot_of(prev), Ordering::Relaxed);
             }
         }
     }
@@ -129,17 +129,17 @@ impl<'g> RecordRef<'g> {
         match self.records {
             Records::Sized => self.link() as Head,
             // ORDERING: Relaxed; all but the stamp was written before the installing CAS.
-            Records::Pairs => self.word().load(Ordering::Relaxed) as Head,
+            Records::Pairs => self.page.head_of(self.word().load(Ordering::Relaxed) & SLOTS),
         }
     }
 
     /// The mark of a pair; 0 of a sized record.
     #[inline]
-    pub fn mark(self) -> u8 {
+    pub fn mark(self) -> u16 {
         match self.records {
             Records::Sized => 0,
             // ORDERING: Relaxed, as in `prev`.
-            Records::Pairs => (self.word().load(Ordering::Relaxed) >> MARK_SHIFT & MARKS) as u8,
+            Records::Pairs => (self.word().load(Ordering::Relaxed) >> MARK_SHIFT & MARKS) as u16,
         }
     }
 
@@ -156,7 +156,7 @@ impl<'g> RecordRef<'g> {
 
     /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
     #[inline]
-    pub fn pair(self) -> Option<(u8, [u8; 8], &'g [u8; 8])> {
+    pub fn pair(self) -> Option<(u16, [u8; 8], &'g [u8; 8])> {
         if self.records == Records::Sized {
             return None;
         }
@@ -167,12 +167,13 @@ impl<'g> RecordRef<'g> {
 
     /// The record before this one, and mark, key and value, of an installed pair.
     #[inline]
-    pub(super) fn linked_pair(self) -> (Head, (u8, [u8; 8], &'g [u8; 8])) {
+    pub(super) fn linked_pair(self) -> (Head, (u16, [u8; 8], &'g [u8; 8])) {
         // ORDERING: Relaxed; all but the stamp was written before the installing CAS.
         let word = self.word().load(Ordering::Relaxed);
         // SAFETY: as in `pair`.
         let value = unsafe { self.record.add(16).cast::<[u8; 8]>().as_ref() };
-        (word as Head, ((word >> MARK_SHIFT & MARKS) as u8, self.pair_key(), value))
+        let mark = (word >> MARK_SHIFT & MARKS) as u16;
+        (self.page.head_of(word & SLOTS), (mark, self.pair_key(), value))
     }
 
     /// The key of a pair that has been written, installed or not.
@@ -199,7 +200,7 @@ impl<'g> RecordRef<'g> {
     /// Gives the record this version if it has none, and returns the one that it has.
     ///
     /// # Panics
-    /// If a pair cannot hold the version: it has 44 bits.
+    /// If a pair cannot hold the version: it has 42 bits.
     #[inline]
     pub fn set_version(self, version: u64) -> u64 {
         let (unset, set, shift) = match self.records {
