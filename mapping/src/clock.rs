@@ -12,27 +12,28 @@
 //! Were a record with a version above `S` among those of step 1, its stamp was taken from a clock
 //! that T had bumped after publishing `S`. Reading the stamp (Acquire) makes that publication
 //! visible to step 2. So K never folds a version away that `S` needs.
+//!
+//! Most often no cut is open, and one load says so: of the number of open cuts. It is raised before
+//! the bump, so the proof holds for it as for the cell; and it is lowered when a cut is closed, by
+//! which time nobody needs to know of it.
 
+use crate::cells::Cells;
 use sync::atomic::{AtomicU64, Ordering, fence};
-
-#[cfg(not(loom))]
-const CUTS: usize = 64;
-#[cfg(loom)]
-const CUTS: usize = 2;
 
 /// The clock of a store.
 #[derive(Debug)]
 pub struct Clock {
     now: AtomicU64,
-    /// Which cells are taken: a bit each, set while the cell has a version.
-    taken: AtomicU64,
-    open: [AtomicU64; CUTS],
+    /// How many cuts are open.
+    count: AtomicU64,
+    cells: Cells,
 }
 
 /// A cut that consolidations respect until this is dropped.
 #[derive(Debug)]
 pub struct OpenCut<'c> {
     clock: &'c Clock,
+    cells: &'c Cells,
     cell: usize,
     version: u64,
 }
@@ -40,11 +41,8 @@ pub struct OpenCut<'c> {
 impl Clock {
     /// A clock that reads `now`, at least 1.
     pub fn new(now: u64) -> Self {
-        Self {
-            now: AtomicU64::new(now.max(1)),
-            taken: AtomicU64::new(0),
-            open: core::array::from_fn(|_| AtomicU64::new(0)),
-        }
+        let (now, count) = (AtomicU64::new(now.max(1)), AtomicU64::new(0));
+        Self { now, count, cells: Cells::new() }
     }
 
     /// What the clock reads.
@@ -60,20 +58,21 @@ impl Clock {
         self.now.fetch_max(now, Ordering::AcqRel);
     }
 
-    /// Opens a cut. `None` if too many are open.
+    /// Opens a cut. Any number of them can be open.
     ///
     /// What was stamped with at most the cut's version is on the dirty list, or was drained from
     /// it before, when this returns.
-    pub fn open(&self) -> Option<OpenCut<'_>> {
+    ///
+    /// LINEARIZES: at the bump of the clock.
+    pub fn open(&self) -> OpenCut<'_> {
         loop {
             let version = self.now.load(Ordering::Acquire);
-            let cell = self.open.iter().position(|cell| {
-                let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
-                cell.compare_exchange(0, version, ok, fail).is_ok()
-            })?;
+            let (cells, cell) = self.cells.take(version);
             // ORDERING: Release publishes the cell's version to whoever sees the bit.
-            self.taken.fetch_or(1 << cell, Ordering::AcqRel);
-            let open = OpenCut { clock: self, cell, version };
+            cells.taken.fetch_or(1 << cell, Ordering::AcqRel);
+            // ORDERING: before the bump, as the cell; Release, so that who sees it sees that.
+            self.count.fetch_add(1, Ordering::AcqRel);
+            let open = OpenCut { clock: self, cells, cell, version };
             // ORDERING: Release publishes the registration to whoever reads the new time; SeqCst
             // for `stamp::date`.
             let (ok, fail) = (Ordering::SeqCst, Ordering::Relaxed);
@@ -81,7 +80,7 @@ impl Clock {
                 // ORDERING: the cut's side of the store buffering with `stamp`: bump | fence |
                 // drain and words, against install | listed | fence | clock.
                 fence(Ordering::SeqCst);
-                return Some(open);
+                return open;
             }
         }
     }
@@ -97,17 +96,20 @@ impl Clock {
         self.versions().min()
     }
 
+    /// The versions of all open cuts, in ascending order.
+    #[inline]
+    pub fn open_cuts(&self) -> Vec<u64> {
+        let mut versions: Vec<u64> = self.versions().collect();
+        versions.sort_unstable();
+        versions
+    }
+
     /// The versions of the open cuts.
     #[inline]
     fn versions(&self) -> impl Iterator<Item = u64> {
         // ORDERING: Acquire; see the module's proof.
-        let mut taken = self.taken.load(Ordering::Acquire);
-        let cells = core::iter::from_fn(move || {
-            let cell = (taken != 0).then(|| taken.trailing_zeros() as usize)?;
-            taken &= taken - 1;
-            Some(&self.open[cell])
-        });
-        cells.map(|cell| cell.load(Ordering::Acquire)).filter(|&version| version != 0)
+        let some = self.count.load(Ordering::Acquire) != 0;
+        some.then(|| self.cells.versions()).into_iter().flatten()
     }
 }
 
@@ -121,8 +123,9 @@ impl OpenCut<'_> {
 impl Drop for OpenCut<'_> {
     fn drop(&mut self) {
         // ORDERING: Release, so that what the cut has read is read before it is closed. The bit
-        // goes first: once the cell is free, the bit is its next owner's.
-        self.clock.taken.fetch_and(!(1 << self.cell), Ordering::Release);
-        self.clock.open[self.cell].store(0, Ordering::Release);
+        // goes before the cell: once that is free, the bit is its next owner's.
+        self.clock.count.fetch_sub(1, Ordering::Release);
+        self.cells.taken.fetch_and(!(1 << self.cell), Ordering::Release);
+        self.cells.open[self.cell].store(0, Ordering::Release);
     }
 }

@@ -1,7 +1,7 @@
 //! The catalog: tree 0, from the name of each tree to its number and root.
 
 use super::value::Write;
-use crate::engine::{Found, TreeCore};
+use crate::engine::{Found, Now, TreeCore};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::recover::Counts;
@@ -89,7 +89,7 @@ impl Catalog {
         let mut entries = Vec::new();
         let keep = |found: Found<'_>| found.value.to_vec();
         while let Some((name, value)) = cursor.next(
-            |from, wish| engine.scan_page(&self.core, from, wish, keep),
+            |from, wish| engine.scan_page(&self.core, (from, Now), wish, keep),
             keep,
             |key, value| (key.to_vec(), value),
         )? {

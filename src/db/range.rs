@@ -3,7 +3,7 @@
 use super::bounds::{ByteRange, owned};
 use super::tree::Tree;
 use super::value::{Dropped, Read};
-use crate::engine::{Cursor, End, Found, Range as KeyRange, ScanFrom, Wish, prefix_range};
+use crate::engine::{Cursor, End, Found, Now, Range as KeyRange, ScanFrom, Wish, prefix_range};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use core::fmt;
@@ -34,7 +34,7 @@ impl<T> Walk<T> {
             if tree.core.is_dropped() {
                 return Err(tree.dropped(Dropped));
             }
-            tree.inner.engine.scan_page(&tree.core, from, wish, &keep)
+            tree.inner.engine.scan_page(&tree.core, (from, Now), wish, &keep)
         };
         let make = |key: &[u8], value| (Bytes::copy_from_slice(key), value);
         match end {

@@ -1,6 +1,6 @@
 //! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
 
-use crate::engine::{Change, Cursor, Decision, Found, TreeCore};
+use crate::engine::{Change, Cursor, Decision, Found, Now, TreeCore};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
@@ -195,7 +195,7 @@ pub(crate) fn exchange(
 pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
     let mut cursor = Cursor::new((Bound::Unbounded, Bound::Unbounded), tree.layout, false);
     while let Some(key) = cursor.next(
-        |from, wish| engine.scan_page(tree, from, wish, |_| ()),
+        |from, wish| engine.scan_page(tree, (from, Now), wish, |_| ()),
         |_| (),
         |key, ()| key.to_vec(),
     )? {

@@ -139,6 +139,7 @@ impl<S: Store> Engine<S> {
             }
             match key.side(base) {
                 Side::Inside => {
+                    self.dated(chain.page());
                     if moves > 0 {
                         tree.directory.learn(number, id, base.low_number(), guard);
                     }
@@ -216,6 +217,9 @@ impl<S: Store> Engine<S> {
                 }
                 debug_assert!(base.level() >= level, "level {level} does not exist");
                 if base.level() <= level {
+                    if base.is_leaf() {
+                        self.dated(chain.page());
+                    }
                     return Ok(Stop { id, chain, base, parent });
                 }
                 parent = id;

@@ -6,7 +6,7 @@
 //! entry is seen at its own moment, in order.
 
 use super::batch::{Batch, Keys};
-use super::{Covering, Engine, Found, Stop, Store, TreeCore, Wanted};
+use super::{Covering, Engine, Found, Moment, Stop, Store, TreeCore, Wanted};
 use delta::{KeyRef, Layout, Number, PairChange};
 use std::ops::{Bound, RangeInclusive};
 
@@ -17,6 +17,15 @@ pub(crate) enum ScanFrom {
     At(Vec<u8>),
     /// With keys below this; `None` is beyond the last.
     Below(Option<Vec<u8>>),
+}
+
+impl ScanFrom {
+    fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Self::At(key) => Wanted::Covering(key),
+            Self::Below(key) => Wanted::Below(key.as_deref()),
+        }
+    }
 }
 
 /// The bounds of a scan, as encoded keys.
@@ -88,11 +97,11 @@ impl<S: Store> Engine<S> {
     ///
     /// `read` runs pinned, once for each entry, again if the page has to be read again.
     ///
-    /// LINEARIZES: each page at the load of its word.
+    /// LINEARIZES: each page at the load of its word, or all at the moment that is asked for.
     pub(crate) fn scan_page<T>(
         &self,
         tree: &TreeCore,
-        from: &ScanFrom,
+        (from, moment): (&ScanFrom, impl Moment),
         wish: Wish<'_>,
         mut read: impl FnMut(Found<'_>) -> T,
     ) -> Result<Batch<T>, S::Error> {
@@ -109,6 +118,7 @@ impl<S: Store> Engine<S> {
             if S::DURABLE {
                 stop.chain.page().touch();
             }
+            let stop = moment.of(self, stop, from.wanted());
             let mut batch = match tree.layout {
                 Layout::Fixed8 => self.read_numbers(&stop, from, wish, &mut read),
                 Layout::Var => self.read_entries(&stop, from, wish, &mut read),

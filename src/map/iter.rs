@@ -2,7 +2,7 @@
 
 use super::bounds::{KeyRange, encoded};
 use super::{Map, Shared};
-use crate::engine::{Cursor, End, Found, Range as Bytes, Wish, prefix_range};
+use crate::engine::{Cursor, End, Found, Moment, Now, Range as Bytes, Wish, prefix_range};
 use crate::key::{ByteKey, EncodeKey, Key};
 use crate::memory::{Held, is_plain};
 use core::borrow::Borrow;
@@ -13,16 +13,23 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 /// A range that is being read. `T` is what is kept of a value.
-pub(super) struct Walk<V: Clone + Send + Sync + 'static, T> {
+pub(super) struct Walk<V: Clone + Send + Sync + 'static, T, M = Now> {
     pub(super) shared: Arc<Shared<V>>,
     cursor: Cursor<T>,
+    moment: M,
 }
 
 impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
     pub(super) fn new(shared: &Arc<Shared<V>>, range: Bytes) -> Self {
+        Self::of(shared, range, Now)
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static, T, M: Moment> Walk<V, T, M> {
+    pub(super) fn of(shared: &Arc<Shared<V>>, range: Bytes, moment: M) -> Self {
         // What is kept of a plain value is a copy, which no pin protects.
         let cursor = Cursor::new(range, shared.tree.layout, is_plain::<V>());
-        Self { shared: Arc::clone(shared), cursor }
+        Self { shared: Arc::clone(shared), cursor, moment }
     }
 
     /// What `make` makes of the next entry from this end, unpinned; `keep` runs pinned.
@@ -33,38 +40,44 @@ impl<V: Clone + Send + Sync + 'static, T> Walk<V, T> {
         keep: impl Fn(Found<'_>) -> T,
         make: impl FnOnce(&[u8], T) -> R,
     ) -> Option<R> {
-        let shared = &self.shared;
-        let fetch = |from: &_, wish: Wish<'_>| Ok(shared.page(from, wish, &keep));
+        let (shared, moment) = (&self.shared, self.moment);
+        let fetch = |from: &_, wish: Wish<'_>| Ok(shared.page((from, moment), wish, &keep));
         super::sure(match end {
             End::First => self.cursor.next(fetch, &keep, make),
             End::Last => self.cursor.next_back(fetch, &keep, make),
         })
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
+    pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
         (0, self.cursor.is_finished().then_some(0))
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Walk<V, Held<V>> {
+impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<V, Held<V>, M> {
     #[inline]
     pub(super) fn entry<K: Key>(&mut self, end: End) -> Option<(K, Held<V>)> {
         let keep = |found: Found<'_>| Held::from_slot(found.value);
         self.step(end, keep, |key, value| (K::decode(key), value))
     }
+
+    #[inline]
+    pub(super) fn value(&mut self, end: End) -> Option<Held<V>> {
+        let keep = |found: Found<'_>| Held::from_slot(found.value);
+        self.step(end, keep, |_, value| value)
+    }
 }
 
-impl<V: Clone + Send + Sync + 'static> Walk<V, ()> {
+impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<V, (), M> {
     #[inline]
     pub(super) fn key<K: Key>(&mut self, end: End) -> Option<K> {
         self.step(end, |_| (), |key, ()| K::decode(key))
     }
 }
 
-impl<V: Clone + Send + Sync + 'static, T> Clone for Walk<V, T> {
+impl<V: Clone + Send + Sync + 'static, T, M: Copy> Clone for Walk<V, T, M> {
     fn clone(&self) -> Self {
-        let cursor = self.cursor.rest();
-        Self { shared: Arc::clone(&self.shared), cursor }
+        let (cursor, moment) = (self.cursor.rest(), self.moment);
+        Self { shared: Arc::clone(&self.shared), cursor, moment }
     }
 }
 
@@ -104,8 +117,8 @@ pub struct Values<K, V: Clone + Send + Sync + 'static> {
 }
 
 macro_rules! iterators {
-    ($($name:ident: $item:ty, $this:ident, $end:ident => $next:expr;)*) => {$(
-        impl<K: Key, V: Clone + Send + Sync + 'static> $name<K, V> {
+    ($($name:ident [$($life:lifetime,)*]: $item:ty, $this:ident, $end:ident => $next:expr;)*) => {$(
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> $name<$($life,)* K, V> {
             #[inline]
             fn step(&mut self, $end: End) -> Option<$item> {
                 let $this = self;
@@ -113,7 +126,7 @@ macro_rules! iterators {
             }
         }
 
-        impl<K: Key, V: Clone + Send + Sync + 'static> Iterator for $name<K, V> {
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> Iterator for $name<$($life,)* K, V> {
             type Item = $item;
 
             #[inline]
@@ -127,22 +140,22 @@ macro_rules! iterators {
             }
         }
 
-        impl<K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator for $name<K, V> {
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator for $name<$($life,)* K, V> {
             #[inline]
             fn next_back(&mut self) -> Option<$item> {
                 self.step(End::Last)
             }
         }
 
-        impl<K: Key, V: Clone + Send + Sync + 'static> FusedIterator for $name<K, V> {}
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> FusedIterator for $name<$($life,)* K, V> {}
 
-        impl<K, V: Clone + Send + Sync + 'static> Clone for $name<K, V> {
+        impl<$($life,)* K, V: Clone + Send + Sync + 'static> Clone for $name<$($life,)* K, V> {
             fn clone(&self) -> Self {
                 Self { walk: self.walk.clone(), keys: PhantomData }
             }
         }
 
-        impl<K, V: Clone + Send + Sync + 'static> fmt::Debug for $name<K, V> {
+        impl<$($life,)* K, V: Clone + Send + Sync + 'static> fmt::Debug for $name<$($life,)* K, V> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(stringify!($name))
             }
@@ -150,13 +163,12 @@ macro_rules! iterators {
     )*};
 }
 
+pub(super) use iterators;
+
 iterators! {
-    Iter: (K, V), this, end => this.walk.entry(end).map(|(key, value)| (key, value.into_value()));
-    Keys: K, this, end => this.walk.key(end);
-    Values: V, this, end => {
-        let keep = |found: Found<'_>| Held::from_slot(found.value);
-        this.walk.step(end, keep, |_, value| value).map(Held::into_value)
-    };
+    Iter[]: (K, V), this, end => this.walk.entry(end).map(|(key, value)| (key, value.into_value()));
+    Keys[]: K, this, end => this.walk.key(end);
+    Values[]: V, this, end => this.walk.value(end).map(Held::into_value);
 }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
