@@ -320,7 +320,8 @@ fn beside_snapshots() {
                 open.push((map.snapshot(), map.iter().collect::<Vec<_>>()));
             }
             if random.once_in(50) {
-                let run = (at % 100..at % 100 + 60).map(|key| (key, Counted::new(at, &ledger)));
+                let run =
+                    (at % 100..at % 100 + 60).map(|key| (key, Counted::new(at + 1000, &ledger)));
                 { &map }.extend(run);
             }
             if open.len() > 1 + round {
@@ -359,7 +360,9 @@ fn beside_snapshots_of_other_threads() {
                         let snapshot = map.snapshot();
                         let seen: Vec<_> = snapshot.iter().collect();
                         (0..30).for_each(|_| step(map, &mut random, ledger));
-                        { map }.extend((at..at + 40).map(|key| (key, Counted::new(at, ledger))));
+                        { map }.extend(
+                            (at..at + 40).map(|key| (key, Counted::new(at + 1000, ledger))),
+                        );
                         assert!(snapshot.iter().rev().eq(seen.into_iter().rev()));
                         looks.fetch_add(1, Ordering::Relaxed);
                     }

@@ -35,7 +35,9 @@ impl Cells {
         loop {
             let free = here.open.iter().position(|cell| {
                 let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
-                cell.compare_exchange(0, version, ok, fail).is_ok()
+                // The look first: most of them are taken where there are many.
+                cell.load(Ordering::Relaxed) == 0
+                    && cell.compare_exchange(0, version, ok, fail).is_ok()
             });
             match free {
                 Some(cell) => return (here, cell),

@@ -188,6 +188,8 @@ pub(crate) struct Counters {
     pub(crate) merges: AtomicU64,
     pub(crate) evictions: AtomicU64,
     pub(crate) page_ins: AtomicU64,
+    /// Entries that the list of pages with a history has got since it was gone through.
+    pub(crate) histories: AtomicU64,
 }
 
 impl Counters {

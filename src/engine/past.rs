@@ -262,6 +262,11 @@ impl<S: Store> Engine<S> {
             self.dirty.push(id, 0);
             fence(Ordering::SeqCst);
             self.trim(id, guard);
+            // Where pages come and go and no cut is closed, ids would pile up.
+            let pushed = self.counters.histories.fetch_add(1, Ordering::Relaxed);
+            if pushed > 1024 + 2 * u64::from(self.table.id_limit()) {
+                self.trim_all(guard);
+            }
         }
     }
 
@@ -294,15 +299,20 @@ impl<S: Store> Engine<S> {
         drop(cut);
         // ORDERING: see `list_history`.
         fence(Ordering::SeqCst);
-        if self.dirty.is_empty() {
-            return;
+        if !self.dirty.is_empty() {
+            let guard = self.pin();
+            self.trim_all(&guard);
+            guard.flush();
         }
+    }
+
+    /// Goes through the list of pages with a history.
+    fn trim_all(&self, guard: &Guard) {
+        self.counters.histories.store(0, Ordering::Relaxed);
         let mut ids = self.dirty.drain(u64::MAX);
-        ids.sort_unstable_by_key(|id| id.number());
+        ids.sort_unstable();
         ids.dedup();
-        let guard = self.pin();
-        ids.into_iter().for_each(|id| self.list_history(id, false, &guard));
-        guard.flush();
+        ids.into_iter().for_each(|id| self.list_history(id, false, guard));
     }
 
     /// How many old pages there are in the histories of all pages.

@@ -2,7 +2,7 @@
 
 use super::bounds::{KeyRange, encoded};
 use super::iter::{Walk, iterators};
-use super::{Map, Shared};
+use super::{Map, Shared, sure};
 use crate::engine::{AsOf, End, Found, GROUP, Range as Bytes, Span, prefix_range};
 use crate::key::{ByteKey, EncodeKey, Key};
 use crate::memory::Held;
@@ -18,13 +18,15 @@ use std::ops::Bound;
 const ALL: Span<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 impl<V: Clone + Send + Sync + 'static> Shared<V> {
-    /// The value that a key had at the moment of a cut which is open.
-    fn held_as_of<Q: EncodeKey + ?Sized>(&self, key: &Q, cut: u64) -> Option<Held<V>> {
+    /// Reads one key as it was at the moment of a cut which is open; `read` runs pinned.
+    fn read_as_of<Q, R>(&self, key: &Q, cut: u64, read: fn(Option<Found<'_>>) -> R) -> R
+    where
+        Q: EncodeKey + ?Sized,
+    {
         let (engine, tree) = (&self.engine, &self.tree);
-        let hold = |found: Option<Found<'_>>| found.map(|found| Held::from_slot(found.value));
         key.with_encoded(|key| match self.number(key) {
-            Some(number) => super::sure(engine.read_as_of(tree, number, cut, hold)),
-            None => super::sure(engine.read_as_of(tree, key, cut, hold)),
+            Some(number) => sure(engine.read_as_of(tree, number, cut, read)),
+            None => sure(engine.read_as_of(tree, key, cut, read)),
         })
     }
 
@@ -33,7 +35,7 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         let entry = self.engine.end_as_of(&self.tree, (span, end), cut, |key, found| {
             (key.to_vec(), Held::from_slot(found.value))
         });
-        let (key, value) = super::sure(entry)?;
+        let (key, value) = sure(entry)?;
         Some((K::decode(&key), value))
     }
 }
@@ -118,7 +120,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Snapshot<'_, K, V> {
     where
         Q: EncodeKey + ?Sized,
     {
-        self.map.shared.held_as_of(key, self.version())
+        let hold = |found: Option<Found<'_>>| found.map(|found| Held::from_slot(found.value));
+        self.map.shared.read_as_of(key, self.version(), hold)
     }
 
     /// A copy of the value that `key` had.
@@ -163,7 +166,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Snapshot<'_, K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        self.held(key).is_some()
+        self.map.shared.read_as_of(key, self.version(), |found| found.is_some())
     }
 
     /// The values that many keys had, in the order of the keys.
