@@ -1,8 +1,6 @@
 //! What snapshots hold back is bounded, and comes back: the memory of the process stays flat.
 //!
 //! A process of its own, for what is looked at is the memory of the whole process.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
-#![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

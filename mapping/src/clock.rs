@@ -99,17 +99,26 @@ impl Clock {
     /// The versions of all open cuts, in ascending order.
     #[inline]
     pub fn open_cuts(&self) -> Vec<u64> {
-        let mut versions: Vec<u64> = self.versions().collect();
+        if self.is_any_open() { self.sorted_cuts() } else { Vec::new() }
+    }
+
+    #[cold]
+    fn sorted_cuts(&self) -> Vec<u64> {
+        let mut versions: Vec<u64> = self.cells.versions().collect();
         versions.sort_unstable();
         versions
+    }
+
+    #[inline]
+    fn is_any_open(&self) -> bool {
+        // ORDERING: Acquire; see the module's proof.
+        self.count.load(Ordering::Acquire) != 0
     }
 
     /// The versions of the open cuts.
     #[inline]
     fn versions(&self) -> impl Iterator<Item = u64> {
-        // ORDERING: Acquire; see the module's proof.
-        let some = self.count.load(Ordering::Acquire) != 0;
-        some.then(|| self.cells.versions()).into_iter().flatten()
+        self.is_any_open().then(|| self.cells.versions()).into_iter().flatten()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a page was: replaced pages that an open cut still needs, kept by those in their place.
 //!
-//! An [`Old`] is a page as it was when its word was CASed away: its chain up to the last record.
-//! It never changes. What it was good for is a rectangle: the keys between its fences, at the
+//! An [`Old`] is a page as it was when another took its place: its chain up to the last record. It
+//! never changes. What it was good for is a rectangle: the keys between its fences, at the
 //! versions from its base version up to, not including, the one of what replaced it. No two such
 //! rectangles of a tree overlap, so of any list of them at most one answers for a key at a version.
 //!

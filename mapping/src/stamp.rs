@@ -70,6 +70,7 @@ pub fn date_page(page: PageRef<'_>, clock: &Clock) -> u64 {
 }
 
 #[cold]
+#[inline(never)]
 fn date_together(page: PageRef<'_>, clock: &Clock) -> u64 {
     let history = page.history();
     let version = page.base_version();

@@ -116,7 +116,10 @@ impl<S: Store> Engine<S> {
             return self.descend(tree, Covering(key), 0, guard);
         };
         match self.hinted(tree, key, number, guard) {
-            Some(stop) => Ok(stop),
+            Some(stop) => {
+                self.dated(stop.chain.page());
+                Ok(stop)
+            }
             None => self.unhinted(tree, key, number, guard),
         }
     }
@@ -139,7 +142,6 @@ impl<S: Store> Engine<S> {
             }
             match key.side(base) {
                 Side::Inside => {
-                    self.dated(chain.page());
                     if moves > 0 {
                         tree.directory.learn(number, id, base.low_number(), guard);
                     }

@@ -89,12 +89,23 @@ pub(crate) struct Past {
 }
 
 impl Past {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.replaced.is_none() && self.copied.is_none() && self.inherited.is_empty()
+    }
+
     fn olds(&self) -> impl Iterator<Item = &Arc<Old>> {
         self.replaced.iter().chain(&self.copied).chain(&self.inherited)
     }
 
     /// The history of a page of this shape.
+    #[inline]
     pub(crate) fn within(&self, shape: &Shape<'_>) -> Option<Box<History>> {
+        if self.is_empty() { None } else { self.meeting(shape) }
+    }
+
+    #[cold]
+    fn meeting(&self, shape: &Shape<'_>) -> Option<Box<History>> {
         let meets = |old: &&Arc<Old>| {
             let base = Base::new(old.chain().base());
             base.high().is_none_or(|high| shape.low < high)
@@ -149,7 +160,7 @@ impl<S: Store> Engine<S> {
     /// before anything else.
     #[inline]
     pub(crate) fn dated(&self, page: PageRef<'_>) {
-        if !S::DURABLE {
+        if !S::DURABLE && page.base_version() == 0 {
             mapping::date_page(page, &self.clock);
         }
     }
@@ -228,7 +239,7 @@ impl<S: Store> Engine<S> {
     ) {
         let page = chain.page();
         let had_history = !S::DURABLE && page.close_history(guard);
-        if past.olds().next().is_none() {
+        if past.is_empty() {
             return self.retire(page, dropped, guard);
         }
         if let Some(old) = &past.replaced {
@@ -312,7 +323,9 @@ impl<S: Store> Engine<S> {
         let mut ids = self.dirty.drain(u64::MAX);
         ids.sort_unstable();
         ids.dedup();
-        ids.into_iter().for_each(|id| self.list_history(id, false, guard));
+        for id in ids {
+            self.list_history(id, false, guard);
+        }
     }
 
     /// How many old pages there are in the histories of all pages.

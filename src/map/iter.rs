@@ -147,7 +147,10 @@ macro_rules! iterators {
             }
         }
 
-        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> FusedIterator for $name<$($life,)* K, V> {}
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> FusedIterator
+            for $name<$($life,)* K, V>
+        {
+        }
 
         impl<$($life,)* K, V: Clone + Send + Sync + 'static> Clone for $name<$($life,)* K, V> {
             fn clone(&self) -> Self {

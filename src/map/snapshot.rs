@@ -96,7 +96,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
 }
 
 impl<K, V: Clone + Send + Sync + 'static> Map<K, V> {
-    /// How many old pages the histories of all pages have, each as often as it is in one: for tests.
+    /// How many old pages there are in the histories of all pages: for tests.
     #[doc(hidden)]
     pub fn kept_pages(&self) -> usize {
         self.shared.engine.kept_pages()
@@ -333,8 +333,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Snapshot<'_, K, V> {
     /// The entries whose keys begin with `prefix`. As [`range`](Self::range).
     ///
     /// ```
-    /// let map: bwtree::Map<String, u32> = [("job-1".to_owned(), 1), ("task".to_owned(), 2)].into();
-    /// assert_eq!(map.snapshot().prefix("job-").count(), 1);
+    /// let map: bwtree::Map<String, u32> = [("a1", 1), ("b1", 2)]
+    ///     .map(|(key, value)| (key.to_owned(), value))
+    ///     .into();
+    /// assert_eq!(map.snapshot().prefix("a").count(), 1);
     /// ```
     pub fn prefix<Q>(&self, prefix: &Q) -> Iter<'_, K, V>
     where
@@ -383,25 +385,36 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Snapshot<'_, K, V> {
     }
 }
 
+/// The snapshot that an iterator is of stays open meanwhile; it gives keys.
+type Borrows<'s, K> = PhantomData<fn() -> (&'s (), K)>;
+
 /// Entries of a [`Snapshot`] in order, from both ends: of a range, of a prefix, or all.
 ///
-/// It holds a copy of what it has read of one page, and no pin. A clone reads what is left anew.
+/// It holds a copy of what it has read of one page, and no pin. A clone reads what is left anew. It
+/// borrows the snapshot:
+///
+/// ```compile_fail
+/// let map: bwtree::Map<u32, char> = [(1, 'a')].into();
+/// let then = map.snapshot();
+/// let entries = then.iter();
+/// drop(then);
+/// assert_eq!(entries.count(), 1);
+/// ```
 pub struct Iter<'s, K, V: Clone + Send + Sync + 'static> {
     walk: Walk<V, Held<V>, AsOf>,
-    /// The snapshot stays open meanwhile.
-    keys: PhantomData<(&'s (), fn() -> K)>,
+    keys: Borrows<'s, K>,
 }
 
 /// Keys of a [`Snapshot`] in order, from both ends. As [`Iter`], but values are not looked at.
 pub struct Keys<'s, K, V: Clone + Send + Sync + 'static> {
     walk: Walk<V, (), AsOf>,
-    keys: PhantomData<(&'s (), fn() -> K)>,
+    keys: Borrows<'s, K>,
 }
 
 /// Values of a [`Snapshot`] in the order of their keys, from both ends. As [`Iter`].
 pub struct Values<'s, K, V: Clone + Send + Sync + 'static> {
     walk: Walk<V, Held<V>, AsOf>,
-    keys: PhantomData<(&'s (), fn() -> K)>,
+    keys: Borrows<'s, K>,
 }
 
 iterators! {

@@ -178,15 +178,36 @@ fn two_snapshots_that_are_closed_at_once_leave_nothing() {
     explore("snapshot/close/close", || {
         let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        let closer = |it: Arc<Tree>, value| {
+        let closer = start(move || one.engine.close(one.engine.clock.open()));
+        let writer = start(move || {
+            let cut = two.engine.clock.open();
+            two.put(10, 2);
+            two.engine.close(cut);
+        });
+        join_both(closer, writer);
+        assert_eq!(it.engine.kept_pages(), 0, "old pages are left");
+    });
+}
+
+#[test]
+fn more_snapshots_than_the_clock_has_cells_are_all_known() {
+    explore("snapshot/many/open", || {
+        let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
+        // These take the cells that a model's clock has itself.
+        let cuts = [open(&it), open(&it)];
+        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
+        // Both find no cell free, and make some.
+        let opener = |it: Arc<Tree>| {
             start(move || {
-                let cut = it.engine.clock.open();
-                it.put(10, value);
-                it.engine.close(cut);
+                let cut = open(&it);
+                assert!(it.engine.clock.open_cuts().contains(&cut), "an open cut is not known");
+                cut
             })
         };
-        join_both(closer(one, 2), closer(two, 3));
-        assert_eq!(it.engine.kept_pages(), 0, "old pages are left");
+        let (three, four) = join_both(opener(one), opener(two));
+        let mut all = [cuts[0], cuts[1], three, four];
+        all.sort_unstable();
+        assert_eq!(it.engine.clock.open_cuts(), all);
     });
 }
 
@@ -194,20 +215,11 @@ fn two_snapshots_that_are_closed_at_once_leave_nothing() {
 fn more_snapshots_than_the_clock_has_cells_are_all_kept() {
     explore("snapshot/many/consolidate", || {
         let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
-        // These take the cells that a model's clock has itself.
-        let cuts = [open(&it), open(&it)];
-        it.put(10, 2);
+        let (cuts, last) = ([open(&it), open(&it)], open(&it));
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        // Both find no cell free, and make some.
-        let other = start(move || drop(one.engine.clock.open()));
-        let opener = start(move || {
-            let cut = open(&two);
-            two.put(10, 3);
-            two.put(10, 4);
-            all_of(&two, cut, [10])
-        });
-        let ((), seen) = join_both(other, opener);
-        assert_eq!(seen, [Some(2)]);
-        assert_eq!(cuts.map(|cut| all_of(&it, cut, [10])), [[Some(1)]; 2]);
+        let writer = start(move || (one.put(10, 2), one.put(10, 3)));
+        let (_, seen) = join_both(writer, start(move || all_of(&two, last, [10])));
+        assert_eq!(seen, [Some(1)]);
+        assert_eq!([cuts[0], cuts[1], last].map(|cut| it.get_as_of(10, cut)), [Some(1); 3]);
     });
 }

@@ -55,20 +55,16 @@ impl<'g> PageRef<'g> {
         let kept = kept.map_or(ptr::null_mut(), Box::into_raw);
         // ORDERING: Release publishes the new history, and that the page's version is decided.
         let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
-        match aside.compare_exchange(seen, kept, ok, fail) {
-            // The pointer of the CAS is the one that came from the box.
-            Ok(seen) => {
-                Carry(seen).defer(guard);
-                true
-            }
-            Err(_) => {
-                if !kept.is_null() {
-                    // SAFETY: nobody has seen it.
-                    drop(unsafe { Box::from_raw(kept) });
-                }
-                false
-            }
+        // The pointer that the CAS gives is the one that came from the box.
+        if let Ok(seen) = aside.compare_exchange(seen, kept, ok, fail) {
+            Carry(seen).defer(guard);
+            return true;
         }
+        if !kept.is_null() {
+            // SAFETY: nobody has seen it.
+            drop(unsafe { Box::from_raw(kept) });
+        }
+        false
     }
 
     /// Takes the history of a page away that this caller has replaced, once. Says whether there
