@@ -88,7 +88,7 @@ fn agree<M: Kind>(shot: &Shot<'_, M>, model: &Model<M>, random: &mut Random) {
     assert!(shot.range(low.clone()..=high.clone()).rev().eq(inside().rev()));
     assert_eq!(
         shot.multi_get([&low, &high]),
-        [model.get(&low), model.get(&high)].map(|v| v.cloned())
+        [model.get(&low), model.get(&high)].map(Option::<&_>::cloned)
     );
 }
 
@@ -173,7 +173,9 @@ fn many_open<M: Kind>(name: &str) {
                 agree::<M>(shot, model, &mut random);
             }
         }
-        open.iter().for_each(|(shot, model)| same::<M>(shot, model));
+        for (shot, model) in &open {
+            same::<M>(shot, model);
+        }
         map.check().unwrap();
         drop(open);
         assert_eq!(map.kept_pages(), 0, "old pages are left when no snapshot is");
@@ -209,7 +211,7 @@ fn churn<M: Kind>(map: &Map<M::Key, M::Value>, random: &mut Random, at: u64) {
             { map }.extend(run.map(|key| (M::key(key), M::value(at))));
         }
         28 => drop(map.pop_first_in(..M::key(KEYS))),
-        _ => drop(map.fetch_and_update(&M::key(number), |seen| seen.cloned())),
+        _ => drop(map.fetch_and_update(&M::key(number), |seen| Some(seen?.clone()))),
     }
 }
 
@@ -247,7 +249,9 @@ fn beside_writers<M: Kind>(
             .collect();
         let ended: Vec<_> = readers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        ended.into_iter().for_each(|reader| reader.unwrap());
+        for reader in ended {
+            reader.unwrap();
+        }
     });
     map.check().unwrap();
     assert_eq!(map.kept_pages(), 0, "old pages are left when no snapshot is");

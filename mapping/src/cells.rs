@@ -33,11 +33,16 @@ impl Cells {
     pub(crate) fn take(&self, version: u64) -> (&Self, usize) {
         let mut here = self;
         loop {
-            let free = here.open.iter().position(|cell| {
+            // A hint: what it hides is found another time, and the CAS decides.
+            let mut free = !here.taken.load(Ordering::Relaxed);
+            let free = core::iter::from_fn(|| {
+                let cell = free.trailing_zeros() as usize;
+                free &= free.wrapping_sub(1);
+                (cell < CELLS).then_some(cell)
+            })
+            .find(|cell| {
                 let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
-                // The look first: most of them are taken where there are many.
-                cell.load(Ordering::Relaxed) == 0
-                    && cell.compare_exchange(0, version, ok, fail).is_ok()
+                here.open[*cell].compare_exchange(0, version, ok, fail).is_ok()
             });
             match free {
                 Some(cell) => return (here, cell),

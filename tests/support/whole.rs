@@ -171,7 +171,9 @@ mod tests {
             .map(|(key, at)| call(Asked::Insert(key, 10), Saw::Value(None), at, at + 1));
         let shot = |keys: &[usize]| {
             let mut state = NONE;
-            keys.iter().for_each(|&key| state[key] = Some(10));
+            for &key in keys {
+                state[key] = Some(10);
+            }
             [inserts[0], inserts[1], call(Asked::All, Saw::All(state), 0, 4)]
         };
         assert!([&[][..], &[1], &[1, 4]].iter().all(|keys| explain(NONE, &shot(keys)).is_ok()));
