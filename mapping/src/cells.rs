@@ -1,6 +1,8 @@
 //! The cells in which open cuts are registered: as many as are wanted, found by bits.
 //!
 //! The first ones lie in the clock; more are linked behind them when they are all taken, and stay.
+//! That there are more says a bit as well, so that one load tells that nothing is open where there
+//! never were many. Whoever takes a later cell has set the bit of each of those before.
 #![expect(unsafe_code, reason = "a list of boxes that only grows")]
 
 use core::fmt;
@@ -8,9 +10,12 @@ use core::ptr::{self, NonNull};
 use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
-const CELLS: usize = 64;
+const CELLS: usize = 63;
 #[cfg(loom)]
 const CELLS: usize = 2;
+
+/// There are more cells than these.
+const MORE: u64 = 1 << 63;
 
 /// Some cells, and where there are more.
 pub(crate) struct Cells {
@@ -33,8 +38,11 @@ impl Cells {
     pub(crate) fn take(&self, version: u64) -> (&Self, usize) {
         let mut here = self;
         loop {
-            // A hint: what it hides is found another time, and the CAS decides.
+            // A hint only, which would cost models dear: the CAS decides.
+            #[cfg(not(loom))]
             let mut free = !here.taken.load(Ordering::Relaxed);
+            #[cfg(loom)]
+            let mut free = u64::MAX;
             let free = core::iter::from_fn(|| {
                 let cell = free.trailing_zeros() as usize;
                 free &= free.wrapping_sub(1);
@@ -44,10 +52,14 @@ impl Cells {
                 let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
                 here.open[*cell].compare_exchange(0, version, ok, fail).is_ok()
             });
-            match free {
-                Some(cell) => return (here, cell),
-                None => here = here.next().unwrap_or_else(|| here.grow()),
+            if let Some(cell) = free {
+                return (here, cell);
             }
+            let next = here.next().unwrap_or_else(|| here.grow());
+            // ORDERING: before the bump of the clock, as the bit of the cell; Release, so that who
+            // sees it sees the link.
+            here.taken.fetch_or(MORE, Ordering::AcqRel);
+            here = next;
         }
     }
 
@@ -76,6 +88,13 @@ impl Cells {
         unsafe { &*next }
     }
 
+    /// Whether none of them is taken, and none ever was of more than these.
+    #[inline]
+    pub(crate) fn are_free(&self) -> bool {
+        // ORDERING: Acquire; see the proof in `clock`.
+        self.taken.load(Ordering::Acquire) == 0
+    }
+
     /// The versions in all cells.
     #[inline]
     pub(crate) fn versions(&self) -> impl Iterator<Item = u64> {
@@ -83,8 +102,8 @@ impl Cells {
         let mut here = self;
         let mut taken = here.taken.load(Ordering::Acquire);
         let cells = core::iter::from_fn(move || {
-            while taken == 0 {
-                here = here.next()?;
+            while taken & !MORE == 0 {
+                here = if taken == 0 { None } else { here.next() }?;
                 taken = here.taken.load(Ordering::Acquire);
             }
             let cell = taken.trailing_zeros() as usize;

@@ -12,10 +12,6 @@
 //! Were a record with a version above `S` among those of step 1, its stamp was taken from a clock
 //! that T had bumped after publishing `S`. Reading the stamp (Acquire) makes that publication
 //! visible to step 2. So K never folds a version away that `S` needs.
-//!
-//! Most often no cut is open, and one load says so: of the number of open cuts. It is raised before
-//! the bump, so the proof holds for it as for the cell; and it is lowered when a cut is closed, by
-//! which time nobody needs to know of it.
 
 use crate::cells::Cells;
 use sync::atomic::{AtomicU64, Ordering, fence};
@@ -24,15 +20,12 @@ use sync::atomic::{AtomicU64, Ordering, fence};
 #[derive(Debug)]
 pub struct Clock {
     now: AtomicU64,
-    /// How many cuts are open.
-    count: AtomicU64,
     cells: Cells,
 }
 
 /// A cut that consolidations respect until this is dropped.
 #[derive(Debug)]
 pub struct OpenCut<'c> {
-    clock: &'c Clock,
     cells: &'c Cells,
     cell: usize,
     version: u64,
@@ -41,8 +34,7 @@ pub struct OpenCut<'c> {
 impl Clock {
     /// A clock that reads `now`, at least 1.
     pub fn new(now: u64) -> Self {
-        let (now, count) = (AtomicU64::new(now.max(1)), AtomicU64::new(0));
-        Self { now, count, cells: Cells::new() }
+        Self { now: AtomicU64::new(now.max(1)), cells: Cells::new() }
     }
 
     /// What the clock reads.
@@ -70,9 +62,7 @@ impl Clock {
             let (cells, cell) = self.cells.take(version);
             // ORDERING: Release publishes the cell's version to whoever sees the bit.
             cells.taken.fetch_or(1 << cell, Ordering::AcqRel);
-            // ORDERING: before the bump, as the cell; Release, so that who sees it sees that.
-            self.count.fetch_add(1, Ordering::AcqRel);
-            let open = OpenCut { clock: self, cells, cell, version };
+            let open = OpenCut { cells, cell, version };
             // ORDERING: Release publishes the registration to whoever reads the new time; SeqCst
             // for `stamp::date`.
             let (ok, fail) = (Ordering::SeqCst, Ordering::Relaxed);
@@ -87,19 +77,19 @@ impl Clock {
 
     /// Whether an open cut sees the older of two versions of a key and not the newer.
     pub fn cut_between(&self, older: u64, newer: u64) -> bool {
-        self.versions().any(|cut| older <= cut && cut < newer)
+        self.cells.versions().any(|cut| older <= cut && cut < newer)
     }
 
     /// The version of the oldest open cut.
     #[inline]
     pub fn oldest_open(&self) -> Option<u64> {
-        self.versions().min()
+        self.cells.versions().min()
     }
 
     /// The versions of all open cuts, in ascending order.
     #[inline]
     pub fn open_cuts(&self) -> Vec<u64> {
-        if self.is_any_open() { self.sorted_cuts() } else { Vec::new() }
+        if self.cells.are_free() { Vec::new() } else { self.sorted_cuts() }
     }
 
     #[cold]
@@ -107,18 +97,6 @@ impl Clock {
         let mut versions: Vec<u64> = self.cells.versions().collect();
         versions.sort_unstable();
         versions
-    }
-
-    #[inline]
-    fn is_any_open(&self) -> bool {
-        // ORDERING: Acquire; see the module's proof.
-        self.count.load(Ordering::Acquire) != 0
-    }
-
-    /// The versions of the open cuts.
-    #[inline]
-    fn versions(&self) -> impl Iterator<Item = u64> {
-        self.is_any_open().then(|| self.cells.versions()).into_iter().flatten()
     }
 }
 
@@ -133,7 +111,6 @@ impl Drop for OpenCut<'_> {
     fn drop(&mut self) {
         // ORDERING: Release, so that what the cut has read is read before it is closed. The bit
         // goes before the cell: once that is free, the bit is its next owner's.
-        self.clock.count.fetch_sub(1, Ordering::Release);
         self.cells.taken.fetch_and(!(1 << self.cell), Ordering::Release);
         self.cells.open[self.cell].store(0, Ordering::Release);
     }
