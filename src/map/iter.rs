@@ -126,7 +126,9 @@ macro_rules! iterators {
             }
         }
 
-        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> Iterator for $name<$($life,)* K, V> {
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> Iterator
+            for $name<$($life,)* K, V>
+        {
             type Item = $item;
 
             #[inline]
@@ -140,7 +142,9 @@ macro_rules! iterators {
             }
         }
 
-        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator for $name<$($life,)* K, V> {
+        impl<$($life,)* K: Key, V: Clone + Send + Sync + 'static> DoubleEndedIterator
+            for $name<$($life,)* K, V>
+        {
             #[inline]
             fn next_back(&mut self) -> Option<$item> {
                 self.step(End::Last)
