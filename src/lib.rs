@@ -87,7 +87,21 @@
 //! the word `LINEARIZES`. What is not one step is listed in [`map`] and in [`mod@tree`]. An
 //! iterator sees each entry at its own moment: in order, none twice, and all that were there
 //! throughout. It holds a copy of what it has read of one page, and nothing that would hold others
-//! back. There are no snapshots and no transactions.
+//! back.
+//!
+//! A [`Snapshot`] of a map is one step, and whatever is read of it, by key or by range, is of that
+//! moment. There are none of a [`Tree`], and there are no transactions.
+//!
+//! ```
+//! use bwtree::Map;
+//!
+//! let stock: Map<String, u32> = [("nuts".to_owned(), 10), ("bolts".to_owned(), 10)].into();
+//! let noon = stock.snapshot();
+//! stock.remove("nuts");
+//! stock.insert("screws".to_owned(), 5);
+//! assert_eq!(noon.values().sum::<u32>(), 20);
+//! assert!(noon.contains_key("nuts") && !noon.contains_key("screws"));
+//! ```
 //!
 //! # Features
 //!
@@ -137,7 +151,7 @@ pub use db::{
 pub use error::{Error, Result};
 pub use gc::{CleaningSchedule, InvalidSchedule};
 pub use key::{ByteKey, EncodeKey, Key, KeySink, SMALL_KEY_BYTES};
-pub use map::{CompareExchangeError, Iter, Map, Session};
+pub use map::{CompareExchangeError, Iter, Map, Session, Snapshot};
 
 /// The errors of the log, for who wants to tell them apart.
 pub use lss::Error as LogError;

@@ -56,6 +56,11 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
         drop(unsafe { Arc::from_raw(pointer::<V>(handle)) });
     }
 
+    fn retain(handle: u64) {
+        // SAFETY: the caller knows of an owner, who keeps its count meanwhile.
+        unsafe { Arc::increment_strong_count(pointer::<V>(handle)) };
+    }
+
     #[inline]
     fn admit(_engine: &Engine<Self>) -> Result<(), Infallible> {
         Ok(())

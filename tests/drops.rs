@@ -4,6 +4,7 @@
 //! What is unlinked is dropped when no thread is left that could see it. The tests wait for that:
 //! they make another map produce garbage, which moves the epoch on for all.
 
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
@@ -311,6 +312,93 @@ fn an_iterator_keeps_what_it_holds() {
     assert_eq!(owning.next().unwrap().1.number, 0);
     assert_eq!(owning.next_back().unwrap().1.number, 999);
     drop(owning);
+    settle(&ledger, 0);
+}
+
+#[test]
+fn beside_snapshots() {
+    let mut random = Random::new(seed("beside_snapshots"));
+    let (mut ever, mut looks) = (0, 0_u64);
+    for round in 0..8 {
+        let ledger = Arc::new(Ledger::default());
+        let map = Map::with_tiny_pages();
+        let mut open = Vec::new();
+        for at in 0..4000_u64 {
+            step(&map, &mut random, &ledger);
+            if random.once_in(40) {
+                open.push((map.snapshot(), map.iter().collect::<Vec<_>>()));
+            }
+            if random.once_in(50) {
+                let run =
+                    (at % 100..at % 100 + 60).map(|key| (key, Counted::new(at + 1000, &ledger)));
+                { &map }.extend(run);
+            }
+            if open.len() > 1 + round {
+                let (snapshot, before) = open.swap_remove(random.index(open.len()));
+                assert!(snapshot.values().all(|value| !value.gone.load(Ordering::Relaxed)));
+                assert!(snapshot.iter().eq(before));
+                looks += 1;
+            }
+        }
+        drop(open);
+        map.check().unwrap();
+        drop(map);
+        settle(&ledger, 0);
+        ever += ledger.ever.load(Ordering::Relaxed);
+    }
+    println!("beside_snapshots: {ever} values, {looks} snapshots");
+    assert!(ever > 10_000 && looks > 300);
+}
+
+#[test]
+fn beside_snapshots_of_other_threads() {
+    let mut random = Random::new(seed("beside_snapshots_of_other_threads"));
+    let looks = AtomicU64::new(0);
+    for _ in 0..10 {
+        let ledger = Arc::new(Ledger::default());
+        let map = Map::with_tiny_pages();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let (mut random, map, ledger) = (random.fork(), &map, &ledger);
+                scope.spawn(move || (0..4000).for_each(|_| step(map, &mut random, ledger)));
+            }
+            for _ in 0..2 {
+                let (mut random, map, ledger, looks) = (random.fork(), &map, &ledger, &looks);
+                scope.spawn(move || {
+                    for at in 0..150 {
+                        let snapshot = map.snapshot();
+                        let seen: Vec<_> = snapshot.iter().collect();
+                        (0..30).for_each(|_| step(map, &mut random, ledger));
+                        { map }.extend(
+                            (at..at + 40).map(|key| (key, Counted::new(at + 1000, ledger))),
+                        );
+                        assert!(snapshot.iter().rev().eq(seen.into_iter().rev()));
+                        looks.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        map.check().unwrap();
+        assert_eq!(map.kept_pages(), 0);
+        drop(map);
+        settle(&ledger, 0);
+    }
+    let looks = looks.into_inner();
+    println!("beside_snapshots_of_other_threads: {looks} snapshots");
+    assert_eq!(looks, 3000);
+}
+
+#[test]
+fn a_snapshot_that_is_never_closed_keeps_nothing_longer_than_its_map() {
+    let ledger = Arc::new(Ledger::default());
+    let map: Map<u64, Counted> = Map::with_tiny_pages();
+    (0..1000).for_each(|key| drop(map.insert(key, Counted::new(key, &ledger))));
+    let lost = ManuallyDrop::new(map.snapshot());
+    map.clear();
+    assert_eq!(lost.len(), 1000);
+    assert!(map.kept_pages() > 10);
+    let _ = lost;
+    drop(map);
     settle(&ledger, 0);
 }
 

@@ -3,7 +3,9 @@
 //! A run is a dozen operations on a few keys by threads that all start at the same moment; the map
 //! is the same in all runs, and its pages split and merge between the keys. An entry of a scan is a
 //! look at its key at some moment within the scan, and so is an entry that is not there: a key that
-//! was there throughout is there, each once and in order, with a value that it had.
+//! was there throughout is there, each once and in order, with a value that it had. An entry of a
+//! snapshot is a look at its key while the snapshot was taken, however much later it is read.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::ops::Bound;
@@ -29,6 +31,8 @@ enum Kind {
     Keys,
     /// As many scans as operations on one key.
     Ranges,
+    /// The same with scans of snapshots.
+    Snapshots,
 }
 
 /// Lets the threads of a run start at the same moment, and waits for the last of them.
@@ -55,7 +59,7 @@ fn bound(random: &mut Random, keys: &[u64]) -> (u64, bool) {
 fn scan(
     map: &impl Concurrent,
     scribe: &mut Scribe<'_, u64, u64>,
-    keys: &[u64],
+    (kind, keys): (Kind, &[u64]),
     random: &mut Random,
 ) {
     let (a, b) = (bound(random, keys), bound(random, keys));
@@ -68,8 +72,12 @@ fn scan(
     }
     let wanted: Vec<u64> = keys.iter().copied().filter(|&key| inside(key)).collect();
     let way = Way::any(random);
-    scribe.scan(&wanted, || {
-        let mut all = map.scan(edge(from, from_in), edge(to, to_in), way);
+    scribe.scan_snapshot(&wanted, |taken| {
+        let (from_edge, to_edge) = (edge(from, from_in), edge(to, to_in));
+        let mut all = match kind {
+            Kind::Snapshots => map.scan_snapshot(taken, from_edge, to_edge, way).unwrap(),
+            _ => map.scan(from_edge, to_edge, way),
+        };
         assert!(all.is_sorted_by(|a, b| a.0 < b.0), "not in order, or one twice: {all:?}");
         assert!(all.iter().all(|(key, _)| inside(*key)), "outside {from}..{to}: {all:?}");
         all.retain(|(key, _)| key % GAP == 0);
@@ -84,8 +92,8 @@ fn step(
     random: &mut Random,
     value: u64,
 ) {
-    if kind == Kind::Ranges && random.once_in(2) {
-        return scan(map, scribe, keys, random);
+    if kind != Kind::Keys && random.once_in(2) {
+        return scan(map, scribe, (kind, keys), random);
     }
     let key = *random.pick(keys);
     match random.below(10) {
@@ -232,5 +240,19 @@ fn keys_of_a_map_of_texts() {
 fn ranges_of_a_map_of_texts() {
     let map = Boxed(Map::with_tiny_pages());
     runs("ranges_of_a_map_of_texts", Kind::Ranges, &map);
+    map.0.check().unwrap();
+}
+
+#[test]
+fn snapshots_of_a_map_of_numbers() {
+    let map = Map::with_tiny_pages();
+    runs("snapshots_of_a_map_of_numbers", Kind::Snapshots, &map);
+    map.check().unwrap();
+}
+
+#[test]
+fn snapshots_of_a_map_of_texts() {
+    let map = Boxed(Map::with_tiny_pages());
+    runs("snapshots_of_a_map_of_texts", Kind::Snapshots, &map);
     map.0.check().unwrap();
 }

@@ -34,6 +34,11 @@ trait Searched: Sync {
     fn pop(&self, first: bool) -> Entry;
     /// From this key on, or below it.
     fn pop_beside(&self, first: bool, key: u64) -> Entry;
+    /// All entries of a snapshot, which is there when `taken` is called; none if there is no such
+    /// thing.
+    fn all(&self, _taken: &mut dyn FnMut()) -> Option<Vec<(u64, u64)>> {
+        None
+    }
 }
 
 impl Searched for Map<u64, u64> {
@@ -68,6 +73,12 @@ impl Searched for Map<u64, u64> {
 
     fn pop_beside(&self, first: bool, key: u64) -> Entry {
         if first { self.pop_first_in(key..) } else { self.pop_last_in(..key) }
+    }
+
+    fn all(&self, taken: &mut dyn FnMut()) -> Option<Vec<(u64, u64)>> {
+        let snapshot = self.snapshot();
+        taken();
+        Some(snapshot.iter().collect())
     }
 }
 
@@ -185,6 +196,16 @@ fn seen(entry: Entry) -> Saw {
     }))
 }
 
+/// What a snapshot shows of the recorded keys. Others are there in no run.
+fn state_of(entries: Vec<(u64, u64)>) -> Saw {
+    let mut state: State = [None; KEYS];
+    for entry in entries {
+        let Saw::Entry(Some((key, value))) = seen(Some(entry)) else { unreachable!("an entry") };
+        assert_eq!(state[key].replace(value), None, "{key} is there twice");
+    }
+    Saw::All(state)
+}
+
 /// What the threads of a run share.
 struct Run<'m, M> {
     map: &'m M,
@@ -204,6 +225,7 @@ impl<M: Searched> Run<'_, M> {
         let (map, key) = (self.map, random.index(KEYS));
         let side = *random.pick(&[Side::Lt, Side::Le, Side::Gt, Side::Ge]);
         let (first, kind) = (random.once_in(2), random.below(20));
+        let mut returned = None;
         let value = self.values.fetch_add(1, Ordering::Relaxed);
         let invoked = self.now();
         let (asked, saw) = match kind {
@@ -211,14 +233,18 @@ impl<M: Searched> Run<'_, M> {
             1..7 => (Asked::Insert(key, value), Saw::Value(map.insert(placed(key), value))),
             7..12 => (Asked::Remove(key), Saw::Value(map.remove(placed(key)))),
             12..15 => (Asked::Nearest(side, key), seen(map.nearest(side, placed(key)))),
-            15..18 => (if first { Asked::First } else { Asked::Last }, seen(map.end(first))),
+            15 => match map.all(&mut || returned = Some(self.now())) {
+                Some(entries) => (Asked::All, state_of(entries)),
+                None => (Asked::Get(key), Saw::Value(map.get(placed(key)))),
+            },
+            16..18 => (if first { Asked::First } else { Asked::Last }, seen(map.end(first))),
             18 => (if first { Asked::First } else { Asked::Last }, seen(map.pop(first))),
             _ => {
                 let asked = Asked::Nearest(if first { Side::Ge } else { Side::Lt }, key);
                 (asked, seen(map.pop_beside(first, placed(key))))
             }
         };
-        let returned = self.now();
+        let returned = returned.unwrap_or_else(|| self.now());
         let call = Call { asked, saw, invoked, returned, second: false };
         calls.push(call);
         if let (18.., Saw::Entry(Some((key, value)))) = (kind, saw) {

@@ -46,7 +46,7 @@ fn step<M: Concurrent>(
     value: u64,
 ) {
     let key = *random.pick(&KEYS);
-    match random.below(12) {
+    match random.below(13) {
         0..3 => {
             scribe.get(key, || map.get(key));
         }
@@ -67,6 +67,14 @@ fn step<M: Concurrent>(
             let (way, range) = (Way::any(random), (Bound::Included(1), Bound::Unbounded));
             scribe.scan(&KEYS, || {
                 let mut all = map.scan(range.0, range.1, way);
+                all.retain(|(key, _)| key % GAP == 0);
+                all
+            });
+        }
+        9 => {
+            let (way, range) = (Way::any(random), (Bound::Included(1), Bound::Unbounded));
+            scribe.scan_snapshot(&KEYS, |taken| {
+                let mut all = map.scan_snapshot(taken, range.0, range.1, way).unwrap();
                 all.retain(|(key, _)| key % GAP == 0);
                 all
             });

@@ -13,26 +13,20 @@
 //! that T had bumped after publishing `S`. Reading the stamp (Acquire) makes that publication
 //! visible to step 2. So K never folds a version away that `S` needs.
 
+use crate::cells::Cells;
 use sync::atomic::{AtomicU64, Ordering, fence};
-
-#[cfg(not(loom))]
-const CUTS: usize = 64;
-#[cfg(loom)]
-const CUTS: usize = 2;
 
 /// The clock of a store.
 #[derive(Debug)]
 pub struct Clock {
     now: AtomicU64,
-    /// Which cells are taken: a bit each, set while the cell has a version.
-    taken: AtomicU64,
-    open: [AtomicU64; CUTS],
+    cells: Cells,
 }
 
 /// A cut that consolidations respect until this is dropped.
 #[derive(Debug)]
 pub struct OpenCut<'c> {
-    clock: &'c Clock,
+    cells: &'c Cells,
     cell: usize,
     version: u64,
 }
@@ -40,11 +34,7 @@ pub struct OpenCut<'c> {
 impl Clock {
     /// A clock that reads `now`, at least 1.
     pub fn new(now: u64) -> Self {
-        Self {
-            now: AtomicU64::new(now.max(1)),
-            taken: AtomicU64::new(0),
-            open: core::array::from_fn(|_| AtomicU64::new(0)),
-        }
+        Self { now: AtomicU64::new(now.max(1)), cells: Cells::new() }
     }
 
     /// What the clock reads.
@@ -60,20 +50,19 @@ impl Clock {
         self.now.fetch_max(now, Ordering::AcqRel);
     }
 
-    /// Opens a cut. `None` if too many are open.
+    /// Opens a cut. Any number of them can be open.
     ///
     /// What was stamped with at most the cut's version is on the dirty list, or was drained from
     /// it before, when this returns.
-    pub fn open(&self) -> Option<OpenCut<'_>> {
+    ///
+    /// LINEARIZES: at the bump of the clock.
+    pub fn open(&self) -> OpenCut<'_> {
         loop {
             let version = self.now.load(Ordering::Acquire);
-            let cell = self.open.iter().position(|cell| {
-                let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
-                cell.compare_exchange(0, version, ok, fail).is_ok()
-            })?;
+            let (cells, cell) = self.cells.take(version);
             // ORDERING: Release publishes the cell's version to whoever sees the bit.
-            self.taken.fetch_or(1 << cell, Ordering::AcqRel);
-            let open = OpenCut { clock: self, cell, version };
+            cells.taken.fetch_or(1 << cell, Ordering::AcqRel);
+            let open = OpenCut { cells, cell, version };
             // ORDERING: Release publishes the registration to whoever reads the new time; SeqCst
             // for `stamp::date`.
             let (ok, fail) = (Ordering::SeqCst, Ordering::Relaxed);
@@ -81,33 +70,33 @@ impl Clock {
                 // ORDERING: the cut's side of the store buffering with `stamp`: bump | fence |
                 // drain and words, against install | listed | fence | clock.
                 fence(Ordering::SeqCst);
-                return Some(open);
+                return open;
             }
         }
     }
 
     /// Whether an open cut sees the older of two versions of a key and not the newer.
     pub fn cut_between(&self, older: u64, newer: u64) -> bool {
-        self.versions().any(|cut| older <= cut && cut < newer)
+        self.cells.versions().any(|cut| older <= cut && cut < newer)
     }
 
     /// The version of the oldest open cut.
     #[inline]
     pub fn oldest_open(&self) -> Option<u64> {
-        self.versions().min()
+        self.cells.versions().min()
     }
 
-    /// The versions of the open cuts.
+    /// The versions of all open cuts, in ascending order.
     #[inline]
-    fn versions(&self) -> impl Iterator<Item = u64> {
-        // ORDERING: Acquire; see the module's proof.
-        let mut taken = self.taken.load(Ordering::Acquire);
-        let cells = core::iter::from_fn(move || {
-            let cell = (taken != 0).then(|| taken.trailing_zeros() as usize)?;
-            taken &= taken - 1;
-            Some(&self.open[cell])
-        });
-        cells.map(|cell| cell.load(Ordering::Acquire)).filter(|&version| version != 0)
+    pub fn open_cuts(&self) -> Vec<u64> {
+        if self.cells.are_free() { Vec::new() } else { self.sorted_cuts() }
+    }
+
+    #[cold]
+    fn sorted_cuts(&self) -> Vec<u64> {
+        let mut versions: Vec<u64> = self.cells.versions().collect();
+        versions.sort_unstable();
+        versions
     }
 }
 
@@ -121,8 +110,8 @@ impl OpenCut<'_> {
 impl Drop for OpenCut<'_> {
     fn drop(&mut self) {
         // ORDERING: Release, so that what the cut has read is read before it is closed. The bit
-        // goes first: once the cell is free, the bit is its next owner's.
-        self.clock.taken.fetch_and(!(1 << self.cell), Ordering::Release);
-        self.clock.open[self.cell].store(0, Ordering::Release);
+        // goes before the cell: once that is free, the bit is its next owner's.
+        self.cells.taken.fetch_and(!(1 << self.cell), Ordering::Release);
+        self.cells.open[self.cell].store(0, Ordering::Release);
     }
 }

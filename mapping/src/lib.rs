@@ -27,11 +27,15 @@
 //!
 //! [`Clock`], [`DirtyList`] and [`stamp()`] give every record of a durable tree a version, such
 //! that a record stamped `v` is in the commit of every cut `>= v` (I13); [`date`] gives one to
-//! those of a tree in memory. The module docs tell how.
+//! those of a tree in memory, and [`date_page`] to pages that were made of sorted input. What a cut
+//! of a tree in memory needs of pages that were replaced is their [`History`]. The module docs tell
+//! how.
 
+mod cells;
 mod clock;
 mod directory;
 mod dirty;
+mod history;
 mod ids;
 mod page;
 mod stamp;
@@ -41,11 +45,12 @@ mod word;
 pub use clock::{Clock, OpenCut};
 pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
+pub use history::{History, Old};
 pub use page::{
     Birth, Chain, Head, MOST_MARKS, Match, PageBox, PageRef, PageWriter, RecordRef, Records,
     Reservation,
 };
-pub use stamp::{date, stamp};
+pub use stamp::{date, date_page, date_successors, stamp};
 pub use table::{Table, TableFull};
 pub use word::{Seen, Word};
 

@@ -16,6 +16,7 @@
 
 use crate::clock::Clock;
 use crate::dirty::DirtyList;
+use crate::history::Old;
 use crate::page::{PageRef, RecordRef};
 use sync::atomic::{Ordering, fence};
 use types::PageId;
@@ -48,6 +49,50 @@ pub fn date(record: RecordRef<'_>, clock: &Clock) -> u64 {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
     record.set_version(clock.now())
+}
+
+/// Gives a page in memory its base version if that is not decided, and returns it.
+///
+/// Entries that a page was built of, and that were in no page before, come into being with the CAS
+/// of its word. So, like a record, it gets its version afterwards, by whoever meets it first. All
+/// pages that took the place of one get the same, which is decided in the [`Old`] that
+/// each of them has in its history: their entries come into being together.
+///
+/// A history is trimmed only when the version is decided, so who reads it, and then finds the
+/// version not decided, has read the whole one.
+///
+/// # Panics
+/// If the page has no history: then it was built with a version.
+#[inline]
+pub fn date_page(page: PageRef<'_>, clock: &Clock) -> u64 {
+    let version = page.base_version();
+    if version != 0 { version } else { date_together(page, clock) }
+}
+
+#[cold]
+#[inline(never)]
+fn date_together(page: PageRef<'_>, clock: &Clock) -> u64 {
+    let history = page.history();
+    let version = page.base_version();
+    if version != 0 {
+        return version;
+    }
+    let Some(history) = history else { panic!("a page without version and history") };
+    let version = date_successors(history.newest(), clock);
+    page.decide(version);
+    version
+}
+
+/// As [`date_page`], of all pages that took the place of this one.
+pub fn date_successors(old: &Old, clock: &Clock) -> u64 {
+    let version = old.hidden_at();
+    if version != 0 {
+        return version;
+    }
+    // As in `date`.
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+    old.hide(clock.now())
 }
 
 fn decide(

@@ -1,7 +1,7 @@
 //! The catalog: tree 0, from the name of each tree to its number and root.
 
 use super::value::Write;
-use crate::engine::{Cursor, End, Found, TreeCore, Unread};
+use crate::engine::{Cursor, End, Found, Now, TreeCore, Unread};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::recover::Counts;
@@ -90,7 +90,7 @@ impl Catalog {
         let keep = |found: Found<'_>| found.value.to_vec();
         while let Some((name, value)) = cursor.next(
             End::First,
-            |unread, wish| engine.scan_page(&self.core, unread, wish, keep),
+            |unread, wish| engine.scan_page(&self.core, (unread, Now), wish, keep),
             keep,
             |key, value| (key.to_vec(), value),
         )? {

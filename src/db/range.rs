@@ -3,7 +3,7 @@
 use super::bounds::ByteRange;
 use super::tree::Tree;
 use super::value::{Dropped, Read};
-use crate::engine::{Cursor, End, Found, Unread, Wish};
+use crate::engine::{Cursor, End, Found, Now, Unread, Wish};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use core::fmt;
@@ -38,7 +38,7 @@ impl<T> Walk<T> {
             if tree.core.is_dropped() {
                 return Err(tree.dropped(Dropped));
             }
-            tree.inner.engine.scan_page(&tree.core, unread, wish, &keep)
+            tree.inner.engine.scan_page(&tree.core, (unread, Now), wish, &keep)
         };
         let make = |key: &[u8], value| (Bytes::copy_from_slice(key), value);
         self.cursor.next(end, fetch, &keep, make)

@@ -1,6 +1,6 @@
 //! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
 
-use crate::engine::{Change, Cursor, Decision, End, Found, TreeCore, Unread};
+use crate::engine::{Change, Cursor, Decision, End, Found, Now, TreeCore, Unread};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
@@ -197,7 +197,7 @@ pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
     let mut cursor = Cursor::new(all, false);
     while let Some(key) = cursor.next(
         End::First,
-        |unread, wish| engine.scan_page(tree, unread, wish, |_| ()),
+        |unread, wish| engine.scan_page(tree, (unread, Now), wish, |_| ()),
         |_| (),
         |key, ()| key.to_vec(),
     )? {

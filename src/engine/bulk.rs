@@ -26,11 +26,10 @@
 //! which values the part replaces: those that the fold of *this* word has found. They are handed
 //! to the epoch with the old page, and counted, by its winner.
 //!
-//! A record is dated after its CAS. Entries in a base page can't be: their version is read before.
-//! So no cut may be open then, for it would find entries that are newer than itself; where one is,
-//! the part goes the ordinary way, record by record. A cut that is opened between the look at the
-//! registry and the CAS is not seen. There is none where there is no log, and so it is for these
-//! trees only.
+//! Like a record, the pages are dated after their CAS: they are published without a base version,
+//! and get one, all the same, from whoever meets one of them first (`past`). So a cut has all of a
+//! part or nothing. A log would want to know the version before; so this is for trees in memory
+//! only.
 //!
 //! Few keys in a leaf go the ordinary way, for a record is less than a copy of a page; and so do
 //! some where writers of the same leaf were always faster: a record takes its chance every few
@@ -147,7 +146,7 @@ impl<S: Store> Engine<S> {
         tree: &TreeCore,
         run: Ascending<'_>,
     ) -> Result<(), S::Error> {
-        debug_assert!(!S::DURABLE, "a cut may open at any time");
+        debug_assert!(!S::DURABLE, "a log dates no pages");
         let (mut rest, mut lost) = (run, 0);
         while rest.len() > 0 {
             let step = if rest.len() < FEW {
@@ -214,11 +213,8 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Step {
         let count = part.len();
-        let now = self.clock.now();
         let mut folded = self.fold(leaf.id, leaf.chain, FoldLimit::Cuts, guard);
-        if self.clock.oldest_open().is_some() || !folded.carried.is_empty() {
-            return Step::Singly(count);
-        }
+        let past = self.past_for_undecided(leaf.chain);
         let before = folded.contents.len();
         let mut dropped = std::mem::take(&mut folded.dropped);
         let contents = folded.contents.overlay(part.contents(), |flags, value| {
@@ -236,8 +232,7 @@ impl<S: Store> Engine<S> {
             let rising = shape.right.is_none() && at_end;
             contents.cuts(&shape, self.limits.full_bytes(0), rising)
         };
-        let base_version = folded.base_version.max(now);
-        let folded = Folded { contents, dropped, base_version, ..folded };
+        let folded = Folded { contents, dropped, base_version: 0, past, ..folded };
         let Some(pages) = self.replace_by_pages(tree, leaf, &shape, folded, &cuts, 0, guard) else {
             return Step::Lost(count);
         };

@@ -1,6 +1,7 @@
 //! Consolidation: a chain becomes a base page again.
 //!
-//! What may be folded into the base is limited (durable trees only):
+//! In memory all of it is folded; what open cuts see of the old page stays in that (`past`). What
+//! may be folded into the base of a durable tree's page is limited:
 //!
 //! - never a version that an open cut does not see: the cut must be able to write the page as of
 //!   its moment. Such records are *carried*: they lie on top of the new base, stamps and all;
@@ -10,7 +11,7 @@
 //! Of the carried versions of one key, only the newest and those that an open cut needs are kept.
 //! Stamping comes first, reading the registry after it (A8; the proof is in `mapping::clock`).
 
-use super::{Counters, Engine, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
+use super::{Counters, Engine, Past, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
 use delta::{Base, Contents, Op, PairChange, Pairs};
@@ -28,14 +29,17 @@ pub(crate) struct Folded<'g> {
     pub(crate) carried: Versioned<'g>,
     /// Handles of the values that are in neither.
     pub(crate) dropped: Vec<u64>,
-    /// Largest version in the entries.
+    /// Largest version in the entries; 0 if it is to be decided later.
     pub(crate) base_version: u64,
+    /// What the open cuts need of the old page.
+    pub(crate) past: Past,
 }
 
 impl<'g> Folded<'g> {
     /// What an inner page will hold.
     pub(crate) fn inner(contents: Contents<'g>) -> Self {
-        Self { contents, carried: Vec::new(), dropped: Vec::new(), base_version: 0 }
+        let (carried, dropped, past) = (Vec::new(), Vec::new(), Past::default());
+        Self { contents, carried, dropped, base_version: 0, past }
     }
 }
 
@@ -59,7 +63,7 @@ impl<S: Store> Engine<S> {
         all
     }
 
-    /// Folds a leaf's chain as far as allowed.
+    /// Folds a leaf's chain as far as allowed. What is kept of its past is left to the caller.
     pub(crate) fn fold<'g>(
         &self,
         id: PageId,
@@ -67,6 +71,7 @@ impl<S: Store> Engine<S> {
         limit: FoldLimit,
         guard: &Guard,
     ) -> Folded<'g> {
+        self.dated(chain.page());
         if let Some(folded) = self.fold_pairs(id, chain) {
             return folded;
         }
@@ -80,11 +85,11 @@ impl<S: Store> Engine<S> {
         let contents = Contents::fold(Base::new(chain.base()), &records[keep..], &mut dropped);
         records.truncate(keep);
         let carried = self.needed(id, records, &mut dropped, guard);
-        Folded { contents, carried, dropped: handles::<S>(&dropped), base_version }
+        let (dropped, past) = (handles::<S>(&dropped), Past::default());
+        Folded { contents, carried, dropped, base_version, past }
     }
 
-    /// Folds a chain of pairs if all of it is allowed, as it is where no log follows and no cut is
-    /// open that does not see the newest record.
+    /// Folds a chain of pairs, all of it, as is right where no log follows.
     fn fold_pairs<'g>(&self, id: PageId, chain: Chain<'g>) -> Option<Folded<'g>> {
         let page = chain.page();
         if S::DURABLE || page.records() != Records::Pairs {
@@ -95,10 +100,6 @@ impl<S: Store> Engine<S> {
             newest = self.version(id, page, record).max(newest);
             let (mark, key, value) = record.pair()?;
             changes.push(PairChange::new(mark, key, value));
-        }
-        // The registry is read after the records were stamped (A8).
-        if self.clock.oldest_open().is_some_and(|cut| newest > cut) {
-            return None;
         }
         let mut dropped = Vec::new();
         let drop = |value| {
@@ -112,6 +113,7 @@ impl<S: Store> Engine<S> {
             carried: Vec::new(),
             dropped,
             base_version: page.base_version().max(newest),
+            past: Past::default(),
         })
     }
 
@@ -123,10 +125,10 @@ impl<S: Store> Engine<S> {
         limit: FoldLimit,
         guard: &Guard,
     ) -> u64 {
-        let cuts = self.clock.oldest_open().unwrap_or(u64::MAX);
         if !S::DURABLE {
-            return cuts;
+            return u64::MAX;
         }
+        let cuts = self.clock.oldest_open().unwrap_or(u64::MAX);
         let page = chain.page();
         let Some(place) = self.table.place(id, guard).filter(|_| limit == FoldLimit::KeepUnflushed)
         else {
@@ -194,7 +196,8 @@ impl<S: Store> Engine<S> {
         need: usize,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let folded = self.fold(leaf.id, leaf.chain, FoldLimit::KeepUnflushed, guard);
+        let mut folded = self.fold(leaf.id, leaf.chain, FoldLimit::KeepUnflushed, guard);
+        folded.past = self.past_of(leaf.chain, folded.base_version);
         let absorbed = self.still_absorbed(leaf.base, guard);
         let shape = leaf.base.shape(&absorbed);
         let bytes = folded.contents.base_bytes(&shape);
@@ -205,14 +208,16 @@ impl<S: Store> Engine<S> {
         let old = leaf.chain.page();
         let birth =
             Birth { base_version: folded.base_version, serial: old.serial(), tree: tree.id };
-        let page = self.build(&shape, &folded.contents, &folded.carried, need, birth);
+        let mut page = self.build(&shape, &folded.contents, &folded.carried, need, birth);
+        page.remember(folded.past.within(&shape));
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(leaf.id, leaf.chain, page).is_err() {
             self.discharge(size);
             return Ok(());
         }
-        self.retire(old, folded.dropped, guard);
+        let (replaced, Folded { dropped, past, .. }) = ((leaf.id, leaf.chain), folded);
+        self.succeed(replaced, &past, dropped, std::iter::once(leaf.id), guard);
         if bytes < self.limits.merge_below(0) && leaf.id != tree.root {
             return self.try_merge(tree, leaf.id, shape.low, 0, guard);
         }

@@ -117,7 +117,10 @@ impl<S: Store> Engine<S> {
             return self.descend(tree, Covering(key), 0, guard);
         };
         match self.hinted(tree, key, number, guard) {
-            Some(stop) => Ok(stop),
+            Some(stop) => {
+                self.dated(stop.chain.page());
+                Ok(stop)
+            }
             None => self.unhinted(tree, key, number, guard),
         }
     }
@@ -217,6 +220,9 @@ impl<S: Store> Engine<S> {
                 }
                 debug_assert!(base.level() >= level, "level {level} does not exist");
                 if base.level() <= level {
+                    if base.is_leaf() {
+                        self.dated(chain.page());
+                    }
                     return Ok(Stop { id, chain, base, parent });
                 }
                 parent = id;

@@ -54,6 +54,23 @@ impl<'g> Stop<'g> {
     }
 }
 
+impl<'g> Stop<'g> {
+    /// The value of `key` in a chain of which there may be newer records in the page.
+    pub(crate) fn find_by_walking<P: Probe>(&self, key: P, fingerprint: u8) -> Option<Found<'g>> {
+        let page = self.chain.page();
+        if self.chain.head() != 0 && page.may_hold(fingerprint) {
+            let of_key = |record: &RecordRef<'g>| change(*record).key == key.bytes();
+            if let Some(record) = self.chain.records().find(of_key) {
+                return said(record).found;
+            }
+        }
+        key.search(self.base).ok().map(|at| {
+            let (flags, value) = key.value(self.base, at);
+            Found { flags, value }
+        })
+    }
+}
+
 /// What a record says of its key.
 #[inline]
 fn said(record: RecordRef<'_>) -> Answer<'_> {

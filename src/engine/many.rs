@@ -65,6 +65,7 @@ impl<S: Store> Engine<S> {
             let base = Base::new(chain.base());
             if base.is_leaf() && chain.page().tree() == tree.id && number.side(base) == Side::Inside
             {
+                self.dated(chain.page());
                 chain.page().prefetch_base(base.guess(number.get()));
                 stops[at] = Some(Stop { id: ids[at], chain, base, parent: PageId::NONE });
             }

@@ -8,6 +8,7 @@
 //! | `update` | the only retry loop: decide, reserve, install |
 //! | `bulk` | many entries in ascending order, a leaf at a time |
 //! | `consolidate` | chain to base page; when to split or merge |
+//! | `past` | what leaves were, for the cuts of a tree in memory |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
 //! | `batch` | what a scan has read of one page |
@@ -27,6 +28,7 @@ mod lookup;
 mod many;
 mod merged;
 mod neighbour;
+mod past;
 mod scan;
 mod tree_core;
 mod unread;
@@ -40,13 +42,14 @@ pub(crate) use descent::{Away, Covering, Stop, Wanted};
 pub(crate) use lookup::Found;
 pub(crate) use many::GROUP;
 pub(crate) use neighbour::{End, Span, Vacancy, within};
+pub(crate) use past::{AsOf, Moment, Now, Past};
 pub(crate) use scan::Wish;
 pub(crate) use tree_core::TreeCore;
 pub(crate) use unread::Unread;
 pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;
-use delta::{Base, Contents, Layout, Op, Position, Record, Shape, Sheet};
+use delta::{Base, Contents, Layout, Position, Record, Shape, Sheet};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
     Word,
@@ -77,6 +80,9 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
 
     /// Gives the ownership behind a handle back.
     fn release(handle: u64);
+
+    /// Takes one more ownership of what is behind a handle, which somebody owns.
+    fn retain(_handle: u64) {}
 
     /// Called by every operation that writes, before it is pinned: waits for memory, or refuses.
     fn admit(engine: &Engine<Self>) -> Result<(), Self::Error>;
@@ -166,6 +172,8 @@ pub(crate) struct Engine<S: Store> {
     /// Shared with deferred actions that give page ids back.
     pub(crate) table: std::sync::Arc<Table<Place>>,
     pub(crate) clock: Clock,
+    /// Pages that have something for the next cut; in memory, where that writes nothing, pages that
+    /// have a history.
     pub(crate) dirty: DirtyList,
     pub(crate) epoch: Collector,
     pub(crate) limits: Limits,
@@ -183,6 +191,8 @@ pub(crate) struct Counters {
     pub(crate) merges: AtomicU64,
     pub(crate) evictions: AtomicU64,
     pub(crate) page_ins: AtomicU64,
+    /// Entries that the list of pages with a history has got since it was gone through.
+    pub(crate) histories: AtomicU64,
 }
 
 impl Counters {
@@ -253,7 +263,7 @@ impl<S: Store> Engine<S> {
             &Contents::empty(layout),
             &[],
             0,
-            self.smo_birth(tree, 0),
+            self.smo_birth(tree, first_version::<S>()),
         );
         self.charge(page.page().size_bytes());
         self.table.set_resident(id, page);
@@ -338,6 +348,11 @@ impl Sheet for NewPage {
     }
 }
 
+/// The base version of the first leaf of a tree. In memory 0 stands for one that is not decided.
+pub(crate) fn first_version<S: Store>() -> u64 {
+    u64::from(!S::DURABLE)
+}
+
 /// How the records of pages in this layout lie.
 #[inline]
 fn records_of(layout: Layout) -> Records {
@@ -379,21 +394,8 @@ impl<S: Store> Engine<S> {
         for number in 1..self.table.id_limit() {
             let id = PageId::new(number);
             let Word::Resident(chain) = self.table.load(id, &guard) else { continue };
-            let base = Base::new(chain.base());
-            if !base.is_leaf() {
-                continue;
-            }
-            let owned = |flags: u8, value: &[u8]| {
-                if S::owns(flags) {
-                    S::release(handle_of(value));
-                }
-            };
-            base.entries().for_each(|entry| owned(entry.flags, entry.value));
-            for record in chain.records() {
-                let record = change(record);
-                if record.op == Op::Put {
-                    owned(record.flags, record.value);
-                }
+            if Base::new(chain.base()).is_leaf() {
+                past::each_handle::<S>(chain, S::release);
             }
         }
     }

@@ -101,6 +101,31 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// As [`end_of`](Self::end_of), as of a cut that is open: nothing has to be looked at twice.
+    pub(crate) fn end_as_of<R>(
+        &self,
+        tree: &TreeCore,
+        (span, end): (Span<'_>, End),
+        cut: u64,
+        mut read: impl FnMut(KeyRef<'_>, Found<'_>) -> R,
+    ) -> Result<Option<R>, S::Error> {
+        self.retrying(|guard| {
+            let mut wanted = first_wanted(span, end, tree.layout);
+            while let Some(page) = wanted {
+                let stop = self.as_of(self.descend(tree, page, 0, guard)?, page, cut);
+                let entry = match end {
+                    End::First => self.first_in(&stop, span.0),
+                    End::Last => self.last_in(&stop, span.1),
+                };
+                if let Some(Entry { key, flags, value }) = entry {
+                    return Ok(within(span, key).then(|| read(key, Found { flags, value })));
+                }
+                wanted = next_wanted(span, end, (stop.base.low(), stop.base.high()));
+            }
+            Ok(None)
+        })
+    }
+
     /// Brings a page in; behind an empty one, or at the second time, looks first whether that is
     /// needed.
     fn meet(

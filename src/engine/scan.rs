@@ -10,10 +10,9 @@
 
 use super::batch::{Batch, Keys};
 use super::unread::Unread;
-use super::{Covering, End, Engine, Found, Stop, Store, TreeCore, Wanted};
+use super::{Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted};
 use delta::{Number, PairChange};
 use mapping::Word;
-use sync::epoch::Guard;
 
 /// What is wanted of the next page.
 #[derive(Debug, Clone, Copy)]
@@ -33,23 +32,28 @@ impl<S: Store> Engine<S> {
     ///
     /// `read` runs pinned, once for each entry, again if the page has to be read again.
     ///
-    /// LINEARIZES: each page at the load of its word.
-    pub(crate) fn scan_page<T>(
+    /// LINEARIZES: each page at the load of its word, or all at the moment that is asked for.
+    pub(crate) fn scan_page<T, M: Moment>(
         &self,
         tree: &TreeCore,
-        unread: &Unread,
+        (unread, moment): (&Unread, M),
         wish: Wish,
         mut read: impl FnMut(Found<'_>) -> T,
     ) -> Result<(Batch<T>, Option<Unread>), S::Error> {
         self.retrying(|guard| {
             let stop = match (unread, wish.end) {
-                (&Unread::Numbers(first, _), End::First) => self.leaf_of(tree, first, guard)?,
-                (&Unread::Numbers(_, last), End::Last) => self.leaf_of(tree, last, guard)?,
+                (&Unread::Numbers(number, _), End::First)
+                | (&Unread::Numbers(_, number), End::Last) => {
+                    let number = Number::new(number.to_be_bytes());
+                    moment.of(self, self.leaf(tree, number, guard)?, Covering(number))
+                }
                 (Unread::Bytes(start, _), End::First) => {
-                    self.descend(tree, Covering(start.as_slice()), 0, guard)?
+                    let wanted = Covering(start.as_slice());
+                    moment.of(self, self.descend(tree, wanted, 0, guard)?, wanted)
                 }
                 (Unread::Bytes(_, end), End::Last) => {
-                    self.descend(tree, Wanted::Below(end.as_deref()), 0, guard)?
+                    let wanted = Wanted::Below(end.as_deref());
+                    moment.of(self, self.descend(tree, wanted, 0, guard)?, wanted)
                 }
             };
             let page = stop.chain.page();
@@ -71,21 +75,12 @@ impl<S: Store> Engine<S> {
                 // It comes while the caller looks at what was read here.
                 (0..8).for_each(|line| right.page().prefetch_base(line * 64));
             }
-            if !S::DURABLE && page.is_quiet() {
+            if !S::DURABLE && M::PRESENT && page.is_quiet() {
                 // What the SMO would need and is away is not brought in: nobody waits for it.
                 let _away = self.consolidate(tree, &stop, 0, guard);
             }
             Ok(batch)
         })
-    }
-
-    fn leaf_of<'g>(
-        &self,
-        tree: &TreeCore,
-        number: u64,
-        guard: &'g Guard,
-    ) -> Result<Stop<'g>, super::Away> {
-        self.leaf(tree, Number::new(number.to_be_bytes()), guard)
     }
 
     /// The entries of a page of numbers, run by run.

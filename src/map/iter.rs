@@ -2,7 +2,7 @@
 
 use super::bounds::{KeyRange, spanned};
 use super::{Map, Shared};
-use crate::engine::{Cursor, End, Found, Span, Unread};
+use crate::engine::{Cursor, End, Found, Moment, Now, Span, Unread};
 use crate::key::{ByteKey, EncodeKey, Key};
 use crate::memory::{Held, is_plain};
 use core::borrow::Borrow;
@@ -12,9 +12,10 @@ use core::marker::PhantomData;
 use std::ops::Bound;
 
 /// A range of a map that is being read. `T` is what is kept of a value.
-pub(super) struct Walk<'a, V: Clone + Send + Sync + 'static, T> {
+pub(super) struct Walk<'a, V: Clone + Send + Sync + 'static, T, M = Now> {
     pub(super) shared: &'a Shared<V>,
     cursor: Cursor<T>,
+    moment: M,
 }
 
 /// A cursor over a range. What is kept of a plain value is a copy, which no pin protects.
@@ -28,11 +29,11 @@ fn cursor<V: Clone + Send + Sync + 'static, T>(unread: Option<Unread>) -> Cursor
 fn step<V: Clone + Send + Sync + 'static, T, R>(
     shared: &Shared<V>,
     cursor: &mut Cursor<T>,
-    end: End,
+    (end, moment): (End, impl Moment),
     keep: impl Fn(Found<'_>) -> T,
     make: impl FnOnce(&[u8], T) -> R,
 ) -> Option<R> {
-    let fetch = |unread: &_, wish| Ok(shared.page(unread, wish, &keep));
+    let fetch = |unread: &_, wish| Ok(shared.page((unread, moment), wish, &keep));
     super::sure(cursor.next(end, fetch, &keep, make))
 }
 
@@ -44,41 +45,53 @@ fn held<V: Clone + Send + Sync + 'static>(found: Found<'_>) -> Held<V> {
 impl<'a, V: Clone + Send + Sync + 'static, T> Walk<'a, V, T> {
     #[inline]
     pub(super) fn new(shared: &'a Shared<V>, span: Span<'_>) -> Self {
-        Self::of(shared, Unread::of(span, shared.tree.layout))
+        Self::of(shared, Unread::of(span, shared.tree.layout), Now)
+    }
+}
+
+impl<'a, V: Clone + Send + Sync + 'static, T, M: Moment> Walk<'a, V, T, M> {
+    #[inline]
+    pub(super) fn of(shared: &'a Shared<V>, unread: Option<Unread>, moment: M) -> Self {
+        Self { shared, cursor: cursor::<V, T>(unread), moment }
     }
 
     #[inline]
-    fn of(shared: &'a Shared<V>, unread: Option<Unread>) -> Self {
-        Self { shared, cursor: cursor::<V, T>(unread) }
+    fn step<R>(
+        &mut self,
+        end: End,
+        keep: impl Fn(Found<'_>) -> T,
+        make: impl FnOnce(&[u8], T) -> R,
+    ) -> Option<R> {
+        step(self.shared, &mut self.cursor, (end, self.moment), keep, make)
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
+    pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
         (0, self.cursor.is_finished().then_some(0))
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Walk<'_, V, Held<V>> {
+impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<'_, V, Held<V>, M> {
     #[inline]
     pub(super) fn entry<K: Key>(&mut self, end: End) -> Option<(K, Held<V>)> {
-        step(self.shared, &mut self.cursor, end, held, |key, value| (K::decode(key), value))
+        self.step(end, held, |key, value| (K::decode(key), value))
     }
 
     #[inline]
-    fn value(&mut self, end: End) -> Option<Held<V>> {
-        step(self.shared, &mut self.cursor, end, held, |_, value| value)
+    pub(super) fn value(&mut self, end: End) -> Option<Held<V>> {
+        self.step(end, held, |_, value| value)
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Walk<'_, V, ()> {
+impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<'_, V, (), M> {
     #[inline]
     pub(super) fn key<K: Key>(&mut self, end: End) -> Option<K> {
-        step(self.shared, &mut self.cursor, end, |_| (), |key, ()| K::decode(key))
+        self.step(end, |_| (), |key, ()| K::decode(key))
     }
 }
 
-impl<V: Clone + Send + Sync + 'static, T: Clone> Clone for Walk<'_, V, T> {
+impl<V: Clone + Send + Sync + 'static, T: Clone, M: Copy> Clone for Walk<'_, V, T, M> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared, cursor: self.cursor.clone() }
+        Self { shared: self.shared, cursor: self.cursor.clone(), moment: self.moment }
     }
 }
 
@@ -177,7 +190,7 @@ iterators! {
     }, this.walk.size_hint();
     IntoIter<>: (K, V), this, end => {
         let make = |key: &[u8], value: Held<V>| (K::decode(key), value.into_value());
-        step(&this.map.shared, &mut this.cursor, end, held, make)
+        step(&this.map.shared, &mut this.cursor, (end, Now), held, make)
     }, (0, this.cursor.is_finished().then_some(0));
 }
 
@@ -192,6 +205,8 @@ macro_rules! clones {
 }
 
 clones! { Iter Keys Values }
+
+pub(super) use {clones, iterators};
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// The entries whose keys lie in `range`, in order, from both ends.
@@ -244,7 +259,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     {
         let layout = self.shared.tree.layout;
         let unread = prefix.with_encoded(|prefix| Unread::prefixed(prefix, layout));
-        Iter { walk: Walk::of(&self.shared, unread), keys: PhantomData }
+        Iter { walk: Walk::of(&self.shared, unread, Now), keys: PhantomData }
     }
 
     #[inline]

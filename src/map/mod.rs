@@ -9,6 +9,7 @@
 //! | `many` | many keys in one call, many calls under one pin |
 //! | `iter` | ranges, from both ends, holding no pin |
 //! | `removal` | many keys, one after the other |
+//! | `snapshot` | the map as it was at one moment |
 //! | `build` | maps from entries, and what std's traits make of a map |
 //! | `load` | many entries on their way in, as long as their keys ascend |
 //! | `fresh` | a value on its way into a page |
@@ -32,6 +33,9 @@
 //! - [`multi_get`](Map::multi_get): each key for itself;
 //! - [`len`](Map::len) and [`is_empty`](Map::is_empty), which lag behind what is under way.
 //!
+//! Whoever needs all of it at one moment takes a [`Snapshot`]: that is one step, and whatever is
+//! read of it is of that moment.
+//!
 //! # What runs when
 //!
 //! Closures, and the `Clone`, `PartialEq` and `Drop` of values, run unpinned: they may use the same
@@ -50,6 +54,7 @@ mod point;
 mod removal;
 #[cfg(feature = "serde")]
 mod serde;
+pub mod snapshot;
 
 pub use bounds::KeyRange;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
@@ -57,9 +62,10 @@ pub use iter::{IntoIter, Iter, Keys, Prefix, Range, Values};
 pub use many::Session;
 pub use point::CompareExchangeError;
 pub use removal::ExtractIf;
+pub use snapshot::Snapshot;
 
 use crate::engine::{
-    Batch, Change, Decision, End, Engine, Found, Limits, Span, TreeCore, Unread, Wish,
+    Batch, Change, Decision, End, Engine, Found, Limits, Moment, Span, TreeCore, Unread, Wish,
 };
 use crate::key::{EncodeKey, Key};
 use crate::memory::{Held, InMemory};
@@ -173,11 +179,11 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         sure(self.engine.end_of(&self.tree, span, end, read))
     }
 
-    /// Reads a page of a range; `read` runs pinned.
+    /// Reads a page of a range, as of a moment; `read` runs pinned.
     #[inline]
     fn page<T>(
         &self,
-        unread: &Unread,
+        unread: (&Unread, impl Moment),
         wish: Wish,
         read: impl FnMut(Found<'_>) -> T,
     ) -> (Batch<T>, Option<Unread>) {

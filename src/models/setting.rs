@@ -4,7 +4,9 @@
 //! is given a layout runs in both.
 
 use super::join;
-use crate::engine::{Change, Decision, Engine, Found, Limits, Meter, Store, TreeCore};
+use crate::engine::{
+    Change, Decision, Engine, Found, Limits, Meter, Store, TreeCore, first_version,
+};
 use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
 use core::convert::Infallible;
@@ -208,7 +210,7 @@ fn plant<S: Store>(engine: &Engine<S>, id: PageId, shape: &Shape<'_>, entries: &
     let mut bytes = vec![0; delta::base_bytes(shape, entries)];
     delta::write_base(shape, entries, &mut bytes);
     let contents = Contents::of(Base::new(&bytes));
-    let page = engine.build(shape, &contents, &[], 0, engine.smo_birth(TREE, 0));
+    let page = engine.build(shape, &contents, &[], 0, engine.smo_birth(TREE, first_version::<S>()));
     engine.store.meter().add(page.page().size_bytes());
     engine.table.set_resident(id, page);
     engine.list(id);
@@ -251,6 +253,15 @@ where
 
     fn get_by(&self, key: impl Probe) -> Option<u8> {
         sure(self.engine.read(&self.tree, key, |found| found.map(|found| byte_of(found.value))))
+    }
+
+    /// The value that a key had as of a cut that is open.
+    pub(super) fn get_as_of(&self, key: u8, cut: u64) -> Option<u8> {
+        let read = |found: Option<Found<'_>>| found.map(|found| byte_of(found.value));
+        sure(match self.tree.layout {
+            Layout::Var => self.engine.read_as_of(&self.tree, &[key][..], cut, read),
+            Layout::Fixed8 => self.engine.read_as_of(&self.tree, number(key), cut, read),
+        })
     }
 
     /// Keys and values, page by page. Nobody may be writing if they are to be of one moment.

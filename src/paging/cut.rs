@@ -73,12 +73,7 @@ impl DurableEngine {
         victims: &HashSet<u32>,
         stream: Stream,
     ) -> Result<()> {
-        let open = loop {
-            if let Some(open) = self.clock.open() {
-                break open;
-            }
-            std::thread::yield_now();
-        };
+        let open = self.clock.open();
         let mut cut = Cut {
             engine: self,
             appender,

@@ -180,8 +180,10 @@ impl<S: Store> Engine<S> {
             ..left_base.shape(&absorbed)
         };
         let base_version = all.base_version.max(other.base_version);
+        let past = self.past_of_both(chain, (right, capped), base_version);
         let birth = self.smo_birth(chain.page().tree(), base_version);
-        let page = self.build(&shape, &all.contents, &all.carried, 0, birth);
+        let mut page = self.build(&shape, &all.contents, &all.carried, 0, birth);
+        page.remember(past.within(&shape));
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(left, chain, page).is_err() {
@@ -189,7 +191,7 @@ impl<S: Store> Engine<S> {
             return false;
         }
         self.list(left);
-        self.retire(chain.page(), all.dropped, guard);
+        self.succeed((left, chain), &past, all.dropped, std::iter::once(left), guard);
         Counters::count(&self.counters.merges);
         true
     }
@@ -205,6 +207,8 @@ impl<S: Store> Engine<S> {
     /// Step 5. The winner retires the page; its values live on in the absorber.
     fn bury(&self, id: PageId, capped: Chain<'_>, into: PageId, guard: &Guard) {
         if self.table.bury(id, capped, into, self.clock.now()) {
+            // The absorber has got what it needs of it.
+            capped.page().close_history(guard);
             self.retire(capped.page(), Vec::new(), guard);
             S::buried(self, id, guard);
         }

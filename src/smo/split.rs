@@ -4,7 +4,7 @@
 //! are Unborn until the leftmost is installed. A reader that comes to it for a key of another one
 //! goes by the right links; nobody gets to the others before (A1).
 
-use crate::engine::{Away, Counters, Engine, Folded, Stop, Store, TreeCore, change};
+use crate::engine::{Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change};
 use delta::{Base, Contents, Layout, Record, Shape};
 use mapping::{PageBox, Word};
 use sync::epoch::Guard;
@@ -22,6 +22,8 @@ struct Plan<'a> {
     cuts: &'a [usize],
     /// Bytes of area that each leaf gets at least.
     need: usize,
+    /// What leaves keep of the page.
+    past: &'a Past,
 }
 
 /// Pages that nobody can know yet, and what they weigh.
@@ -67,11 +69,12 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Option<Vec<Link>> {
         let dropped = std::mem::take(&mut folded.dropped);
+        let past = std::mem::take(&mut folded.past);
         if !cuts.is_empty() {
             Counters::count(&self.counters.splits);
         }
         let mut fresh = Fresh::default();
-        let plan = Plan { tree: tree.id, id: stop.id, shape: *shape, cuts, need };
+        let plan = Plan { tree: tree.id, id: stop.id, shape: *shape, cuts, need, past: &past };
         // A root keeps its id: all pages get fresh ones, and it becomes their parent.
         let grows = stop.id == tree.root && !cuts.is_empty();
         let pages = if grows {
@@ -89,7 +92,8 @@ impl<S: Store> Engine<S> {
             return None;
         }
         fresh.ids.into_iter().for_each(|id| self.deliver(stop.id, id));
-        self.retire(stop.chain.page(), dropped, guard);
+        let heirs = placed.iter().flatten().map(|(_, id)| *id);
+        self.succeed((stop.id, stop.chain), &past, dropped, heirs, guard);
         placed
     }
 
@@ -120,7 +124,10 @@ impl<S: Store> Engine<S> {
             let absorbed = if at == 0 { shape.absorbed } else { &[] };
             let shape = Shape { low, high, right, absorbed, ..*shape };
             let birth = self.smo_birth(plan.tree, base_version);
-            let page = self.build(&shape, &here, &above, plan.need, birth);
+            let mut page = self.build(&shape, &here, &above, plan.need, birth);
+            if shape.level == 0 {
+                page.remember(plan.past.within(&shape));
+            }
             self.charge(page.page().size_bytes());
             fresh.bytes += page.page().size_bytes();
             if at == 0 && keeps_id {

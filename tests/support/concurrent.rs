@@ -76,6 +76,17 @@ pub trait Concurrent: Sync {
     ) -> Option<u64>;
     /// The entries of a range, in ascending order if the map gives them in order.
     fn scan(&self, from: Bound<u64>, to: Bound<u64>, way: Way) -> Vec<(u64, u64)>;
+    /// The same of a snapshot, which is there when `taken` is called. None if there is no such
+    /// thing.
+    fn scan_snapshot(
+        &self,
+        _taken: &mut dyn FnMut(),
+        _from: Bound<u64>,
+        _to: Bound<u64>,
+        _way: Way,
+    ) -> Option<Vec<(u64, u64)>> {
+        None
+    }
 }
 
 impl Concurrent for Map<u64, u64> {
@@ -113,6 +124,18 @@ impl Concurrent for Map<u64, u64> {
 
     fn scan(&self, from: Bound<u64>, to: Bound<u64>, way: Way) -> Vec<(u64, u64)> {
         way.take(self.range::<u64, _>((from, to)))
+    }
+
+    fn scan_snapshot(
+        &self,
+        taken: &mut dyn FnMut(),
+        from: Bound<u64>,
+        to: Bound<u64>,
+        way: Way,
+    ) -> Option<Vec<(u64, u64)>> {
+        let snapshot = self.snapshot();
+        taken();
+        Some(way.take(snapshot.range::<u64, _>((from, to))))
     }
 }
 
@@ -161,12 +184,24 @@ impl Concurrent for Boxed {
     }
 
     fn scan(&self, from: Bound<u64>, to: Bound<u64>, way: Way) -> Vec<(u64, u64)> {
-        let range = self.0.range::<String, _>((from.map(text), to.map(text)));
-        let number = |(key, value): (String, Box<u64>)| {
-            (key.rsplit(' ').next().unwrap().parse().unwrap(), *value)
-        };
-        way.take(range.map(number))
+        way.take(self.0.range::<String, _>((from.map(text), to.map(text))).map(numbers))
     }
+
+    fn scan_snapshot(
+        &self,
+        taken: &mut dyn FnMut(),
+        from: Bound<u64>,
+        to: Bound<u64>,
+        way: Way,
+    ) -> Option<Vec<(u64, u64)>> {
+        let snapshot = self.0.snapshot();
+        taken();
+        Some(way.take(snapshot.range::<String, _>((from.map(text), to.map(text))).map(numbers)))
+    }
+}
+
+fn numbers((key, value): (String, Box<u64>)) -> (u64, u64) {
+    (key.rsplit(' ').next().unwrap().parse().unwrap(), *value)
 }
 
 /// Values of some length, so that a few of them fill a page; now and then one apart from it.

@@ -170,9 +170,23 @@ impl<K: Clone, V: Clone> Scribe<'_, K, V> {
     where
         K: Ord + std::fmt::Debug,
     {
-        let invoked = self.recorder.now();
-        let entries = scan();
-        let returned = self.recorder.now();
+        self.scan_snapshot(keys, |_| scan());
+    }
+
+    /// As [`scan`](Self::scan), but every entry was there when the snapshot was taken: between the
+    /// begin of the scan and its call of what it is given.
+    ///
+    /// # Panics
+    ///
+    /// As [`scan`](Self::scan).
+    pub fn scan_snapshot(&mut self, keys: &[K], scan: impl FnOnce(&mut dyn FnMut()) -> Vec<(K, V)>)
+    where
+        K: Ord + std::fmt::Debug,
+    {
+        let (recorder, mut taken) = (self.recorder, None);
+        let invoked = recorder.now();
+        let entries = scan(&mut || taken = Some(recorder.now()));
+        let returned = taken.unwrap_or_else(|| recorder.now());
         for pair in entries.windows(2) {
             assert!(pair[0].0 < pair[1].0, "scan: {:?} before {:?}", pair[0].0, pair[1].0);
         }

@@ -30,6 +30,8 @@ pub enum Asked {
     First,
     /// The last entry.
     Last,
+    /// All entries at one moment: a snapshot.
+    All,
 }
 
 /// What was seen.
@@ -39,6 +41,8 @@ pub enum Saw {
     Value(Option<u64>),
     /// An entry, or that there was none.
     Entry(Option<(usize, u64)>),
+    /// The value of each key.
+    All(State),
 }
 
 /// One operation: what was asked and seen, and when it began and ended.
@@ -75,6 +79,7 @@ fn apply(asked: Asked, state: &State) -> (Saw, State) {
         Asked::Nearest(Side::Ge, key) => first(key..KEYS),
         Asked::First => first(0..KEYS),
         Asked::Last => last(0..KEYS),
+        Asked::All => Saw::All(*state),
     };
     (saw, after)
 }
@@ -158,6 +163,21 @@ mod tests {
         }
         let beside = call(Asked::Nearest(Side::Lt, 2), Saw::Entry(None), 2, 3);
         assert!(explain(NONE, &[insert, beside]).is_ok());
+    }
+
+    #[test]
+    fn a_snapshot_of_two_moments_is_caught() {
+        let inserts = [(1, 0), (4, 2)]
+            .map(|(key, at)| call(Asked::Insert(key, 10), Saw::Value(None), at, at + 1));
+        let shot = |keys: &[usize]| {
+            let mut state = NONE;
+            for &key in keys {
+                state[key] = Some(10);
+            }
+            [inserts[0], inserts[1], call(Asked::All, Saw::All(state), 0, 4)]
+        };
+        assert!([&[][..], &[1], &[1, 4]].iter().all(|keys| explain(NONE, &shot(keys)).is_ok()));
+        assert!(explain(NONE, &shot(&[4])).is_err(), "the second one without the first");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! ```text
 //!    0  serial u32 | base bytes u32 | area bytes u32 | flags (reference bit, tree)
 //!   16  tail: records reserved (upper half) and area bytes reserved (lower half)
-//!   24  base version: largest version folded into the base
-//!   32  listed: the last interval in which the page was put on the dirty list
+//!   24  base version: largest version folded into the base; 0 while it is not decided
+//!   32  listed: the last interval in which the page was put on the dirty list; in memory, where
+//!       there is no such list, the history: what the page was, for the cuts that need it
 //!   40  fingerprints of the first 24 records, a byte each
 //!   64  base page .. delta area
 //! ```
@@ -25,6 +26,7 @@
 //! The same code runs in production over raw bytes and under loom over cells that loom watches:
 //! `raw` and `modelled` give the same operations.
 
+mod aside;
 #[cfg(any(loom, shuttle))]
 mod modelled;
 #[cfg(not(any(loom, shuttle)))]
@@ -40,10 +42,12 @@ pub(crate) use modelled::{Page, prefetch};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use raw::{Page, prefetch};
 
+use aside::CLOSED;
+
 /// What a page starts its life with, besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Birth {
-    /// Largest version folded into the base.
+    /// Largest version folded into the base; 0 if it is to be decided later.
     pub base_version: u64,
     /// Number of the SMO that made the page.
     pub serial: u32,
@@ -161,6 +165,16 @@ impl<'g> Chain<'g> {
             head = prev;
             Some(pair)
         })
+    }
+
+    /// The chain as it was before the newest records of which `newer` says yes.
+    #[must_use]
+    pub fn before(self, newer: impl FnMut(&RecordRef<'g>) -> bool) -> Self {
+        let mut head = self.head;
+        for record in self.records().take_while(newer) {
+            head = record.prev();
+        }
+        Self { head, ..self }
     }
 
     /// The records, newest first.

@@ -1,11 +1,12 @@
 //! The resident page under loom: the same operations over cells that loom watches.
 #![expect(unsafe_code, reason = "payloads live in loom's UnsafeCell, which reports races")]
 
-use super::{Birth, FINGERPRINTS, Head, Match, Records, equal_bytes};
+use super::{Birth, CLOSED, FINGERPRINTS, Head, Match, Records, equal_bytes};
+use crate::history::History;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use sync::atomic::{AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use sync::cell::UnsafeCell;
 
 /// Most records of a modelled page.
@@ -18,7 +19,11 @@ pub(crate) struct Page {
     birth: Birth,
     records_are: Records,
     tail: AtomicU64,
+    /// The base version that was given after the page was published.
+    decided: AtomicU64,
     listed: AtomicU64,
+    /// The history of a page that was born with one.
+    aside: Option<AtomicPtr<History>>,
     fingerprints: [AtomicU64; FINGERPRINTS / 8],
     records: Vec<Record>,
 }
@@ -82,7 +87,9 @@ impl PageWriter {
             birth,
             records_are: records,
             tail: AtomicU64::new(0),
+            decided: AtomicU64::new(0),
             listed: AtomicU64::new(0),
+            aside: None,
             fingerprints: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
             records: (0..SLOTS).map(|_| record()).collect(),
         };
@@ -127,6 +134,14 @@ impl PageBox {
         self.head = head;
     }
 
+    /// Gives the page its history.
+    pub fn remember(&mut self, history: Option<Box<History>>) {
+        if let Some(history) = history {
+            // SAFETY: the page is ours alone.
+            unsafe { self.page.as_mut() }.aside = Some(AtomicPtr::new(Box::into_raw(history)));
+        }
+    }
+
     /// The page, as long as the box is borrowed.
     pub fn page(&self) -> PageRef<'_> {
         PageRef { page: self.page, pin: PhantomData }
@@ -151,6 +166,13 @@ impl PageBox {
 
 impl Drop for PageBox {
     fn drop(&mut self) {
+        if let Some(aside) = self.page().aside() {
+            let history = aside.load(Ordering::Relaxed);
+            if !history.is_null() && history.addr() & CLOSED == 0 {
+                // SAFETY: the page owns its history until that is closed.
+                drop(unsafe { Box::from_raw(history) });
+            }
+        }
         // SAFETY: the box is the only owner of what `Box::into_raw` gave.
         drop(unsafe { Box::from_raw(self.page.as_ptr()) });
     }
@@ -198,9 +220,21 @@ impl<'g> PageRef<'g> {
         PageBox::size_for(self.header().base.len(), self.header().area_bytes)
     }
 
-    /// Largest version folded into the base.
+    /// Largest version folded into the base; 0 while it is not decided.
     pub fn base_version(self) -> u64 {
-        self.header().birth.base_version
+        let born = self.header().birth.base_version;
+        // What was decided at birth costs a model no step.
+        if born == 0 { self.header().decided.load(Ordering::Acquire) } else { born }
+    }
+
+    /// Says what the base version is.
+    pub(crate) fn decide(self, version: u64) {
+        self.header().decided.store(version, Ordering::Release);
+    }
+
+    /// Where the history hangs; none if the page never had one.
+    pub(super) fn aside(self) -> Option<&'g AtomicPtr<History>> {
+        self.header().aside.as_ref()
     }
 
     /// The tree that the page is of.

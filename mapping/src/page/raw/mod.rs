@@ -9,22 +9,26 @@ mod record;
 
 pub use record::{RecordRef, Reservation};
 
-use super::{Birth, FINGERPRINTS, Head, MOST_PAIRS, Match, PAIR_BYTES, Records, equal_bytes};
+use super::{
+    Birth, CLOSED, FINGERPRINTS, Head, MOST_PAIRS, Match, PAIR_BYTES, Records, equal_bytes,
+};
+use crate::history::History;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = 64;
 const REFERENCED: u32 = 1;
 const PAIRS: u32 = 2;
+const AGED: u32 = 4;
 const TREE_SHIFT: u32 = 8;
 
-// What scans note of a page: how many records it had, modulo 16, and how often that was so.
-const SEEN_SHIFT: u32 = 2;
-const SEEN: u32 = 0xF;
+// What scans note of a page: how many records it had, modulo 8, and how often that was so.
+const SEEN_SHIFT: u32 = 3;
+const SEEN: u32 = 7;
 const TIMES_SHIFT: u32 = 6;
 const TIMES: u32 = 3;
 
@@ -38,8 +42,9 @@ pub(crate) struct Page {
     area_bytes: u32,
     flags: AtomicU32,
     tail: AtomicU64,
-    base_version: u64,
-    listed: AtomicU64,
+    base_version: AtomicU64,
+    /// The history if `AGED`, else what `listed` says.
+    aside: AtomicPtr<History>,
     fingerprints: [AtomicU64; FINGERPRINTS / 8],
 }
 
@@ -92,8 +97,8 @@ impl PageWriter {
                 area_bytes: area_bytes as u32,
                 flags: AtomicU32::new(birth.tree << TREE_SHIFT | pairs | REFERENCED),
                 tail: AtomicU64::new(0),
-                base_version: birth.base_version,
-                listed: AtomicU64::new(0),
+                base_version: AtomicU64::new(birth.base_version),
+                aside: AtomicPtr::new(core::ptr::null_mut()),
                 fingerprints: Default::default(),
             });
         }
@@ -159,6 +164,17 @@ impl PageBox {
         self.head = head;
     }
 
+    /// Gives the page its history. To be done once, before it is published; not with pages that
+    /// are listed.
+    pub fn remember(&mut self, history: Option<Box<History>>) {
+        if let Some(history) = history {
+            // SAFETY: the page is ours alone.
+            let header = unsafe { self.page.as_mut() };
+            *header.flags.get_mut() |= AGED;
+            *header.aside.get_mut() = Box::into_raw(history);
+        }
+    }
+
     /// The page, as long as the box is borrowed.
     pub fn page(&self) -> PageRef<'_> {
         PageRef { page: self.page, pin: PhantomData }
@@ -183,6 +199,13 @@ impl PageBox {
 
 impl Drop for PageBox {
     fn drop(&mut self) {
+        if let Some(aside) = self.page().aside() {
+            let history = aside.load(Ordering::Relaxed);
+            if !history.is_null() && history.addr() & CLOSED == 0 {
+                // SAFETY: the page owns its history until that is closed.
+                drop(unsafe { Box::from_raw(history) });
+            }
+        }
         let layout = page_layout(self.page().size_bytes());
         // SAFETY: the page was allocated with this very layout, and the box is its only owner.
         unsafe { dealloc(self.page.as_ptr().cast::<u8>(), layout) };
@@ -270,10 +293,25 @@ impl<'g> PageRef<'g> {
         self.area_start() + header.area_bytes as usize
     }
 
-    /// Largest version folded into the base.
+    /// Largest version folded into the base; 0 while it is not decided, see
+    /// [`date_page`](crate::date_page).
     #[inline]
     pub fn base_version(self) -> u64 {
-        self.header().base_version
+        // ORDERING: Acquire pairs with the Release in `decide`.
+        self.header().base_version.load(Ordering::Acquire)
+    }
+
+    /// Says what the base version is. All who do this say the same.
+    pub(crate) fn decide(self, version: u64) {
+        self.header().base_version.store(version, Ordering::Release);
+    }
+
+    /// Where the history hangs; none if the page never had one.
+    #[inline]
+    pub(super) fn aside(self) -> Option<&'g AtomicPtr<History>> {
+        let header = self.header();
+        let aged = header.flags.load(Ordering::Relaxed) & AGED != 0;
+        aged.then_some(&header.aside)
     }
 
     /// The tree that the page is of.
@@ -288,10 +326,12 @@ impl<'g> PageRef<'g> {
         self.header().serial
     }
 
-    /// The last interval in which the page was put on the dirty list.
+    /// The last interval in which the page was put on the dirty list. Not of a page that has a
+    /// history.
     #[inline]
     pub fn listed(self) -> &'g AtomicU64 {
-        &self.header().listed
+        // SAFETY: pointers have 64 bits here, and this one is only ever used as a number.
+        unsafe { AtomicU64::from_ptr(self.header().aside.as_ptr().cast()) }
     }
 
     /// Marks the page as used lately. Writes only where the mark is not there yet.

@@ -1,0 +1,89 @@
+//! The history of a page: read, made shorter, closed when the page is replaced.
+//!
+//! Two kinds of threads change the pointer: who makes the history shorter, and the one that has
+//! replaced the page, which closes it, by a bit. A CAS decides between them, so each history is
+//! handed to the epoch once; and who finds it closed knows that the page has a successor. What was
+//! there stays readable for who has found the page under its pin.
+#![expect(unsafe_code, reason = "a history lives as long as the pin under which it was found")]
+
+use super::PageRef;
+use crate::history::History;
+use core::ptr::{self, NonNull};
+use sync::atomic::Ordering;
+use sync::epoch::Guard;
+
+/// Set in the pointer once the page has been replaced.
+pub(super) const CLOSED: usize = 1;
+
+const _: () = assert!(align_of::<History>() > CLOSED);
+
+/// Lets a deferred action own a history.
+struct Carry(*mut History);
+// SAFETY: a history is `Send`, and owned by the action alone.
+unsafe impl Send for Carry {}
+
+impl Carry {
+    /// Drops the history when nobody pinned now is pinned any more.
+    fn defer(self, guard: &Guard) {
+        guard.defer(move || {
+            let Self(history) = { self };
+            // SAFETY: it was unlinked, by one CAS.
+            drop(unsafe { Box::from_raw(history) });
+        });
+    }
+}
+
+fn bare(history: *mut History) -> *mut History {
+    history.map_addr(|address| address & !CLOSED)
+}
+
+impl<'g> PageRef<'g> {
+    /// What the page was, for the cuts that need it. Stays what it is under the pin.
+    #[inline]
+    pub fn history(self) -> Option<&'g History> {
+        // ORDERING: Acquire pairs with the Release in `trim`.
+        let history = NonNull::new(bare(self.aside()?.load(Ordering::Acquire)))?;
+        // SAFETY: histories are dropped by way of the epoch, and the pin is older.
+        Some(unsafe { history.as_ref() })
+    }
+
+    /// Puts a shorter history in the place of the one that was seen. `false` if that is not the
+    /// page's any more, or the page is not its id's.
+    pub fn trim(self, seen: &'g History, kept: Option<Box<History>>, guard: &Guard) -> bool {
+        let Some(aside) = self.aside() else { return false };
+        let seen = ptr::from_ref(seen).cast_mut();
+        let kept = kept.map_or(ptr::null_mut(), Box::into_raw);
+        // ORDERING: Release publishes the new history, and that the page's version is decided.
+        let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
+        // The pointer that the CAS gives is the one that came from the box.
+        if let Ok(seen) = aside.compare_exchange(seen, kept, ok, fail) {
+            Carry(seen).defer(guard);
+            return true;
+        }
+        if !kept.is_null() {
+            // SAFETY: nobody has seen it.
+            drop(unsafe { Box::from_raw(kept) });
+        }
+        false
+    }
+
+    /// Takes the history of a page away that this caller has replaced, once. Says whether there
+    /// was one.
+    pub fn close_history(self, guard: &Guard) -> bool {
+        let Some(aside) = self.aside() else { return false };
+        let mut seen = aside.load(Ordering::Acquire);
+        // None never becomes one.
+        while !seen.is_null() {
+            let closed = seen.map_addr(|address| address | CLOSED);
+            let (ok, fail) = (Ordering::AcqRel, Ordering::Acquire);
+            match aside.compare_exchange(seen, closed, ok, fail) {
+                Ok(_) => {
+                    Carry(seen).defer(guard);
+                    return true;
+                }
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+}
