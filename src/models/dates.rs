@@ -128,6 +128,24 @@ fn a_cut_that_is_closed_takes_no_other_cuts_place() {
 }
 
 #[test]
+fn cuts_of_two_are_both_kept() {
+    explore("clock/open/open/consolidate", || {
+        let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
+        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
+        let other = start(move || as_of(&one, &open(&one), 10));
+        let cut = start(move || {
+            let cut = open(&two);
+            two.put(10, 2);
+            two.put(10, 3);
+            as_of(&two, &cut, 10)
+        });
+        let (other, seen) = join_both(other, cut);
+        assert_eq!(seen, Some(1), "a consolidation did not know of the cut");
+        assert!(matches!(other, Some(1..=3)), "{other:?}");
+    });
+}
+
+#[test]
 fn cuts_of_two_that_open_close_and_open_are_kept() {
     explore("clock/open, close, open/open/consolidate", || {
         let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
@@ -135,7 +153,7 @@ fn cuts_of_two_that_open_close_and_open_are_kept() {
         let other = start(move || {
             drop(one.engine.clock.open());
             let cut = one.engine.clock.open();
-            twice(&one, &cut, 10)
+            as_of(&one, &cut, 10)
         });
         let cut = start(move || {
             let cut = open(&two);
