@@ -29,10 +29,17 @@
 //! that a record stamped `v` is in the commit of every cut `>= v` (I13); [`date`] gives one to
 //! those of a tree in memory. The module docs tell how.
 
+#[cfg(any(
+    all(test, loom),
+    all(target_os = "linux", not(any(miri, bwtree_system_pages, loom, shuttle)))
+))]
+mod arena;
 mod clock;
 mod directory;
 mod dirty;
 mod ids;
+#[cfg(not(any(loom, shuttle)))]
+mod memory;
 mod page;
 mod stamp;
 mod table;
@@ -41,6 +48,8 @@ mod word;
 pub use clock::{Clock, OpenCut};
 pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
+#[cfg(not(any(loom, shuttle)))]
+pub use memory::arena_bytes;
 pub use page::{
     Birth, Chain, Head, Match, PageBox, PageRef, PageWriter, RecordRef, Records, Reservation,
 };
