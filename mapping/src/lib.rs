@@ -31,12 +31,19 @@
 //! of a tree in memory needs of pages that were replaced is their [`History`]. The module docs tell
 //! how.
 
+#[cfg(any(
+    all(test, loom),
+    all(target_os = "linux", not(any(miri, bwtree_system_pages, loom, shuttle)))
+))]
+mod arena;
 mod cells;
 mod clock;
 mod directory;
 mod dirty;
 mod history;
 mod ids;
+#[cfg(not(any(loom, shuttle)))]
+mod memory;
 mod page;
 mod stamp;
 mod table;
@@ -46,6 +53,8 @@ pub use clock::{Clock, OpenCut};
 pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
 pub use history::{History, Old};
+#[cfg(not(any(loom, shuttle)))]
+pub use memory::arena_bytes;
 pub use page::{
     Birth, Chain, Head, MOST_MARKS, Match, PageBox, PageRef, PageWriter, RecordRef, Records,
     Reservation,

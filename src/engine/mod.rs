@@ -384,8 +384,13 @@ pub(crate) fn handles<S: Store>(dropped: &[(u8, &[u8])]) -> Vec<u64> {
 impl<S: Store> Engine<S> {
     /// Makes a cleared id available once nobody who may know it is pinned any more.
     pub(crate) fn reuse_later(&self, id: PageId, guard: &Guard) {
-        let table = std::sync::Arc::clone(&self.table);
-        guard.defer(move || table.release(id));
+        // Not an owner: the pages of a tree that was dropped must not wait for an epoch.
+        let table = std::sync::Arc::downgrade(&self.table);
+        guard.defer(move || {
+            if let Some(table) = table.upgrade() {
+                table.release(id);
+            }
+        });
     }
 
     /// Releases every value that a page owns. Nobody else uses the engine any more.

@@ -7,6 +7,7 @@
 
 pub mod atomic;
 pub mod epoch;
+pub mod lock;
 pub mod thread;
 
 pub use crossbeam_utils::CachePadded;

@@ -1,9 +1,5 @@
 //! The resident page over raw bytes: what production runs.
 #![expect(unsafe_code, reason = "one allocation holds atomics, immutable bytes and an area")]
-#![expect(
-    clippy::cast_ptr_alignment,
-    reason = "pages are 64-aligned, and all offsets in them multiples of 8"
-)]
 
 mod record;
 
@@ -13,11 +9,11 @@ use super::{
     Birth, CLOSED, FINGERPRINTS, Head, MOST_PAIRS, Match, PAIR_BYTES, Records, equal_bytes,
 };
 use crate::history::History;
+use crate::memory;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = 64;
@@ -48,7 +44,7 @@ pub(crate) struct Page {
     fingerprints: [AtomicU64; FINGERPRINTS / 8],
 }
 
-const _: () = assert!(size_of::<Page>() == HEADER_BYTES);
+const _: () = assert!(size_of::<Page>() == HEADER_BYTES && align_of::<Page>() == memory::ALIGN);
 
 /// A page that nobody else can see yet, or no longer.
 pub struct PageBox {
@@ -83,10 +79,7 @@ impl PageWriter {
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
         let size = PageBox::size_for(base_bytes, area_bytes);
         assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
-        let layout = page_layout(size);
-        // SAFETY: the layout is not empty.
-        let memory = unsafe { alloc(layout) };
-        let Some(page) = NonNull::new(memory.cast::<Page>()) else { handle_alloc_error(layout) };
+        let page = memory::allocate(size).cast::<Page>();
         let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8);
         let pairs = if records == Records::Pairs { PAIRS } else { 0 };
         // SAFETY: the allocation is large enough, aligned for `Page` and ours alone.
@@ -206,9 +199,9 @@ impl Drop for PageBox {
                 drop(unsafe { Box::from_raw(history) });
             }
         }
-        let layout = page_layout(self.page().size_bytes());
-        // SAFETY: the page was allocated with this very layout, and the box is its only owner.
-        unsafe { dealloc(self.page.as_ptr().cast::<u8>(), layout) };
+        let size = self.page().size_bytes();
+        // SAFETY: the page was allocated with this very size, and the box is its only owner.
+        unsafe { memory::release(self.page.cast::<u8>(), size) };
     }
 }
 
@@ -223,11 +216,6 @@ pub(crate) fn prefetch(address: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
-}
-
-fn page_layout(size: usize) -> Layout {
-    // SAFETY: 64 is a power of two, and sizes are far below isize::MAX (see `new`).
-    unsafe { Layout::from_size_align_unchecked(size, align_of::<Page>()) }
 }
 
 impl<'g> PageRef<'g> {

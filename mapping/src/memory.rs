@@ -1,0 +1,103 @@
+//! Where the memory of pages comes from: the arena, or the global allocator.
+//!
+//! The global allocator has what the arena does not take: large pages, what is wanted while every
+//! shard is in use, and everything where there is no arena: on other systems than Linux, under
+//! Miri, and with `--cfg bwtree_system_pages`, so that sanitizers see each page by itself.
+#![expect(unsafe_code, reason = "allocates and frees")]
+
+use core::ptr::NonNull;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+
+/// What the memory of a page is aligned to, and its size a multiple of.
+pub(crate) const ALIGN: usize = 64;
+
+#[cfg(all(target_os = "linux", not(any(miri, bwtree_system_pages))))]
+mod from {
+    use super::NonNull;
+    use crate::arena::{Pool, Space};
+    use core::cell::Cell;
+    use std::sync::LazyLock;
+
+    /// Larger pages are not from the arena: a slab has room for few of them.
+    const LARGEST: usize = 32 << 10;
+
+    static POOL: LazyLock<Option<Pool<Space>>> = LazyLock::new(Pool::new);
+
+    std::thread_local! {
+        // Nothing to drop: pages are freed while a thread drops its thread-locals.
+        static HOME: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[inline]
+    pub(super) fn allocate(bytes: usize) -> Option<NonNull<u8>> {
+        let pool = POOL.as_ref().filter(|_| bytes <= LARGEST)?;
+        HOME.with(|home| pool.allocate(bytes, home))
+    }
+
+    #[inline]
+    pub(super) unsafe fn release(memory: NonNull<u8>, bytes: usize) -> bool {
+        let Some(pool) = POOL.as_ref() else { return false };
+        // SAFETY: the caller's promise.
+        HOME.with(|home| unsafe { pool.release(memory, bytes, home) })
+    }
+
+    pub(super) fn resident_bytes() -> Option<u64> {
+        POOL.as_ref().map(Pool::resident_bytes)
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(any(miri, bwtree_system_pages)))))]
+mod from {
+    use super::NonNull;
+
+    pub(super) fn allocate(_bytes: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    pub(super) unsafe fn release(_memory: NonNull<u8>, _bytes: usize) -> bool {
+        false
+    }
+
+    pub(super) fn resident_bytes() -> Option<u64> {
+        None
+    }
+}
+
+/// Bytes of memory that the arena of this process has from the system, at most; `None` where pages
+/// come from the global allocator.
+pub fn arena_bytes() -> Option<u64> {
+    from::resident_bytes()
+}
+
+/// Memory for a page: so many bytes, a multiple of [`ALIGN`] and not 0, aligned to it.
+#[inline]
+pub(crate) fn allocate(bytes: usize) -> NonNull<u8> {
+    debug_assert!(bytes > 0 && bytes.is_multiple_of(ALIGN));
+    from::allocate(bytes).unwrap_or_else(|| allocate_globally(bytes))
+}
+
+#[cold]
+fn allocate_globally(bytes: usize) -> NonNull<u8> {
+    let layout = layout(bytes);
+    // SAFETY: the layout is not empty.
+    let memory = unsafe { alloc(layout) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// Frees the memory of a page.
+///
+/// # Safety
+/// It came from [`allocate`] with so many bytes, and nobody uses it any more.
+#[inline]
+pub(crate) unsafe fn release(memory: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise.
+    if !unsafe { from::release(memory, bytes) } {
+        // SAFETY: what is not from the arena was allocated with this layout.
+        unsafe { dealloc(memory.as_ptr(), layout(bytes)) };
+    }
+}
+
+fn layout(bytes: usize) -> Layout {
+    // SAFETY: 64 is a power of two, and pages are far smaller than `isize::MAX`.
+    unsafe { Layout::from_size_align_unchecked(bytes, ALIGN) }
+}
