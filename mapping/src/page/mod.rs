@@ -6,7 +6,7 @@
 //!   24  base version: largest version folded into the base
 //!   32  listed: the last interval in which the page was put on the dirty list
 //!   40  fingerprints of the first 24 records, a byte each
-//!   64  base page .. delta area
+//!   64  base page .. delta area .. of sized records: where the first 24 of them are, u16 each
 //! ```
 //!
 //! The serial changes with every SMO and is kept by consolidation: a page whose image in the log
@@ -142,6 +142,16 @@ impl<'g> Chain<'g> {
         if self.head == 0 { Match::None } else { self.page.find_pair(fingerprint, key) }
     }
 
+    /// The newest record for whose payload `is_of_key` holds, of records in [`Records::Sized`],
+    /// without walking.
+    ///
+    /// The page tells for each fingerprint where its record lies. The rest is as in
+    /// [`find_pair`](Self::find_pair): a payload is written once, before its fingerprint.
+    #[inline]
+    pub fn find_sized(self, fingerprint: u8, is_of_key: impl Fn(&'g [u8]) -> bool) -> Match<'g> {
+        if self.head == 0 { Match::None } else { self.page.find_sized(fingerprint, is_of_key) }
+    }
+
     /// The records, newest first.
     #[inline]
     pub fn records(self) -> impl Iterator<Item = RecordRef<'g>> {
@@ -157,7 +167,7 @@ impl<'g> Chain<'g> {
     }
 }
 
-/// What the fingerprints know of a key in [`Records::Pairs`].
+/// What the fingerprints know of a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Match<'g> {
     /// No record of the chain is of this key.
