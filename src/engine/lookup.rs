@@ -2,7 +2,7 @@
 
 use super::{Engine, Store, change};
 use crate::engine::descent::Stop;
-use delta::{Op, Probe};
+use delta::{Op, Probe, Record};
 use mapping::{Match, RecordRef};
 
 /// A value as it lies in its page.
@@ -20,14 +20,17 @@ impl<'g> Stop<'g> {
         key: P,
         fingerprint: u8,
     ) -> (Option<Found<'g>>, Option<RecordRef<'g>>) {
-        let walk = if let (true, Some(number)) = (P::NUMBER, key.bytes().first_chunk()) {
-            match self.chain.find_pair(fingerprint, *number) {
-                Match::None => false,
-                Match::One(record) => return said(record),
-                Match::Walk => true,
-            }
-        } else {
-            self.chain.head() != 0 && self.chain.page().may_hold(fingerprint)
+        let of_payload = |payload: &'g [u8]| {
+            key.may_be_in(payload, fingerprint) && Record::decode(payload).key == key.bytes()
+        };
+        let matched = match (P::NUMBER, key.bytes().first_chunk()) {
+            (true, Some(number)) => self.chain.find_pair(fingerprint, *number),
+            _ => self.chain.find_sized(fingerprint, of_payload),
+        };
+        let walk = match matched {
+            Match::None => false,
+            Match::One(record) => return said(record),
+            Match::Walk => self.chain.page().may_hold(fingerprint),
         };
         if walk {
             let of_key = |record: &RecordRef<'g>| {
@@ -37,7 +40,7 @@ impl<'g> Stop<'g> {
                 return said(record);
             }
         }
-        let found = key.search(self.base).ok().map(|at| {
+        let found = key.find(self.base).map(|at| {
             let (flags, value) = key.value(self.base, at);
             Found { flags, value }
         });

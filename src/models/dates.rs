@@ -36,7 +36,7 @@ fn as_of(it: &Numbers, cut: &OpenCut<'_>, key: u8) -> Option<u8> {
     let folded = page.base_version();
     assert!(folded <= cut.version(), "{folded} was folded under the open cut {}", cut.version());
     let base = Base::new(leaf.chain.base());
-    number(key).search(base).ok().map(|at| number(key).value(base, at).1[7])
+    number(key).find(base).map(|at| number(key).value(base, at).1[7])
 }
 
 /// What a cut says of a key: twice the same.

@@ -9,7 +9,7 @@ use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
 use core::convert::Infallible;
 use core::fmt::Debug;
-use delta::{Base, Contents, Entry, Layout, Number, Probe, Shape};
+use delta::{Base, Contents, Entry, Hashed, Layout, Number, Probe, Shape};
 use gc::Budget;
 use lss::io::MemoryDisk;
 use lss::{Log, Options, Recovered};
@@ -22,12 +22,12 @@ pub(super) const ONE: usize = 32;
 
 /// Pages that split at four entries. They never merge.
 pub(super) fn splitting(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 130, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 146, inner_bytes: 4096, area_bytes }
 }
 
 /// Pages that never split. With one entry or none they merge.
 pub(super) fn merging(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 400, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 496, inner_bytes: 4096, area_bytes }
 }
 
 /// Pages that neither split nor merge.
@@ -230,7 +230,7 @@ where
 
     fn set(&self, key: u8, change: Change<'_>) -> Option<u8> {
         match self.tree.layout {
-            Layout::Var => self.set_by(&[key][..], change),
+            Layout::Var => self.set_by(Hashed::new(&[key]), change),
             Layout::Fixed8 => self.set_by(number(key), change),
         }
     }
@@ -244,7 +244,7 @@ where
 
     pub(super) fn get(&self, key: u8) -> Option<u8> {
         match self.tree.layout {
-            Layout::Var => self.get_by(&[key][..]),
+            Layout::Var => self.get_by(Hashed::new(&[key])),
             Layout::Fixed8 => self.get_by(number(key)),
         }
     }
