@@ -32,6 +32,7 @@
 mod clock;
 mod directory;
 mod dirty;
+mod hash_hints;
 mod ids;
 mod page;
 mod stamp;
@@ -41,6 +42,7 @@ mod word;
 pub use clock::{Clock, OpenCut};
 pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
+pub use hash_hints::HashHints;
 pub use page::{
     Birth, Chain, Head, Match, PageBox, PageRef, PageWriter, RecordRef, Records, Reservation,
 };

@@ -151,6 +151,18 @@ impl Setting<InMemory<u64>> {
     }
 }
 
+impl Setting<InMemory<u64>> {
+    /// The hashes of these keys hint at the leaves that they are in.
+    pub(super) fn hint_by_hash(&self, keys: &[u8]) {
+        self.tree.hints.grow(1 << 10);
+        for &key in keys {
+            self.get(key);
+            let hint = self.tree.hints.hint(delta::hash(&[key]));
+            assert!(hint.is_some(), "no hint for key {key}");
+        }
+    }
+}
+
 impl Setting<Unlogged> {
     pub(super) fn unlogged(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
         Arc::new(Self::planted(Unlogged, limits, leaves, leaves.len(), Layout::Var))
