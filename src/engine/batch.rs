@@ -2,7 +2,7 @@
 
 use super::Found;
 use super::scan::ScanFrom;
-use delta::KeyRef;
+use delta::{Items, KeyRef};
 
 /// What one page gave: entries in ascending order, taken from both ends.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub(crate) struct Batch<T> {
     rows: Vec<[u8; 16]>,
     keys: Keys,
     values: std::vec::IntoIter<T>,
+    /// The values are to be made of what lies beside the keys; then there are no others.
+    beside: bool,
     /// The entries that have not been taken.
     left: std::ops::Range<usize>,
     /// Where to go on; `None` if the range ends here.
@@ -22,25 +24,19 @@ pub(crate) struct Batch<T> {
 pub(crate) enum Keys {
     /// Of numbers, each in the first half of a row.
     Rows(Vec<[u8; 16]>),
-    Bytes {
-        bytes: Vec<u8>,
-        /// Where each key ends.
-        ends: Vec<u32>,
-    },
+    /// Of any length.
+    Items(Items),
 }
 
 impl Keys {
-    /// No keys, and memory for some of any length.
+    /// No keys yet, of any length.
     pub(crate) fn of_bytes() -> Self {
-        Self::Bytes { bytes: Vec::new(), ends: Vec::new() }
+        Self::Items(Items::default())
     }
 
     pub(crate) fn push(&mut self, key: KeyRef<'_>) {
         match self {
-            Self::Bytes { bytes, ends } => {
-                key.extend_into(bytes);
-                ends.push(bytes.len() as u32);
-            }
+            Self::Items(items) => items.push(key),
             Self::Rows(rows) => {
                 let mut row = [0; 16];
                 key.copy_to(&mut row);
@@ -52,18 +48,32 @@ impl Keys {
     fn len(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.len(),
-            Self::Bytes { ends, .. } => ends.len(),
+            Self::Items(items) => items.len(),
         }
     }
 
+    fn get(&self, at: usize) -> KeyRef<'_> {
+        match self {
+            Self::Rows(rows) => KeyRef::from(&rows[at][..8]),
+            Self::Items(items) => items.key(at),
+        }
+    }
+
+    /// The same in one piece.
     #[inline]
-    fn get(&self, at: usize) -> &[u8] {
+    fn whole(&mut self, at: usize) -> &[u8] {
         match self {
             Self::Rows(rows) => &rows[at][..8],
-            Self::Bytes { bytes, ends } => {
-                let start = if at == 0 { 0 } else { ends[at - 1] as usize };
-                &bytes[start..ends[at] as usize]
-            }
+            Self::Items(items) => items.whole_key(at),
+        }
+    }
+
+    /// What lies beside the key as its value.
+    #[inline]
+    fn value(&self, at: usize) -> &[u8] {
+        match self {
+            Self::Rows(rows) => &rows[at][8..],
+            Self::Items(items) => items.value(at),
         }
     }
 }
@@ -73,13 +83,19 @@ impl<T> Batch<T> {
     pub(crate) fn new(keys: Keys, values: Vec<T>, next: Option<ScanFrom>) -> Self {
         debug_assert!(values.len() == keys.len());
         let left = 0..keys.len();
-        Self { rows: Vec::new(), keys, values: values.into_iter(), left, next }
+        Self { rows: Vec::new(), keys, values: values.into_iter(), beside: false, left, next }
     }
 
     /// Entries whose values are to be made of their rows when they are taken.
     pub(crate) fn of_rows(rows: Vec<[u8; 16]>, next: Option<ScanFrom>) -> Self {
         let (left, keys) = (0..rows.len(), Keys::Rows(Vec::new()));
-        Self { rows, keys, values: Vec::new().into_iter(), left, next }
+        Self { rows, keys, values: Vec::new().into_iter(), beside: false, left, next }
+    }
+
+    /// Entries whose values are to be made of what lies beside their keys when they are taken.
+    pub(crate) fn of_items(items: Items, next: Option<ScanFrom>) -> Self {
+        let (left, keys) = (0..items.len(), Keys::Items(items));
+        Self { rows: Vec::new(), keys, values: Vec::new().into_iter(), beside: true, left, next }
     }
 
     pub(crate) fn empty(next: Option<ScanFrom>) -> Self {
@@ -105,9 +121,10 @@ impl<T> Batch<T> {
         let at = self.left.next()?;
         let value = match self.rows.get(at) {
             Some(row) => keep(Found { flags: 0, value: &row[8..] }),
+            None if self.beside => keep(Found { flags: 0, value: self.keys.value(at) }),
             None => self.values.next()?,
         };
-        Some((self.key(at), value))
+        Some((self.whole_key(at), value))
     }
 
     /// The next entry from the back.
@@ -115,22 +132,32 @@ impl<T> Batch<T> {
         let at = self.left.next_back()?;
         let value = match self.rows.get(at) {
             Some(row) => keep(Found { flags: 0, value: &row[8..] }),
+            None if self.beside => keep(Found { flags: 0, value: self.keys.value(at) }),
             None => self.values.next_back()?,
         };
-        Some((self.key(at), value))
+        Some((self.whole_key(at), value))
     }
 
-    fn key(&self, at: usize) -> &[u8] {
-        self.rows.get(at).map_or_else(|| self.keys.get(at), |row| &row[..8])
+    fn key(&self, at: usize) -> KeyRef<'_> {
+        let row = self.rows.get(at);
+        row.map_or_else(|| self.keys.get(at), |row| KeyRef::from(&row[..8]))
+    }
+
+    #[inline]
+    fn whole_key(&mut self, at: usize) -> &[u8] {
+        match self.rows.get(at) {
+            Some(row) => &row[..8],
+            None => self.keys.whole(at),
+        }
     }
 
     /// The key that was last taken from the front.
-    pub(crate) fn taken_first(&self) -> Option<&[u8]> {
+    pub(crate) fn taken_first(&self) -> Option<KeyRef<'_>> {
         self.left.start.checked_sub(1).map(|at| self.key(at))
     }
 
     /// The key that was last taken from the back.
-    pub(crate) fn taken_last(&self) -> Option<&[u8]> {
+    pub(crate) fn taken_last(&self) -> Option<KeyRef<'_>> {
         (self.left.end < self.keys.len().max(self.rows.len())).then(|| self.key(self.left.end))
     }
 }

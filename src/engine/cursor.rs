@@ -30,7 +30,7 @@ const MOST_READ: usize = 4096;
 const fn first_read(layout: Layout) -> usize {
     match layout {
         Layout::Fixed8 => 64,
-        Layout::Var => 32,
+        Layout::Var => 48,
     }
 }
 
@@ -135,7 +135,7 @@ impl<T> Cursor<T> {
             let back =
                 self.back.get_or_insert_with(|| Batch::empty(last_page(&self.range, self.layout)));
             if let Some((key, value)) = back.pop_last(&keep) {
-                let taken = self.front.taken_first().is_some_and(|taken| key <= taken);
+                let taken = self.front.taken_first().is_some_and(|taken| taken >= *key);
                 if taken || !behind(KeyRef::from(key), &self.range.0) {
                     self.finish();
                     return Ok(None);
@@ -170,14 +170,14 @@ impl<T> Batch<T> {
 /// Whether a key from the front was given from the back already, or lies behind the range.
 #[cold]
 fn meets<T>(key: &[u8], back: &Batch<T>, end: &Bound<Vec<u8>>) -> bool {
-    back.taken_last().is_some_and(|taken| key >= taken) || !before(KeyRef::from(key), end)
+    back.taken_last().is_some_and(|taken| taken <= *key) || !before(KeyRef::from(key), end)
 }
 
 /// Moves a bound to just beside this key, in the memory that it has.
-fn exclude(bound: &mut Bound<Vec<u8>>, key: &[u8]) {
+fn exclude(bound: &mut Bound<Vec<u8>>, key: KeyRef<'_>) {
     if let Bound::Excluded(memory) | Bound::Included(memory) = bound {
         memory.clear();
-        memory.extend_from_slice(key);
+        key.extend_into(memory);
         let memory = std::mem::take(memory);
         *bound = Bound::Excluded(memory);
     } else {

@@ -6,9 +6,10 @@
 //! entry is seen at its own moment, in order.
 
 use super::batch::{Batch, Keys};
-use super::{Covering, Engine, Found, Stop, Store, TreeCore, Wanted};
-use delta::{KeyRef, Layout, Number, PairChange};
+use super::{Away, Engine, Found, Stop, Store, TreeCore, Wanted, change};
+use delta::{Base, Hashed, Items, KeyRef, Layout, Number, PairChange, Probe};
 use std::ops::{Bound, RangeInclusive};
+use sync::epoch::Guard;
 
 /// Where a scan goes on.
 #[derive(Debug, Clone)]
@@ -100,7 +101,7 @@ impl<S: Store> Engine<S> {
             let stop = match from {
                 ScanFrom::At(key) => match (tree.layout, key.as_slice().try_into()) {
                     (Layout::Fixed8, Ok(key)) => self.leaf(tree, Number::new(key), guard)?,
-                    _ => self.descend(tree, Covering(key.as_slice()), 0, guard)?,
+                    _ => self.leaf_of_scan(tree, key, guard)?,
                 },
                 ScanFrom::Below(key) => {
                     self.descend(tree, Wanted::Below(key.as_deref()), 0, guard)?
@@ -111,7 +112,11 @@ impl<S: Store> Engine<S> {
             }
             let mut batch = match tree.layout {
                 Layout::Fixed8 => self.read_numbers(&stop, from, wish, &mut read),
-                Layout::Var => self.read_entries(&stop, from, wish, &mut read),
+                Layout::Var => stop
+                    .base
+                    .value_len()
+                    .and_then(|_| self.read_items(&stop, from, wish, &mut read))
+                    .unwrap_or_else(|| self.read_entries(&stop, from, wish, &mut read)),
             };
             if batch.next.is_none() {
                 batch.next = beyond(&stop, from, wish.range);
@@ -182,6 +187,65 @@ impl<S: Store> Engine<S> {
         Batch::new(Keys::Rows(rows), values, next)
     }
 
+    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has read
+    /// the page before comes there.
+    fn leaf_of_scan<'g>(
+        &self,
+        tree: &TreeCore,
+        key: &[u8],
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
+        let key = Hashed::new(key);
+        let stop = self.leaf(tree, key, guard)?;
+        if stop.base.low() == key.bytes() {
+            stop.remember(tree, key);
+        }
+        Ok(stop)
+    }
+
+    /// The entries of a uniform page of keys of any length, run by run; `None` if a record says
+    /// that it will not be uniform any more.
+    fn read_items<T>(
+        &self,
+        stop: &Stop<'_>,
+        from: &ScanFrom,
+        Wish { range, limit, in_rows }: Wish<'_>,
+        read: &mut impl FnMut(Found<'_>) -> T,
+    ) -> Option<Batch<T>> {
+        let (base, page) = (stop.base, stop.chain.page());
+        let (start, mut end) = window(from, range);
+        let first = lower_edge(base, start);
+        let mut last = upper_edge(base, end).max(first);
+        let (mut next, beyond);
+        next = None;
+        if matches!(from, ScanFrom::At(_)) && last - first > limit {
+            // What lies behind the entries that are wanted is not looked at.
+            last = first + limit;
+            beyond = base.entry(last).key.to_vec();
+            end = Bound::Excluded(&beyond);
+            next = Some(ScanFrom::At(beyond.clone()));
+        }
+        let mut records = Vec::new();
+        for record in stop.chain.records() {
+            let version = self.version(stop.id, page, record);
+            let change = change(record);
+            if !lies_between(change.key, start, end) {
+                continue;
+            }
+            if !Items::takes(base, &change) {
+                return None;
+            }
+            records.push((version, change));
+        }
+        let items = Items::read(base, first..last, &records);
+        if in_rows {
+            return Some(Batch::of_items(items, next));
+        }
+        let value = |at| read(Found { flags: 0, value: items.value(at) });
+        let values = (0..items.len()).map(value).collect();
+        Some(Batch::new(Keys::Items(items), values, next))
+    }
+
     /// The entries of a page, one by one.
     fn read_entries<T>(
         &self,
@@ -212,6 +276,54 @@ impl<S: Store> Engine<S> {
         }
         Batch::new(keys, values, None)
     }
+}
+
+/// The bounds of what is wanted of a page, of the scan and of the place where it goes on.
+fn window<'r>(from: &'r ScanFrom, (start, end): &'r Range) -> (Bound<&'r [u8]>, Bound<&'r [u8]>) {
+    let (start, end) = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
+    match from {
+        ScanFrom::At(at) => match start {
+            Bound::Included(key) | Bound::Excluded(key) if key >= at.as_slice() => (start, end),
+            _ => (Bound::Included(at.as_slice()), end),
+        },
+        ScanFrom::Below(None) => (start, end),
+        ScanFrom::Below(Some(below)) => match end {
+            Bound::Included(key) | Bound::Excluded(key) if key < below.as_slice() => (start, end),
+            _ => (start, Bound::Excluded(below.as_slice())),
+        },
+    }
+}
+
+/// The position of the first entry behind this bound.
+fn lower_edge(base: Base<'_>, start: Bound<&[u8]>) -> usize {
+    match start {
+        Bound::Unbounded => 0,
+        Bound::Included(key) => base.search(key).unwrap_or_else(|at| at),
+        Bound::Excluded(key) => base.search(key).map_or_else(|at| at, |at| at + 1),
+    }
+}
+
+/// The position behind the last entry before this bound.
+fn upper_edge(base: Base<'_>, end: Bound<&[u8]>) -> usize {
+    match end {
+        Bound::Unbounded => base.count(),
+        Bound::Included(key) => base.search(key).map_or_else(|at| at, |at| at + 1),
+        Bound::Excluded(key) => base.search(key).unwrap_or_else(|at| at),
+    }
+}
+
+fn lies_between(key: &[u8], start: Bound<&[u8]>, end: Bound<&[u8]>) -> bool {
+    let behind = match start {
+        Bound::Unbounded => true,
+        Bound::Included(start) => key >= start,
+        Bound::Excluded(start) => key > start,
+    };
+    behind
+        && match end {
+            Bound::Unbounded => true,
+            Bound::Included(end) => key <= end,
+            Bound::Excluded(end) => key < end,
+        }
 }
 
 /// Where a scan goes on that has read all it wanted of this page.
