@@ -1,28 +1,38 @@
 //! The bytes of a base page, and how to look at them.
 //!
 //! ```text
-//!  0  head of the low key, 8 bytes big-endian      Fixed8: the key itself
+//!  0  head of the low key behind the prefix, 8 bytes big-endian   Fixed8: the key itself
 //!  8  head of the high key, the same
-//! 16  interpolation: first key u64, span u64, scale u64
+//! 16  Fixed8: interpolation: first key u64, span u64, scale u64
+//!     Var:    where tags, heads, offsets, links and heap begin, u32 each, value length u16
 //! 40  count u32, right u32
 //! 48  flags u8, level u8, shift u8, error u8
 //! 52  prefix length u16, number of absorbed u16, low length u16, high length u16
 //! 60  bytes of the base page u32
 //! 64  Fixed8: count x [key 8 big-endian | value 8]
-//!     Var:    count x head u64, count x slot [offset:24 flags:8 | suffix length u16 | value
-//!             length u16]
-//!  .. merging u32, if there is one, absorbed, u32 each
-//!  .. Var: low key, high key, heap of [suffix | value]
+//!             merging u32, if there is one, absorbed, u32 each
+//!     Var:    low key, high key, zeros up to a multiple of eight
+//!             leaf: count x tag u8, zeros up to a multiple of 32
+//!             count x head u64
+//!             count + 1 x offset in the heap u16, or u32 in a wide page
+//!             merging u32, if there is one, absorbed, u32 each
+//!             heap: count x [flags u8, value length u16 | suffix | value]
 //! ```
 //!
-//! What a search needs lies in the first 64 bytes. In an inner page the key of entry 0 is the low
-//! key: it isn't stored again and never compared.
+//! What a search in Fixed8 needs lies in the first 64 bytes. In an inner page the key of entry 0 is
+//! the low key: it isn't stored again and never compared.
+//!
+//! The head of a key in Var is that of its suffix: what is left behind the prefix. Its tag is the
+//! [`fingerprint`](crate::fingerprint) of the whole key: who looks for a key whose hash is known
+//! looks at a byte an entry, and at one entry. Where all values are of one length and no entry has
+//! flags, the page is *uniform*: value length and flags are not in the heap but in the header.
 
 use core::fmt;
 
 use types::PageId;
 
 use crate::entry::{Entry, Layout, Shape, Side};
+use crate::heap::{Heap, TAG_GROUP};
 use crate::interpolation::Line;
 use crate::key::KeyRef;
 use crate::plain::{head, u16_at, u32_at, u64_at};
@@ -31,7 +41,7 @@ use crate::search::lower_bound;
 
 /// Bytes before the entries.
 pub(crate) const HEADER_BYTES: usize = 64;
-/// Bytes of an entry besides its heap: a pair in Fixed8, head and slot in Var.
+/// Bytes of an entry of a Fixed8 page.
 pub(crate) const ROW_BYTES: usize = 16;
 
 pub(crate) const AT_LOW: usize = 0;
@@ -39,6 +49,12 @@ pub(crate) const AT_HIGH: usize = 8;
 pub(crate) const AT_FIRST: usize = 16;
 pub(crate) const AT_SPAN: usize = 24;
 pub(crate) const AT_SCALE: usize = 32;
+pub(crate) const AT_TAGS: usize = 16;
+pub(crate) const AT_HEADS: usize = 20;
+pub(crate) const AT_OFFSETS: usize = 24;
+pub(crate) const AT_LINKS: usize = 28;
+pub(crate) const AT_HEAP: usize = 32;
+pub(crate) const AT_VALUE_LEN: usize = 36;
 pub(crate) const AT_COUNT: usize = 40;
 pub(crate) const AT_RIGHT: usize = 44;
 pub(crate) const AT_FLAGS: usize = 48;
@@ -54,6 +70,8 @@ pub(crate) const AT_BYTES: usize = 60;
 pub(crate) const IS_VAR: u8 = 1;
 pub(crate) const HAS_HIGH: u8 = 2;
 pub(crate) const HAS_MERGING: u8 = 4;
+pub(crate) const IS_UNIFORM: u8 = 8;
+pub(crate) const IS_WIDE: u8 = 16;
 
 /// A view of the bytes of a base page.
 ///
@@ -114,10 +132,7 @@ impl<'a> Base<'a> {
         let len = u16_at(self.header, AT_LOW_LEN) as usize;
         match self.layout() {
             Layout::Fixed8 => &self.header[AT_LOW..AT_LOW + len],
-            Layout::Var => {
-                let at = self.fences_at();
-                &self.bytes[at..at + len]
-            }
+            Layout::Var => &self.bytes[HEADER_BYTES..HEADER_BYTES + len],
         }
     }
 
@@ -146,7 +161,7 @@ impl<'a> Base<'a> {
         Some(match self.layout() {
             Layout::Fixed8 => &self.header[AT_HIGH..AT_HIGH + len],
             Layout::Var => {
-                let at = self.fences_at() + u16_at(self.header, AT_LOW_LEN) as usize;
+                let at = HEADER_BYTES + u16_at(self.header, AT_LOW_LEN) as usize;
                 &self.bytes[at..at + len]
             }
         })
@@ -174,8 +189,9 @@ impl<'a> Base<'a> {
     #[inline]
     #[must_use]
     pub fn absorbed(self) -> Absorbed<'a> {
-        let end = self.fences_at();
-        let start = end - 4 * u16_at(self.header, AT_ABSORBED) as usize;
+        let merging = usize::from(self.flags() & HAS_MERGING != 0);
+        let start = self.links_at() + 4 * merging;
+        let end = start + 4 * u16_at(self.header, AT_ABSORBED) as usize;
         Absorbed::new(self.bytes[start..end].as_chunks().0)
     }
 
@@ -205,8 +221,15 @@ impl<'a> Base<'a> {
     #[inline]
     #[must_use]
     pub fn side(self, key: &[u8]) -> Side {
-        let key_head = head(key);
-        let low_head = self.fence(AT_LOW);
+        // What the fences share is looked at once, and then only what is behind it.
+        let Some((start, suffix)) = key.split_at_checked(self.prefix_len()) else {
+            return if key < self.low() { Side::Left } else { Side::Right };
+        };
+        let prefix = self.prefix();
+        if !prefix.is_empty() && start != prefix {
+            return if start < prefix { Side::Left } else { Side::Right };
+        }
+        let (key_head, low_head) = (head(suffix), self.fence(AT_LOW));
         if key_head <= low_head && (key_head < low_head || key < self.low()) {
             return Side::Left;
         }
@@ -229,6 +252,21 @@ impl<'a> Base<'a> {
     #[must_use]
     pub fn entry(self, at: usize) -> Entry<'a> {
         self.rows().entry(at)
+    }
+
+    /// Flags and value of the entry at this position.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    pub(crate) fn value(self, at: usize) -> (u8, &'a [u8]) {
+        match self.layout() {
+            Layout::Fixed8 => (0, &self.pairs()[at][8..]),
+            Layout::Var => {
+                let item = self.heap().item(at);
+                (item.flags, item.value)
+            }
+        }
     }
 
     /// The entries in the order of their keys.
@@ -282,7 +320,11 @@ impl<'a> Base<'a> {
     #[inline]
     #[must_use]
     pub fn child(self, at: usize) -> PageId {
-        PageId::new(u32_at(self.rows().value(at), 0))
+        let value = match self.layout() {
+            Layout::Fixed8 => &self.pairs()[at][8..],
+            Layout::Var => self.heap().item(at).value,
+        };
+        PageId::new(u32_at(value, 0))
     }
 
     /// In an inner page: the smallest key that the child at this position is for. At position 0
@@ -309,21 +351,27 @@ impl<'a> Base<'a> {
     /// Where merging and absorbed lie.
     #[inline]
     pub(crate) fn links_at(self) -> usize {
-        HEADER_BYTES + ROW_BYTES * self.count()
+        match self.layout() {
+            Layout::Fixed8 => HEADER_BYTES + ROW_BYTES * self.count(),
+            Layout::Var => self.place(AT_LINKS),
+        }
     }
 
-    /// Where the fences of a Var page lie: behind the links.
+    /// Of a Var page: what this field of the header says.
     #[inline]
-    pub(crate) fn fences_at(self) -> usize {
-        let merging = usize::from(self.flags() & HAS_MERGING != 0);
-        self.links_at() + 4 * (merging + u16_at(self.header, AT_ABSORBED) as usize)
+    pub(crate) fn place(self, field: usize) -> usize {
+        u32_at(self.header, field) as usize
+    }
+
+    #[inline]
+    pub(crate) fn prefix_len(self) -> usize {
+        u16_at(self.header, AT_PREFIX_LEN) as usize
     }
 
     /// The prefix that the page cuts off its keys.
     #[inline]
     pub(crate) fn prefix(self) -> &'a [u8] {
-        let at = self.fences_at();
-        &self.bytes[at..at + u16_at(self.header, AT_PREFIX_LEN) as usize]
+        &self.bytes[HEADER_BYTES..HEADER_BYTES + self.prefix_len()]
     }
 
     /// The line through the keys of a Fixed8 page.
@@ -344,11 +392,45 @@ impl<'a> Base<'a> {
         self.bytes[HEADER_BYTES..self.links_at()].as_chunks().0
     }
 
-    /// Heads and slots of a Var page.
+    /// The tags of a Var leaf.
     #[inline]
-    pub(crate) fn heads_and_slots(self) -> (&'a [[u8; 8]], &'a [[u8; 8]]) {
-        let words = self.bytes[HEADER_BYTES..self.links_at()].as_chunks().0;
-        words.split_at(self.count())
+    pub(crate) fn tags(self) -> &'a [u8] {
+        let at = self.place(AT_TAGS);
+        &self.bytes[at..at + self.count()]
+    }
+
+    /// The same and zeros behind them.
+    #[inline]
+    pub(crate) fn tag_groups(self) -> &'a [[u8; TAG_GROUP]] {
+        self.bytes[self.place(AT_TAGS)..self.place(AT_HEADS)].as_chunks().0
+    }
+
+    /// The heads of a Var page.
+    #[inline]
+    pub(crate) fn heads(self) -> &'a [[u8; 8]] {
+        let at = self.place(AT_HEADS);
+        self.bytes[at..at + 8 * self.count()].as_chunks().0
+    }
+
+    /// Suffixes and values of a Var page.
+    #[inline]
+    pub(crate) fn heap(self) -> Heap<'a> {
+        let (offsets, links, heap) =
+            (self.place(AT_OFFSETS), self.place(AT_LINKS), self.place(AT_HEAP));
+        Heap {
+            offsets: &self.bytes[offsets..links],
+            bytes: &self.bytes[heap..],
+            wide: self.flags() & IS_WIDE != 0,
+            value_len: self.value_len(),
+        }
+    }
+
+    /// Bytes of each value of a *uniform* page in [`Layout::Var`]: one where all values are of one
+    /// length, and no entry has flags.
+    #[inline]
+    #[must_use]
+    pub fn value_len(self) -> Option<usize> {
+        (self.flags() & IS_UNIFORM != 0).then(|| u16_at(self.header, AT_VALUE_LEN) as usize)
     }
 
     #[inline]
@@ -358,8 +440,7 @@ impl<'a> Base<'a> {
                 Rows::Fixed8 { pairs: self.pairs(), low: (!self.is_leaf()).then(|| self.low()) }
             }
             Layout::Var => Rows::Var {
-                slots: self.heads_and_slots().1,
-                bytes: self.bytes,
+                heap: self.heap(),
                 prefix: self.prefix(),
                 low: (!self.is_leaf()).then(|| self.low()),
             },

@@ -3,15 +3,17 @@
 use types::PageId;
 
 use crate::base::{
-    AT_ABSORBED, AT_HIGH_LEN, AT_LOW_LEN, AT_PREFIX_LEN, Base, HAS_HIGH, HAS_MERGING, HEADER_BYTES,
-    IS_VAR, ROW_BYTES,
+    AT_ABSORBED, AT_HEADS, AT_HEAP, AT_HIGH_LEN, AT_LINKS, AT_LOW_LEN, AT_OFFSETS, AT_PREFIX_LEN,
+    AT_TAGS, AT_VALUE_LEN, Base, HAS_HIGH, HAS_MERGING, HEADER_BYTES, IS_UNIFORM, IS_VAR, IS_WIDE,
+    ROW_BYTES,
 };
 use crate::entry::{KNOWN_FLAGS, Layout, Shape, Side};
+use crate::hash::fingerprint;
+use crate::heap::{Extents, Heap, NARROW_BYTES};
 use crate::inner::child_of;
 use crate::interpolation::Line;
 use crate::key::KeyRef;
 use crate::plain::{head, u16_at};
-use crate::rows::Slot;
 
 /// Whether everything that a search relies on is true of this page. Looks at every byte of it that
 /// means something, and doesn't panic whatever they are.
@@ -46,7 +48,11 @@ fn check_extents(base: Base<'_>) -> Result<(), &'static str> {
     let bytes = base.bytes();
     let field = |at| u16_at(bytes, at) as usize;
     let flags = base.flags();
-    if flags & !(IS_VAR | HAS_HIGH | HAS_MERGING) != 0 {
+    let known = match flags & IS_VAR {
+        0 => HAS_HIGH | HAS_MERGING,
+        _ => IS_VAR | HAS_HIGH | HAS_MERGING | IS_UNIFORM | IS_WIDE,
+    };
+    if flags & !known != 0 {
         return Err("unknown flags of a page");
     }
     let len = base.byte_len();
@@ -54,29 +60,56 @@ fn check_extents(base: Base<'_>) -> Result<(), &'static str> {
         return Err("the length of the page is wrong");
     }
     let links = field(AT_ABSORBED) + usize::from(flags & HAS_MERGING != 0);
-    let mut end = HEADER_BYTES + ROW_BYTES * base.count() + 4 * links;
     let (low_len, high_len) = (field(AT_LOW_LEN), field(AT_HIGH_LEN));
     if flags & HAS_HIGH == 0 && high_len != 0 {
         return Err("a high key where there is none");
     }
-    if flags & IS_VAR == 0 {
-        let high_fits = high_len == 8 || flags & HAS_HIGH == 0;
-        if !matches!(low_len, 0 | 8) || !high_fits {
-            return Err("a fence that is not eight bytes long");
-        }
-    } else {
-        end += low_len + high_len;
+    if flags & IS_VAR != 0 {
+        return check_heap(base, low_len + high_len, links);
     }
-    if end > len {
+    let high_fits = high_len == 8 || flags & HAS_HIGH == 0;
+    if !matches!(low_len, 0 | 8) || !high_fits {
+        return Err("a fence that is not eight bytes long");
+    }
+    if HEADER_BYTES + ROW_BYTES * base.count() + 4 * links > len {
         return Err("the page is shorter than its entries");
     }
-    if flags & IS_VAR != 0 {
-        for slot in base.heads_and_slots().1 {
-            let slot = Slot::decode(*slot);
-            if slot.offset < end || slot.offset + slot.suffix_len + slot.value_len > len {
-                return Err("an entry lies outside the heap");
-            }
-        }
+    Ok(())
+}
+
+/// That the parts of a page in [`Layout::Var`] lie where they must, and each item in the heap.
+fn check_heap(base: Base<'_>, fences: usize, links: usize) -> Result<(), &'static str> {
+    let (count, flags, len) = (base.count(), base.flags(), base.byte_len());
+    let tags = if base.is_leaf() { count } else { 0 };
+    // With the fewest bytes of heap that make the page wide, or with none.
+    let least = if flags & IS_WIDE != 0 { NARROW_BYTES + 1 } else { 0 };
+    let extents = Extents::new(fences, tags, count, links, least);
+    let places = [
+        (AT_TAGS, extents.tags),
+        (AT_HEADS, extents.heads),
+        (AT_OFFSETS, extents.offsets),
+        (AT_LINKS, extents.links),
+        (AT_HEAP, extents.heap),
+    ];
+    if places.iter().any(|(field, place)| base.place(*field) != *place) {
+        return Err("the parts of the page lie elsewhere");
+    }
+    if extents.heap > len {
+        return Err("the page is shorter than its entries");
+    }
+    if flags & IS_UNIFORM == 0 && u16_at(base.bytes(), AT_VALUE_LEN) != 0 {
+        return Err("one length for values of many");
+    }
+    let heap = Heap { bytes: &base.bytes()[extents.heap..len], ..base.heap() };
+    if heap.offset(0) != 0 {
+        return Err("the heap does not begin with the first entry");
+    }
+    if (0..count).any(|at| heap.checked_item(at).is_none()) {
+        return Err("an entry lies outside the heap");
+    }
+    let used = heap.offset(count);
+    if used > heap.bytes.len() || (used > NARROW_BYTES) != (flags & IS_WIDE != 0) {
+        return Err("the heap has another size");
     }
     Ok(())
 }
@@ -88,7 +121,8 @@ fn check_heads(base: Base<'_>, shape: &Shape<'_>) -> Result<(), &'static str> {
     }
     let header = base.bytes();
     let high = shape.high.unwrap_or_default();
-    if head(header) != head(shape.low) || head(&header[8..]) != head(high) {
+    let behind = |key: &[u8]| head(key.get(shape.prefix().len()..).unwrap_or_default());
+    if head(header) != behind(shape.low) || head(&header[8..]) != behind(high) {
         return Err("the head of a fence is wrong");
     }
     let first = usize::from(!base.is_leaf());
@@ -100,12 +134,18 @@ fn check_heads(base: Base<'_>, shape: &Shape<'_>) -> Result<(), &'static str> {
             }
         }
         Layout::Var => {
-            let (heads, slots) = base.heads_and_slots();
-            for (key_head, slot) in heads.iter().zip(slots) {
-                let suffix = Slot::decode(*slot).suffix(base.bytes());
-                if u64::from_le_bytes(*key_head) != head(suffix) {
+            let heap = base.heap();
+            for (at, key_head) in base.heads().iter().enumerate() {
+                if u64::from_le_bytes(*key_head) != head(heap.item(at).suffix) {
                     return Err("the head of a key is wrong");
                 }
+            }
+            if !base.is_leaf() && base.count() > 0 && !heap.item(0).suffix.is_empty() {
+                return Err("the key of the first child is stored");
+            }
+            let tagged = base.is_leaf().then(|| base.tags().iter().zip(base.entries()));
+            if tagged.into_iter().flatten().any(|(tag, e)| *tag != fingerprint(&e.key.to_vec())) {
+                return Err("the tag of a key is wrong");
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::key::KeyRef;
 use crate::overlay::overlay;
 use crate::pairs::{PairChange, Pairs};
 use crate::record::Record;
+use crate::runs::Runs;
 use crate::split::{cuts, rows_in, shortest_separator, split_index};
 use crate::{base_bytes, write_base};
 
@@ -14,6 +15,8 @@ use crate::{base_bytes, write_base};
 pub enum Contents<'a> {
     /// Of a page in [`Layout::Fixed8`].
     Pairs(Pairs<'a>),
+    /// Of a page in [`Layout::Var`], most of which lie in one that is.
+    Runs(Runs<'a>),
     /// Of a page in [`Layout::Var`].
     Entries(Vec<Entry<'a>>),
 }
@@ -33,7 +36,9 @@ impl<'a> Contents<'a> {
     pub fn of(base: Base<'a>) -> Self {
         match base.layout() {
             Layout::Fixed8 => Self::Pairs(Pairs::of(base)),
-            Layout::Var => Self::Entries(base.entries().collect()),
+            Layout::Var => {
+                Runs::of(base).map_or_else(|| Self::Entries(base.entries().collect()), Self::Runs)
+            }
         }
     }
 
@@ -52,6 +57,9 @@ impl<'a> Contents<'a> {
                 Self::Pairs(Pairs::fold(base, &mut changes, drop))
             }
             Layout::Var => {
+                if let Some(runs) = Runs::fold(base, newest_first, dropped) {
+                    return Self::Runs(runs);
+                }
                 let records: Vec<Record<'a>> = newest_first.iter().map(|(_, r)| *r).collect();
                 let mut entries = Vec::new();
                 crate::fold(base, &records, &mut entries, dropped);
@@ -96,9 +104,8 @@ impl<'a> Contents<'a> {
         match base.layout() {
             Layout::Fixed8 => Self::Pairs(Pairs::with(base, 0..1, &[0; 8], child)),
             Layout::Var => {
-                let mut entries: Vec<_> = base.entries().collect();
-                entries[0].value = child;
-                Self::Entries(entries)
+                let first = Entry { value: child, ..base.entry(0) };
+                Self::all_but(base, (0, 1), Some(first))
             }
         }
     }
@@ -113,10 +120,26 @@ impl<'a> Contents<'a> {
         assert!(at > 0 && at < base.count(), "child {at} of {} can't be left out", base.count());
         match base.layout() {
             Layout::Fixed8 => Self::Pairs(Pairs::without(base, at)),
-            Layout::Var => {
-                let others = base.entries().enumerate().filter(|(other, _)| *other != at);
-                Self::Entries(others.map(|(_, entry)| entry).collect())
-            }
+            Layout::Var => Self::all_but(base, (at, at + 1), None),
+        }
+    }
+
+    /// All entries but those from one position up to another, and this one in their place.
+    fn all_but(base: Base<'a>, (from, to): (usize, usize), entry: Option<Entry<'a>>) -> Self {
+        if let Some(runs) = Runs::with(base, (from, to), entry) {
+            return Self::Runs(runs);
+        }
+        let before = base.entries_between(0, from);
+        let behind = base.entries_between(to, base.count());
+        Self::Entries(before.chain(entry).chain(behind).collect())
+    }
+
+    /// The entries one by one; of a page in [`Layout::Var`].
+    fn into_entries(self) -> Vec<Entry<'a>> {
+        match self {
+            Self::Pairs(_) => panic!("pages of two layouts"),
+            Self::Runs(runs) => runs.entries(),
+            Self::Entries(entries) => entries,
         }
     }
 
@@ -125,6 +148,7 @@ impl<'a> Contents<'a> {
     pub fn len(&self) -> usize {
         match self {
             Self::Pairs(pairs) => pairs.len(),
+            Self::Runs(runs) => runs.len(),
             Self::Entries(entries) => entries.len(),
         }
     }
@@ -143,6 +167,7 @@ impl<'a> Contents<'a> {
     pub fn key(&self, at: usize) -> KeyRef<'_> {
         match self {
             Self::Pairs(pairs) => KeyRef::from(pairs.key(at)),
+            Self::Runs(runs) => runs.entry(at).key,
             Self::Entries(entries) => entries[at].key,
         }
     }
@@ -160,6 +185,7 @@ impl<'a> Contents<'a> {
                     if append_pattern { pairs.len() / 10 * 9 } else { pairs.len().div_ceil(2) };
                 wanted.clamp(1, pairs.len() - 1)
             }
+            Self::Runs(runs) => runs.split_index(append_pattern),
             Self::Entries(entries) => split_index(entries, append_pattern),
         }
     }
@@ -182,6 +208,10 @@ impl<'a> Contents<'a> {
                 let (left, right) = pairs.split_at(at);
                 (Self::Pairs(left), Self::Pairs(right))
             }
+            Self::Runs(runs) => {
+                let (left, right) = runs.split_at(at);
+                (Self::Runs(left), Self::Runs(right))
+            }
             Self::Entries(mut left) => {
                 let right = left.split_off(at);
                 (Self::Entries(left), Self::Entries(right))
@@ -194,11 +224,12 @@ impl<'a> Contents<'a> {
     /// # Panics
     /// If the two are of different layouts.
     pub fn extend(&mut self, right: Self) {
-        match (self, right) {
-            (Self::Pairs(left), Self::Pairs(right)) => left.extend(right),
-            (Self::Entries(left), Self::Entries(right)) => left.extend(right),
-            _ => panic!("pages of two layouts"),
+        if let (Self::Pairs(left), Self::Pairs(right)) = (&mut *self, &right) {
+            return left.extend(right.clone());
         }
+        let mut all = std::mem::replace(self, Self::Entries(Vec::new())).into_entries();
+        all.extend(right.into_entries());
+        *self = Self::Entries(all);
     }
 
     /// These entries and newer ones. Where both have a key the newer one counts; the value of the
@@ -212,10 +243,17 @@ impl<'a> Contents<'a> {
             (Self::Pairs(old), Self::Pairs(newer)) => {
                 Self::Pairs(old.overlay(newer, |value| drop(0, value)))
             }
-            (Self::Entries(old), Self::Entries(newer)) => {
+            (Self::Runs(old), newer) => {
+                let mut drop = |entry: Entry<'_>| drop(entry.flags, entry.value);
+                match old.overlay(newer.into_entries(), &mut drop) {
+                    Ok(runs) => Self::Runs(runs),
+                    Err((old, newer)) => Self::Entries(overlay(old.entries(), newer, drop)),
+                }
+            }
+            (old, newer) => {
+                let (old, newer) = (old.into_entries(), newer.into_entries());
                 Self::Entries(overlay(old, newer, |entry| drop(entry.flags, entry.value)))
             }
-            _ => panic!("pages of two layouts"),
         }
     }
 
@@ -231,6 +269,7 @@ impl<'a> Contents<'a> {
                 let each = rows_in(shape, bytes);
                 (1..pairs.len().div_ceil(each)).map(|page| page * each).collect()
             }
+            Self::Runs(runs) => cuts(&runs.entries(), shape, bytes),
             Self::Entries(entries) => cuts(entries, shape, bytes),
         };
         if !rising && let Some(last) = cuts.pop() {
@@ -245,6 +284,7 @@ impl<'a> Contents<'a> {
     pub fn base_bytes(&self, shape: &Shape<'_>) -> usize {
         match self {
             Self::Pairs(pairs) => pairs.bytes(shape),
+            Self::Runs(runs) => runs.bytes(shape),
             Self::Entries(entries) => base_bytes(shape, entries),
         }
     }
@@ -256,6 +296,7 @@ impl<'a> Contents<'a> {
     pub fn write(&self, shape: &Shape<'_>, sheet: &mut impl Sheet) {
         match self {
             Self::Pairs(pairs) => pairs.write(shape, sheet),
+            Self::Runs(runs) => runs.write(shape, sheet),
             Self::Entries(entries) => {
                 let mut bytes = vec![0; base_bytes(shape, entries)];
                 write_base(shape, entries, &mut bytes);

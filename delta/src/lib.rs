@@ -10,16 +10,20 @@
 //! | `key` | a key in two pieces: the prefix that a page cuts off, and the rest |
 //! | `entry` | an entry, a layout, and what a page is besides its entries |
 //! | `base` | the bytes of a base page and how to look at them |
+//! | `heap` | suffixes and values of a page of keys of any length |
 //! | `rows` | one entry by its position, or all in order |
 //! | `probe` | what a search asks a page for: bytes, or a number |
 //! | `search` | where a key is or would be: interpolation, else branchy binary search |
 //! | `interpolation` | the line through the keys of a page, and how far it is off |
+//! | `hash` | the hash of a key, and the byte of it that lies in pages |
 //! | `record` | a delta record and its bytes in memory |
 //! | `fold` | base page and records to entries: the heart of consolidation |
 //! | `write` | entries to a base page |
 //! | `split` | where to split, and the shortest key between two |
 //! | `contents` | what a page to be built will hold: entries laid over others, and cut |
 //! | `pairs` | the same for a fixed page: runs of rows that lie in pages that are |
+//! | `runs` | the same for keys of any length |
+//! | `items` | what a scan copies of a page of keys of any length |
 //! | `overlay` | sorted entries and newer sorted entries to one |
 //! | `inner` | the value of an inner page's entry: its child |
 //! | `check` | whether a base page is what it must be |
@@ -51,8 +55,11 @@ mod check;
 mod contents;
 mod entry;
 mod fold;
+mod hash;
+mod heap;
 mod inner;
 mod interpolation;
+mod items;
 mod key;
 mod overlay;
 mod pairs;
@@ -60,6 +67,7 @@ mod plain;
 mod probe;
 mod record;
 mod rows;
+mod runs;
 mod search;
 mod split;
 mod write;
@@ -74,11 +82,14 @@ pub use codec::{
 pub use contents::{Contents, Sheet};
 pub use entry::{Entry, FLAG_SEPARATED, Layout, Shape, Side};
 pub use fold::{fold, fold_entries};
+pub use hash::{fingerprint, hash};
 pub use inner::{child_of, child_value};
+pub use items::Items;
 pub use key::KeyRef;
 pub use pairs::{PairChange, Pairs, read_rows};
-pub use probe::{Number, Probe};
-pub use record::{Op, Position, Record, fingerprint};
+pub use probe::{Hashed, Number, Probe};
+pub use record::{Op, Position, Record};
 pub use rows::{Absorbed, Entries};
+pub use runs::Runs;
 pub use split::{shortest_separator, split_index};
 pub use write::{base_bytes, write_base};

@@ -7,7 +7,8 @@ use types::PageId;
 
 use crate::base::{AT_HIGH, AT_LOW, Base, HAS_HIGH};
 use crate::entry::{Layout, Side};
-use crate::record::{Record, fingerprint};
+use crate::hash::{fingerprint, fingerprint_of, hash};
+use crate::record::{Position, Record};
 use crate::search::lower_bound;
 
 /// A key that is looked for.
@@ -24,11 +25,9 @@ pub trait Probe: Copy {
     /// Where the key lies as seen from a page.
     fn side(self, base: Base<'_>) -> Side;
 
-    /// Where the key is in a leaf: see [`Base::search`].
-    ///
-    /// # Errors
-    /// No error: the position at which the key would stand.
-    fn search(self, base: Base<'_>) -> Result<usize, usize>;
+    /// Where the key is in a leaf whose fences are around it, if it is there; and its position in
+    /// a leaf of numbers, there or not.
+    fn find(self, base: Base<'_>) -> (Option<usize>, Position);
 
     /// Flags and value of the entry at this position of a leaf.
     fn value(self, base: Base<'_>, at: usize) -> (u8, &[u8]);
@@ -42,6 +41,12 @@ pub trait Probe: Copy {
 
     /// The fingerprint of the key: see [`fingerprint`].
     fn fingerprint(self) -> u8;
+
+    /// The [`hash`](crate::hash()) of the key, if that is known.
+    #[inline]
+    fn hash(self) -> Option<u64> {
+        None
+    }
 }
 
 impl Probe for &[u8] {
@@ -63,14 +68,13 @@ impl Probe for &[u8] {
     }
 
     #[inline]
-    fn search(self, base: Base<'_>) -> Result<usize, usize> {
-        base.search(self)
+    fn find(self, base: Base<'_>) -> (Option<usize>, Position) {
+        (base.search(self).ok(), Position::UNKNOWN)
     }
 
     #[inline]
     fn value(self, base: Base<'_>, at: usize) -> (u8, &[u8]) {
-        let entry = base.entry(at);
-        (entry.flags, entry.value)
+        base.value(at)
     }
 
     #[inline]
@@ -86,6 +90,75 @@ impl Probe for &[u8] {
     #[inline]
     fn fingerprint(self) -> u8 {
         fingerprint(self)
+    }
+}
+
+/// A key in bytes whose hash is known: what operations on single keys look for.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashed<'a> {
+    bytes: &'a [u8],
+    hash: u64,
+}
+
+impl<'a> Hashed<'a> {
+    /// The key with these bytes.
+    #[inline]
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, hash: hash(bytes) }
+    }
+}
+
+impl Probe for Hashed<'_> {
+    const NUMBER: bool = false;
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    #[inline]
+    fn number(self) -> Option<u64> {
+        None
+    }
+
+    #[inline]
+    fn side(self, base: Base<'_>) -> Side {
+        base.side(self.bytes)
+    }
+
+    #[inline]
+    fn find(self, base: Base<'_>) -> (Option<usize>, Position) {
+        let at = match base.layout() {
+            Layout::Var => base.find_tagged(self.bytes, self.fingerprint()),
+            Layout::Fixed8 => base.search(self.bytes).ok(),
+        };
+        (at, Position::UNKNOWN)
+    }
+
+    #[inline]
+    fn value(self, base: Base<'_>, at: usize) -> (u8, &[u8]) {
+        base.value(at)
+    }
+
+    #[inline]
+    fn may_be_in(self, payload: &[u8], fingerprint: u8) -> bool {
+        Record::fingerprint_at(payload) == fingerprint
+    }
+
+    #[inline]
+    fn child(self, base: Base<'_>) -> PageId {
+        base.child(base.child_index(self.bytes))
+    }
+
+    #[inline]
+    fn fingerprint(self) -> u8 {
+        fingerprint_of(self.hash)
+    }
+
+    #[inline]
+    fn hash(self) -> Option<u64> {
+        Some(self.hash)
     }
 }
 
@@ -137,14 +210,12 @@ impl Probe for Number {
     }
 
     #[inline]
-    fn search(self, base: Base<'_>) -> Result<usize, usize> {
+    fn find(self, base: Base<'_>) -> (Option<usize>, Position) {
         debug_assert!(base.is_leaf() && base.layout() == Layout::Fixed8);
         let (pairs, number) = (base.pairs(), self.get());
         let at = lower_bound(pairs, &base.line(), number);
-        match pairs.get(at) {
-            Some(pair) if crate::plain::head(pair) == number => Ok(at),
-            _ => Err(at),
-        }
+        let found = pairs.get(at).filter(|pair| crate::plain::head(&pair[..]) == number);
+        (found.map(|_| at), Position::new(at))
     }
 
     #[inline]

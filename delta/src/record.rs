@@ -13,6 +13,7 @@
 //! nothing (`net`) and have no flags.
 
 use crate::entry::{Layout, Shape, Side};
+use crate::hash::fingerprint;
 use crate::plain::{align8, put, u16_at};
 
 const HEAD_BYTES: usize = 8;
@@ -238,27 +239,4 @@ impl<'a> Record<'a> {
         };
         sizes && shape.level == 0 && shape.side(self.key) == Side::Inside
     }
-}
-
-/// A number from 1 to 255 that depends on all bytes of the key, for skipping records without
-/// looking at their keys. 0 is kept for "no record". In memory only: never written to the log.
-#[inline]
-#[must_use]
-pub fn fingerprint(key: &[u8]) -> u8 {
-    // The odd number nearest 2^64 divided by the golden ratio: its products spread over all bits.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = key.as_chunks::<8>();
-    let mut hash = key.len() as u64;
-    for word in words {
-        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(SPREAD);
-        hash ^= hash >> 32;
-    }
-    if !rest.is_empty() {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(SPREAD);
-        hash ^= hash >> 32;
-    }
-    let high = hash.wrapping_mul(SPREAD) >> 32;
-    ((high * 255) >> 32) as u8 + 1
 }

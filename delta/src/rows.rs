@@ -7,10 +7,8 @@ use types::PageId;
 
 use crate::base::ROW_BYTES;
 use crate::entry::Entry;
+use crate::heap::{Heap, Item};
 use crate::key::KeyRef;
-
-/// Bits of a slot's first word that are the offset; the others are the flags of the entry.
-pub(crate) const OFFSET_BITS: u32 = 24;
 
 /// The rows of a page, with what is the same for all of them looked up once.
 #[derive(Clone, Copy)]
@@ -21,8 +19,7 @@ pub(crate) enum Rows<'a> {
         low: Option<&'a [u8]>,
     },
     Var {
-        slots: &'a [[u8; 8]],
-        bytes: &'a [u8],
+        heap: Heap<'a>,
         prefix: &'a [u8],
         /// Of an inner page: the key of entry 0.
         low: Option<&'a [u8]>,
@@ -37,9 +34,7 @@ impl<'a> Rows<'a> {
                 KeyRef::from(low)
             }
             Rows::Fixed8 { pairs, .. } => KeyRef::new(&[], &pairs[at][..8]),
-            Rows::Var { slots, bytes, prefix, .. } => {
-                KeyRef::new(prefix, Slot::decode(slots[at]).suffix(bytes))
-            }
+            Rows::Var { heap, prefix, .. } => KeyRef::new(prefix, heap.item(at).suffix),
         }
     }
 
@@ -47,58 +42,23 @@ impl<'a> Rows<'a> {
     pub(crate) fn value(self, at: usize) -> &'a [u8] {
         match self {
             Rows::Fixed8 { pairs, .. } => &pairs[at][8..],
-            Rows::Var { slots, bytes, .. } => Slot::decode(slots[at]).value(bytes),
+            Rows::Var { heap, .. } => heap.item(at).value,
         }
     }
 
     #[inline]
     pub(crate) fn entry(self, at: usize) -> Entry<'a> {
-        let flags = match self {
-            Rows::Fixed8 { .. } => 0,
-            Rows::Var { slots, .. } => Slot::decode(slots[at]).flags,
-        };
-        Entry { key: self.key(at), value: self.value(at), flags }
-    }
-}
-
-/// Where suffix and value of an entry of a Var page lie.
-#[derive(Clone, Copy)]
-pub(crate) struct Slot {
-    pub(crate) offset: usize,
-    pub(crate) suffix_len: usize,
-    pub(crate) value_len: usize,
-    pub(crate) flags: u8,
-}
-
-impl Slot {
-    #[inline]
-    pub(crate) fn decode(raw: [u8; 8]) -> Self {
-        let word = u64::from_le_bytes(raw);
-        Self {
-            offset: (word & ((1 << OFFSET_BITS) - 1)) as usize,
-            flags: (word >> OFFSET_BITS) as u8,
-            suffix_len: (word >> 32) as u16 as usize,
-            value_len: (word >> 48) as usize,
+        match self {
+            Rows::Fixed8 { .. } => Entry { key: self.key(at), value: self.value(at), flags: 0 },
+            Rows::Var { heap, prefix, low } => {
+                let Item { flags, suffix, value } = heap.item(at);
+                let key = match low {
+                    Some(low) if at == 0 => KeyRef::from(low),
+                    _ => KeyRef::new(prefix, suffix),
+                };
+                Entry { key, value, flags }
+            }
         }
-    }
-
-    pub(crate) fn encode(self) -> [u8; 8] {
-        let word = self.offset as u64
-            | u64::from(self.flags) << OFFSET_BITS
-            | (self.suffix_len as u64) << 32
-            | (self.value_len as u64) << 48;
-        word.to_le_bytes()
-    }
-
-    #[inline]
-    pub(crate) fn suffix(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.offset..self.offset + self.suffix_len]
-    }
-
-    #[inline]
-    pub(crate) fn value(self, bytes: &[u8]) -> &[u8] {
-        let at = self.offset + self.suffix_len;
-        &bytes[at..at + self.value_len]
     }
 }
 

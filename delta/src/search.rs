@@ -5,9 +5,9 @@
 
 use crate::base::{Base, ROW_BYTES};
 use crate::entry::Layout;
+use crate::heap::TAG_GROUP;
 use crate::interpolation::{Line, MAX_ERROR};
 use crate::plain::{cmp_behind_head, head};
-use crate::rows::Slot;
 
 use core::cmp::Ordering;
 
@@ -35,6 +35,14 @@ impl Base<'_> {
         }
     }
 
+    /// Where this key is or would be in a page of any level. The first child is at the low key.
+    pub(crate) fn position(self, key: &[u8]) -> Result<usize, usize> {
+        if self.is_leaf() {
+            return self.search(key);
+        }
+        if key == self.low() { Ok(0) } else { self.locate(1, key) }
+    }
+
     /// As `search`, over the entries from `start` on.
     #[inline]
     fn locate(self, start: usize, key: &[u8]) -> Result<usize, usize> {
@@ -48,7 +56,6 @@ impl Base<'_> {
 
     #[inline]
     fn locate_var(self, start: usize, key: &[u8]) -> Result<usize, usize> {
-        let (heads, slots) = self.heads_and_slots();
         let prefix = self.prefix();
         // Mostly there is no prefix, and then no call to compare it.
         let suffix = if prefix.is_empty() {
@@ -58,28 +65,106 @@ impl Base<'_> {
         } else {
             return Err(if key < prefix { start } else { self.count() });
         };
-        let wanted = head(suffix);
-        let bytes = self.bytes();
+        self.locate_suffix(start, suffix)
+    }
+
+    /// Where the key with this suffix is or would be, over the entries from `start` on.
+    #[inline]
+    pub(crate) fn locate_suffix(self, start: usize, suffix: &[u8]) -> Result<usize, usize> {
+        let (heads, wanted) = (self.heads(), head(suffix));
         let (mut low, mut high) = (start, heads.len());
         while low < high {
             let middle = low + (high - low) / 2;
             let here = u64::from_le_bytes(heads[middle]);
-            if here != wanted {
-                if here < wanted {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-                continue;
+            if here == wanted {
+                return self.locate_among_equals(low, middle, high, suffix);
             }
-            match cmp_behind_head(Slot::decode(slots[middle]).suffix(bytes), suffix) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Ok(middle),
+            if here < wanted {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
         Err(low)
     }
+
+    /// The same from `low` up to `high`, where the head at `middle` is that of the suffix. Only
+    /// where heads are the same the keys are looked at.
+    fn locate_among_equals(
+        self,
+        low: usize,
+        middle: usize,
+        high: usize,
+        suffix: &[u8],
+    ) -> Result<usize, usize> {
+        let (heap, heads, wanted) = (self.heap(), self.heads(), head(suffix));
+        let (mut low, mut middle, mut high) = (low, middle, high);
+        loop {
+            let order = match u64::from_le_bytes(heads[middle]).cmp(&wanted) {
+                Ordering::Equal => cmp_suffixes(heap.suffix(middle), suffix),
+                order => order,
+            };
+            match order {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+            if low >= high {
+                return Err(low);
+            }
+            middle = low + (high - low) / 2;
+        }
+    }
+
+    /// Where the key with this hash is in a leaf in [`Layout::Var`] whose fences are around it.
+    #[inline]
+    pub(crate) fn find_tagged(self, key: &[u8], tag: u8) -> Option<usize> {
+        debug_assert!(self.is_leaf() && self.layout() == Layout::Var);
+        debug_assert!(key.starts_with(self.prefix()), "a key outside the fences");
+        let suffix = key.get(self.prefix_len()..)?;
+        let heap = self.heap();
+        for (group, tags) in self.tag_groups().iter().enumerate() {
+            // So that the compiler looks at all of them at once.
+            if tags.iter().fold(0, |any, here| any | u8::from(*here == tag)) == 0 {
+                continue;
+            }
+            for (word, tags) in tags.as_chunks::<8>().0.iter().enumerate() {
+                let mut equal = equal_bytes(u64::from_le_bytes(*tags), tag);
+                while equal != 0 {
+                    let at = group * TAG_GROUP + word * 8 + equal.trailing_zeros() as usize / 8;
+                    equal &= equal - 1;
+                    if heap.suffix(at) == suffix {
+                        return Some(at);
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The order of two suffixes with equal heads.
+#[inline]
+fn cmp_suffixes(left: &[u8], right: &[u8]) -> Ordering {
+    // Mostly the next eight bytes tell, without a call.
+    if let (Some((left, _)), Some((right, _))) =
+        (left.split_first_chunk::<16>(), right.split_first_chunk::<16>())
+    {
+        let order = head(&left[8..]).cmp(&head(&right[8..]));
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    cmp_behind_head(left, right)
+}
+
+/// Which bytes of a word are this one: the upper bit of each that is.
+#[inline]
+fn equal_bytes(word: u64, wanted: u8) -> u64 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const REST: u64 = 0x7F7F_7F7F_7F7F_7F7F;
+    let x = word ^ LOW.wrapping_mul(u64::from(wanted));
+    !(((x & REST) + REST) | x | REST)
 }
 
 /// Where this key is or would be among pairs.

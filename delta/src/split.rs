@@ -2,7 +2,9 @@
 
 use crate::base::{HEADER_BYTES, ROW_BYTES};
 use crate::entry::{Entry, Layout, Shape};
+use crate::heap::{VAR_FIXED_BYTES, VAR_ROW_BYTES, item_head_bytes};
 use crate::key::KeyRef;
+use crate::write::uniform;
 
 /// Where to split these entries: that many go to the left page, the others to the right. At least
 /// one goes to each.
@@ -16,19 +18,25 @@ use crate::key::KeyRef;
 pub fn split_index(entries: &[Entry<'_>], append_pattern: bool) -> usize {
     assert!(entries.len() >= 2, "{} entries to split", entries.len());
     let bytes = |entry: &Entry<'_>| ROW_BYTES + entry.key.len() + entry.value.len();
-    let total: usize = entries.iter().map(bytes).sum();
+    let sizes: Vec<usize> = entries.iter().map(bytes).collect();
+    index_at(&sizes, append_pattern)
+}
+
+/// The same, of entries with these many bytes.
+pub(crate) fn index_at(sizes: &[usize], append_pattern: bool) -> usize {
+    let total: usize = sizes.iter().sum();
     let wanted = if append_pattern { total / 10 * 9 } else { total / 2 };
     let mut left = 0;
-    for (at, entry) in entries.iter().enumerate() {
-        let with = left + bytes(entry);
+    for (at, bytes) in sizes.iter().enumerate() {
+        let with = left + bytes;
         if with >= wanted {
             // Before or behind the entry that crosses the line: what is nearer.
             let index = if with - wanted < wanted - left { at + 1 } else { at };
-            return index.clamp(1, entries.len() - 1);
+            return index.clamp(1, sizes.len() - 1);
         }
         left = with;
     }
-    entries.len() - 1
+    sizes.len() - 1
 }
 
 /// Fewest entries that a cut leaves in a page.
@@ -45,7 +53,8 @@ pub(crate) fn rows_in(shape: &Shape<'_>, bytes: usize) -> usize {
 /// Where to cut the entries of a page in [`Layout::Var`]: see
 /// [`Contents::cuts`](crate::Contents::cuts).
 pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Vec<usize> {
-    let size = |entry: &Entry<'_>| ROW_BYTES + entry.key.len() + entry.value.len();
+    let row = VAR_ROW_BYTES + item_head_bytes(uniform(entries));
+    let size = |entry: &Entry<'_>| row + entry.key.len() + entry.value.len();
     let mut cuts = Vec::new();
     let (mut begin, mut low, mut low_len) = (0, KeyRef::from(shape.low), shape.low.len());
     let (mut held, mut shared) = (0, low_len);
@@ -56,7 +65,7 @@ pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Ve
         let high_len = next.map_or(0, KeyRef::len);
         held += size(last);
         shared = next.map_or(0, |next| shared_prefix(low, next, shared));
-        let whole = HEADER_BYTES + low_len + high_len + held - shared * (end - begin);
+        let whole = VAR_FIXED_BYTES + low_len + high_len + held - shared * (end - begin);
         if whole <= bytes || end - begin <= fewest(shape) {
             continue;
         }

@@ -40,6 +40,7 @@ mod cells;
 mod clock;
 mod directory;
 mod dirty;
+mod hash_hints;
 mod history;
 mod ids;
 #[cfg(not(any(loom, shuttle)))]
@@ -52,6 +53,7 @@ mod word;
 pub use clock::{Clock, OpenCut};
 pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
+pub use hash_hints::HashHints;
 pub use history::{History, Old};
 #[cfg(not(any(loom, shuttle)))]
 pub use memory::arena_bytes;

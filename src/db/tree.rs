@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::map::CompareExchangeError;
 use bytes::Bytes;
 use core::fmt;
+use delta::Hashed;
 use std::sync::Arc;
 
 /// A named tree of a [`Db`](super::Db): an ordered map from bytes to bytes. A cheap handle.
@@ -128,7 +129,7 @@ impl Tree {
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.check()?;
         check_key(key.as_ref())?;
-        self.inner.engine.read(&self.core, key.as_ref(), |found| found.is_some())
+        self.inner.engine.read(&self.core, Hashed::new(key.as_ref()), |found| found.is_some())
     }
 
     /// Gives `key` this value, and returns the one that it had. Where that is not needed,

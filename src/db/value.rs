@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
 use bytes::Bytes;
-use delta::FLAG_SEPARATED;
+use delta::{FLAG_SEPARATED, Hashed};
 use std::ops::Bound;
 use std::sync::Arc;
 use types::limits::{MAX_INLINE_VALUE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
@@ -116,7 +116,7 @@ pub(crate) fn write_if(
         _ => Change::Remove,
     };
     let mut installed = false;
-    let result = engine.update(tree, key, |found| {
+    let result = engine.update(tree, Hashed::new(key), |found| {
         installed = false;
         if let Err(dropped) = check_dropped(tree) {
             return Decision::Keep(Err(dropped));
@@ -153,7 +153,7 @@ pub(crate) fn look(
 ) -> Result<(Option<Read>, Option<Bytes>)> {
     let mut gone = None;
     loop {
-        let seen = engine.read(tree, key, |found| found.map(Read::of))?;
+        let seen = engine.read(tree, Hashed::new(key), |found| found.map(Read::of))?;
         match seen.clone().map(|read| read.load(engine)).transpose() {
             Err(Error::Log(lss::Error::Gone { address })) if gone != Some(address) => {
                 gone = Some(address);

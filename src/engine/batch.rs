@@ -1,7 +1,7 @@
 //! What a scan has read of one page.
 
-use super::End;
-use delta::KeyRef;
+use super::{End, Found};
+use delta::{Items, KeyRef};
 use std::ops::Range;
 use std::vec;
 
@@ -18,7 +18,9 @@ pub(crate) struct Batch<T> {
 struct Entries<T> {
     keys: Keys,
     values: vec::IntoIter<T>,
-    /// The keys of the values that have not been taken.
+    /// The values are to be made of what lies beside the keys; then there are no others.
+    beside: bool,
+    /// The entries that have not been taken.
     left: Range<usize>,
 }
 
@@ -27,25 +29,19 @@ struct Entries<T> {
 pub(crate) enum Keys {
     /// Of numbers, each in the first half of a row.
     Rows(Vec<[u8; 16]>),
-    Bytes {
-        bytes: Vec<u8>,
-        /// Where each key ends.
-        ends: Vec<u32>,
-    },
+    /// Of any length.
+    Items(Items),
 }
 
 impl Keys {
-    /// No keys, and memory for some of any length.
+    /// No keys yet, of any length.
     pub(crate) fn of_bytes() -> Self {
-        Self::Bytes { bytes: Vec::new(), ends: Vec::new() }
+        Self::Items(Items::default())
     }
 
     pub(crate) fn push(&mut self, key: KeyRef<'_>) {
         match self {
-            Self::Bytes { bytes, ends } => {
-                key.extend_into(bytes);
-                ends.push(bytes.len() as u32);
-            }
+            Self::Items(items) => items.push(key),
             Self::Rows(rows) => {
                 let mut row = [0; 16];
                 key.copy_to(&mut row);
@@ -57,18 +53,25 @@ impl Keys {
     fn len(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.len(),
-            Self::Bytes { ends, .. } => ends.len(),
+            Self::Items(items) => items.len(),
         }
     }
 
+    /// The same in one piece.
     #[inline]
-    fn get(&self, at: usize) -> &[u8] {
+    fn whole(&mut self, at: usize) -> &[u8] {
         match self {
             Self::Rows(rows) => &rows[at][..8],
-            Self::Bytes { bytes, ends } => {
-                let start = if at == 0 { 0 } else { ends[at - 1] as usize };
-                &bytes[start..ends[at] as usize]
-            }
+            Self::Items(items) => items.whole_key(at),
+        }
+    }
+
+    /// What lies beside the key as its value.
+    #[inline]
+    fn value(&self, at: usize) -> &[u8] {
+        match self {
+            Self::Rows(rows) => &rows[at][8..],
+            Self::Items(items) => items.value(at),
         }
     }
 }
@@ -78,8 +81,17 @@ impl<T> Batch<T> {
     pub(crate) fn new(keys: Keys, values: Vec<T>) -> Self {
         debug_assert!(values.len() == keys.len());
         let left = 0..keys.len();
-        let read = Some(Box::new(Entries { keys, values: values.into_iter(), left }));
-        Self { rows: Vec::new().into_iter(), read }
+        Self::read(Entries { keys, values: values.into_iter(), beside: false, left })
+    }
+
+    /// Entries whose values are to be made of what lies beside their keys when they are taken.
+    pub(crate) fn of_items(items: Items) -> Self {
+        let (left, keys) = (0..items.len(), Keys::Items(items));
+        Self::read(Entries { keys, values: Vec::new().into_iter(), beside: true, left })
+    }
+
+    fn read(entries: Entries<T>) -> Self {
+        Self { rows: Vec::new().into_iter(), read: Some(Box::new(entries)) }
     }
 
     /// Entries whose values are to be made of their rows when they are taken.
@@ -109,13 +121,17 @@ impl<T> Batch<T> {
         }
     }
 
-    /// The next entry from this end, if it is one whose value was read.
-    pub(crate) fn pop(&mut self, end: End) -> Option<(&[u8], T)> {
-        let Entries { keys, values, left } = self.read.as_deref_mut()?;
+    /// The next entry from this end, if it is no row. `keep` makes a value that was not read.
+    pub(crate) fn pop(&mut self, end: End, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
+        let Entries { keys, values, beside, left } = self.read.as_deref_mut()?;
         let (at, value) = match end {
-            End::First => (left.next()?, values.next()?),
-            End::Last => (left.next_back()?, values.next_back()?),
+            End::First => (left.next()?, values.next()),
+            End::Last => (left.next_back()?, values.next_back()),
         };
-        Some((keys.get(at), value))
+        let value = match value {
+            None if *beside => keep(Found { flags: 0, value: keys.value(at) }),
+            read => read?,
+        };
+        Some((keys.whole(at), value))
     }
 }

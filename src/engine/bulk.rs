@@ -37,7 +37,7 @@
 
 use super::descent::{Away, Stop};
 use super::{Change, Decision, Engine, FoldLimit, Folded, Found, Store, TreeCore, handle_of};
-use delta::{Contents, Entry, Number};
+use delta::{Contents, Entry, Hashed, Number};
 use sync::epoch::Guard;
 
 /// From how many keys on in a leaf the leaf is built anew.
@@ -180,7 +180,7 @@ impl<S: Store> Engine<S> {
             let put = |_: Option<Found<'_>>| Decision::Write(change, ());
             match run {
                 Ascending::Rows(rows) => self.update(tree, number(&rows[at]), put)?,
-                Ascending::Items(..) => self.update(tree, run.key(at), put)?,
+                Ascending::Items(..) => self.update(tree, Hashed::new(run.key(at)), put)?,
             }
         }
         Ok(count)

@@ -71,7 +71,7 @@ impl<T> Cursor<T> {
         if let Some(row) = side.pop_row(end) {
             return Ok(Some(made(&row, keep, make)));
         }
-        Ok(side.pop(end).map(|(key, value)| make(key, value)))
+        Ok(side.pop(end, keep).map(|(key, value)| make(key, value)))
     }
 
     #[inline]
@@ -83,9 +83,9 @@ impl<T> Cursor<T> {
     }
 
     /// What is wanted of the next page: of numbers 64, 64, 128, 256 ... up to more than most pages
-    /// have; a copy of a number costs next to nothing. Of bytes half of that.
+    /// have; a copy of a number costs next to nothing. Of bytes three quarters of that.
     fn wish(&self, end: End) -> Wish {
-        let first = if matches!(self.unread, Some(Unread::Numbers(..))) { 64 } else { 32 };
+        let first = if matches!(self.unread, Some(Unread::Numbers(..))) { 64 } else { 48 };
         let limit = first << self.reads.saturating_sub(1).min(6);
         Wish { end, limit, in_rows: self.in_rows }
     }

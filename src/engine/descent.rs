@@ -1,7 +1,7 @@
 //! Root to leaf: side links, and help for unfinished SMOs on the way.
 //!
-//! In a tree of numbers most searches begin at a leaf that the directory names; see
-//! [`mapping::Directory`] for why that is right.
+//! In memory most searches begin at a leaf that the directory names, or that the hash of the key
+//! hints at; see [`mapping::Directory`] for why that is right.
 //!
 //! A descent never waits. It reads page words, and where it meets an SMO that is not finished it
 //! finishes it or starts again:
@@ -32,6 +32,19 @@ pub(crate) struct Stop<'g> {
     pub(crate) base: Base<'g>,
     /// The inner page that we came by.
     pub(crate) parent: PageId,
+}
+
+impl Stop<'_> {
+    /// Remembers where a key is that was found, or put, by a descent. Of a durable tree nothing is:
+    /// its hints never grow, since their memory would be outside its budget.
+    #[inline]
+    pub(crate) fn remember(&self, tree: &TreeCore, key: impl Probe) {
+        if self.parent.is_some()
+            && let Some(hash) = key.hash()
+        {
+            tree.hints.learn(hash, self.id);
+        }
+    }
 }
 
 /// Says of a level which page of it is wanted.
@@ -113,15 +126,17 @@ impl<S: Store> Engine<S> {
         key: P,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
-        let Some(number) = key.number() else {
-            return self.descend(tree, Covering(key), 0, guard);
+        let hinted = match key.number() {
+            Some(number) => self.hinted(tree, key, number, guard),
+            None => self.hashed(tree, key, guard),
         };
-        match self.hinted(tree, key, number, guard) {
-            Some(stop) => {
+        match (hinted, key.number()) {
+            (Some(stop), _) => {
                 self.dated(stop.chain.page());
                 Ok(stop)
             }
-            None => self.unhinted(tree, key, number, guard),
+            (None, Some(number)) => self.unhinted(tree, key, number, guard),
+            (None, None) => self.descend(tree, Covering(key), 0, guard),
         }
     }
 
@@ -134,20 +149,43 @@ impl<S: Store> Engine<S> {
         number: u64,
         guard: &'g Guard,
     ) -> Option<Stop<'g>> {
-        let mut id = tree.directory.hint(number, guard)?;
-        for moves in 0..3 {
+        let hint = tree.directory.hint(number, guard)?;
+        let stop = self.follow(tree, key, hint, guard)?;
+        if stop.id != hint {
+            tree.directory.learn(number, stop.id, stop.base.low_number(), guard);
+        }
+        Some(stop)
+    }
+
+    /// The leaf that the hash of the key hints at, or one of the next two.
+    #[inline]
+    fn hashed<'g>(&self, tree: &TreeCore, key: impl Probe, guard: &'g Guard) -> Option<Stop<'g>> {
+        let hash = key.hash().filter(|_| !S::DURABLE)?;
+        let hint = tree.hints.hint(hash)?;
+        let stop = self.follow(tree, key, hint, guard)?;
+        if stop.id != hint {
+            tree.hints.learn(hash, stop.id);
+        }
+        Some(stop)
+    }
+
+    /// The leaf of a key, if it is this page or one of the next two.
+    #[inline]
+    fn follow<'g>(
+        &self,
+        tree: &TreeCore,
+        key: impl Probe,
+        mut id: PageId,
+        guard: &'g Guard,
+    ) -> Option<Stop<'g>> {
+        for _ in 0..3 {
             let Word::Resident(chain) = self.table.load(id, guard) else { return None };
             let base = Base::new(chain.base());
             if !base.is_leaf() || chain.page().tree() != tree.id {
                 return None;
             }
             match key.side(base) {
-                Side::Inside => {
-                    if moves > 0 {
-                        tree.directory.learn(number, id, base.low_number(), guard);
-                    }
-                    return Some(Stop { id, chain, base, parent: PageId::NONE });
-                }
+                Side::Inside => return Some(Stop { id, chain, base, parent: PageId::NONE }),
                 Side::Right => id = base.right(),
                 Side::Left => return None,
             }
@@ -282,6 +320,8 @@ impl<S: Store> Engine<S> {
             self.settle(&leaf, record);
             if S::DURABLE {
                 leaf.chain.page().touch();
+            } else if found.is_some() {
+                leaf.remember(tree, key);
             }
             Ok(read(found))
         })

@@ -2,7 +2,7 @@
 
 use super::{Engine, Store, change};
 use crate::engine::descent::Stop;
-use delta::{Op, Position, Probe};
+use delta::{Op, Position, Probe, Record};
 use mapping::{Match, RecordRef};
 
 /// A value as it lies in its page.
@@ -26,14 +26,17 @@ impl<'g> Stop<'g> {
     /// The value of `key`.
     #[inline]
     pub(crate) fn find<P: Probe>(&self, key: P, fingerprint: u8) -> Answer<'g> {
-        let walk = if let (true, Some(number)) = (P::NUMBER, key.bytes().first_chunk()) {
-            match self.chain.find_pair(fingerprint, *number) {
-                Match::None => false,
-                Match::One(record) => return said(record),
-                Match::Walk => true,
-            }
-        } else {
-            self.chain.head() != 0 && self.chain.page().may_hold(fingerprint)
+        let of_payload = |payload: &'g [u8]| {
+            key.may_be_in(payload, fingerprint) && Record::decode(payload).key == key.bytes()
+        };
+        let matched = match (P::NUMBER, key.bytes().first_chunk()) {
+            (true, Some(number)) => self.chain.find_pair(fingerprint, *number),
+            _ => self.chain.find_sized(fingerprint, of_payload),
+        };
+        let walk = match matched {
+            Match::None => false,
+            Match::One(record) => return said(record),
+            Match::Walk => self.chain.page().may_hold(fingerprint),
         };
         if walk {
             let of_key = |record: &RecordRef<'g>| {
@@ -43,14 +46,12 @@ impl<'g> Stop<'g> {
                 return said(record);
             }
         }
-        let (found, at) = match key.search(self.base) {
-            Ok(at) => {
-                let (flags, value) = key.value(self.base, at);
-                (Some(Found { flags, value }), at)
-            }
-            Err(at) => (None, at),
-        };
-        Answer { found, record: None, position: Position::new(at) }
+        let (at, position) = key.find(self.base);
+        let found = at.map(|at| {
+            let (flags, value) = key.value(self.base, at);
+            Found { flags, value }
+        });
+        Answer { found, record: None, position }
     }
 }
 
@@ -64,7 +65,7 @@ impl<'g> Stop<'g> {
                 return said(record).found;
             }
         }
-        key.search(self.base).ok().map(|at| {
+        key.find(self.base).0.map(|at| {
             let (flags, value) = key.value(self.base, at);
             Found { flags, value }
         })

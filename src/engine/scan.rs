@@ -10,9 +10,10 @@
 
 use super::batch::{Batch, Keys};
 use super::unread::Unread;
-use super::{Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted};
-use delta::{Number, PairChange};
+use super::{Away, Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted, change};
+use delta::{Base, Hashed, Items, Number, PairChange, Probe};
 use mapping::Word;
+use sync::epoch::Guard;
 
 /// What is wanted of the next page.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +49,8 @@ impl<S: Store> Engine<S> {
                     moment.of(self, self.leaf(tree, number, guard)?, Covering(number))
                 }
                 (Unread::Bytes(start, _), End::First) => {
-                    let wanted = Covering(start.as_slice());
-                    moment.of(self, self.descend(tree, wanted, 0, guard)?, wanted)
+                    let leaf = self.leaf_of_scan(tree, start, guard)?;
+                    moment.of(self, leaf, Covering(start.as_slice()))
                 }
                 (Unread::Bytes(_, end), End::Last) => {
                     let wanted = Wanted::Below(end.as_deref());
@@ -65,7 +66,9 @@ impl<S: Store> Engine<S> {
                     self.read_numbers(&stop, (first, last), wish, &mut read)
                 }
                 Unread::Bytes(start, end) => {
-                    self.read_entries(&stop, (start, end.as_ref()), wish, &mut read)
+                    let span = (start.as_slice(), end.as_deref());
+                    self.read_items(&stop, span, wish, &mut read)
+                        .unwrap_or_else(|| self.read_entries(&stop, span, wish, &mut read))
                 }
             };
             if let Some(Unread::Numbers(next, _)) = batch.1
@@ -170,18 +173,88 @@ impl<S: Store> Engine<S> {
         rows
     }
 
+    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has read
+    /// the page before comes there.
+    fn leaf_of_scan<'g>(
+        &self,
+        tree: &TreeCore,
+        key: &[u8],
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
+        let key = Hashed::new(key);
+        let stop = self.leaf(tree, key, guard)?;
+        if stop.base.low() == key.bytes() {
+            stop.remember(tree, key);
+        }
+        Ok(stop)
+    }
+
+    /// The entries of a uniform page of keys of any length, run by run; `None` if it is not, or a
+    /// record says that it will not be any more.
+    fn read_items<T>(
+        &self,
+        stop: &Stop<'_>,
+        (start, end): (&[u8], Option<&[u8]>),
+        wish: Wish,
+        read: &mut impl FnMut(Found<'_>) -> T,
+    ) -> Option<(Batch<T>, Option<Unread>)> {
+        let (base, page) = (stop.base, stop.chain.page());
+        base.value_len()?;
+        // What the page has of it, and where that lies.
+        let at = |key: &[u8]| base.search(key).unwrap_or_else(|at| at);
+        let mut window = at(start)..end.map_or_else(|| base.count(), at);
+        window.end = window.end.max(window.start);
+        let mut unread = rest(base, (start, end), wish.end);
+        let (mut from, mut upto) = (start, end);
+        // What lies beyond the entries that are wanted is not looked at.
+        let beyond;
+        if window.len() > wish.limit {
+            match wish.end {
+                End::First => {
+                    window.end = window.start + wish.limit;
+                    beyond = base.entry(window.end).key.to_vec();
+                    (upto, unread) = (Some(beyond.as_slice()), Unread::bytes_from(&beyond, end));
+                }
+                End::Last => {
+                    window.start = window.end - wish.limit;
+                    beyond = base.entry(window.start).key.to_vec();
+                    (from, unread) = (&beyond, Unread::bytes_below(start, &beyond));
+                }
+            }
+        }
+        let mut records = Vec::new();
+        for record in stop.chain.records() {
+            let version = self.version(stop.id, page, record);
+            let change = change(record);
+            if change.key < from || upto.is_some_and(|upto| change.key >= upto) {
+                continue;
+            }
+            if !Items::takes(base, &change) {
+                return None;
+            }
+            records.push((version, change));
+        }
+        let items = Items::read(base, window, &records);
+        if wish.in_rows {
+            return Some((Batch::of_items(items), unread));
+        }
+        let value = |at| read(Found { flags: 0, value: items.value(at) });
+        let values = (0..items.len()).map(value).collect();
+        Some((Batch::new(Keys::Items(items), values), unread))
+    }
+
     /// The entries of a page, one by one; backward all that it has.
     fn read_entries<T>(
         &self,
         stop: &Stop<'_>,
-        (start, end): (&[u8], Option<&Vec<u8>>),
+        (start, end): (&[u8], Option<&[u8]>),
         wish: Wish,
         read: &mut impl FnMut(Found<'_>) -> T,
     ) -> (Batch<T>, Option<Unread>) {
         let limit = if wish.end == End::First { wish.limit } else { usize::MAX };
         let (mut keys, mut values) = (Keys::of_bytes(), Vec::new());
         for entry in self.merged(stop, start) {
-            if end.is_some_and(|end| entry.key >= *end.as_slice()) {
+            if end.is_some_and(|end| entry.key >= *end) {
                 break;
             }
             if values.len() >= limit {
@@ -191,10 +264,14 @@ impl<S: Store> Engine<S> {
             keys.push(entry.key);
             values.push(read(Found { flags: entry.flags, value: entry.value }));
         }
-        let unread = match wish.end {
-            End::First => stop.base.high().and_then(|high| Unread::bytes_from(high, end)),
-            End::Last => Unread::bytes_below(start, stop.base.low()),
-        };
-        (Batch::new(keys, values), unread)
+        (Batch::new(keys, values), rest(stop.base, (start, end), wish.end))
+    }
+}
+
+/// What is still unread when all that a page of bytes has of it was read at this end.
+fn rest(base: Base<'_>, (start, end): (&[u8], Option<&[u8]>), at: End) -> Option<Unread> {
+    match at {
+        End::First => base.high().and_then(|high| Unread::bytes_from(high, end)),
+        End::Last => Unread::bytes_below(start, base.low()),
     }
 }

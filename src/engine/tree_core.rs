@@ -1,7 +1,7 @@
 //! What a tree is besides its pages: its root, its layout, and how many entries it has.
 
 use delta::Layout;
-use mapping::Directory;
+use mapping::{Directory, HashHints};
 use sync::CachePadded;
 use sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use types::PageId;
@@ -22,6 +22,8 @@ pub(crate) struct TreeCore {
     entries: [CachePadded<AtomicI64>; SHARDS],
     /// Hints to the leaves of a tree of numbers.
     pub(crate) directory: Directory,
+    /// Hints to the leaves of a tree of keys of any length, in memory.
+    pub(crate) hints: HashHints,
 }
 
 impl TreeCore {
@@ -34,6 +36,7 @@ impl TreeCore {
             dropped: AtomicBool::new(false),
             entries,
             directory: Directory::new(),
+            hints: HashHints::new(),
         }
     }
 

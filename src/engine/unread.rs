@@ -34,9 +34,9 @@ impl Unread {
     }
 
     /// What is left of bytes without those below `start`.
-    pub(crate) fn bytes_from(start: &[u8], end: Option<&Vec<u8>>) -> Option<Self> {
-        let inside = end.is_none_or(|end| start < end.as_slice());
-        inside.then(|| Self::Bytes(start.to_vec(), end.cloned()))
+    pub(crate) fn bytes_from(start: &[u8], end: Option<&[u8]>) -> Option<Self> {
+        let inside = end.is_none_or(|end| start < end);
+        inside.then(|| Self::Bytes(start.to_vec(), end.map(<[u8]>::to_vec)))
     }
 
     /// What is left of bytes without those not below `end`.

@@ -111,6 +111,9 @@ impl<S: Store> Engine<S> {
             if self.table.append(leaf.id, leaf.chain, &reservation) {
                 self.version(leaf.id, page, page.record(reservation.head()));
                 tree.count(i64::from(net));
+                if op == Op::Put {
+                    leaf.remember(tree, key);
+                }
                 self.relieve(tree, &leaf, bytes, guard);
                 return Ok(Attempt::Done(result));
             }

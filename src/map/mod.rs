@@ -71,7 +71,7 @@ use crate::key::{EncodeKey, Key};
 use crate::memory::{Held, InMemory};
 use core::convert::Infallible;
 use core::marker::PhantomData;
-use delta::{KeyRef, Layout, Number};
+use delta::{Hashed, KeyRef, Layout, Number};
 
 /// A concurrent ordered map in memory.
 ///
@@ -137,7 +137,7 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
     {
         key.with_encoded(|key| match self.number(key) {
             Some(number) => sure(self.engine.read(&self.tree, number, &mut read)),
-            None => sure(self.engine.read(&self.tree, key, &mut read)),
+            None => sure(self.engine.read(&self.tree, Hashed::new(key), &mut read)),
         })
     }
 
@@ -164,7 +164,7 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
                 Decision::Keep(result) | Decision::Write(Change::Remove, result) => result,
                 Decision::Write(..) => panic!("a key of {} bytes: no key is like that", key.len()),
             },
-            None => sure(self.engine.update(&self.tree, key, &mut decide)),
+            None => sure(self.engine.update(&self.tree, Hashed::new(key), &mut decide)),
         })
     }
 

@@ -5,7 +5,7 @@
 //! link, for a leaf that has been split. No id becomes free in a model (no epoch ends there), so
 //! that the hints to ids that are used again are planted: they name the id that comes next.
 
-use super::setting::{Setting, join_both, merging_numbers, splitting_numbers};
+use super::setting::{ONE, Setting, join_both, merging_numbers, splitting, splitting_numbers};
 use super::{explore, join, start};
 use crate::memory::InMemory;
 use std::sync::Arc;
@@ -35,6 +35,21 @@ const FRESH: PageId = PageId::new(4);
 fn a_hint_to_a_leaf_that_is_split_leads_to_both_halves() {
     explore("hint/split", || {
         let it = Setting::directed(splitting_numbers(1), SPLITTING, (0, 64), &[10, 30]);
+        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
+        let reader = start(move || (two.get(30), two.put(30, 9), two.get(10)));
+        let (_, seen) = join_both(start(move || one.put(25, 2)), reader);
+        assert_eq!(seen, (Some(1), Some(1), Some(1)));
+        it.expect(&[(10, 1), (20, 1), (25, 2), (30, 9), (50, 1)]);
+        assert_eq!((it.get(10), it.get(25), it.get(30)), (Some(1), Some(2), Some(9)));
+        assert!(changes(&it).0 > 0, "nothing was split");
+    });
+}
+
+#[test]
+fn a_hint_by_hash_to_a_leaf_that_is_split_leads_to_both_halves() {
+    explore("hint by hash/split", || {
+        let it = Setting::in_memory(splitting(ONE), SPLITTING);
+        it.hint_by_hash(&[10, 30]);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         let reader = start(move || (two.get(30), two.put(30, 9), two.get(10)));
         let (_, seen) = join_both(start(move || one.put(25, 2)), reader);

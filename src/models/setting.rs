@@ -11,7 +11,7 @@ use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
 use core::convert::Infallible;
 use core::fmt::Debug;
-use delta::{Base, Contents, Entry, Layout, Number, Probe, Shape};
+use delta::{Base, Contents, Entry, Hashed, Layout, Number, Probe, Shape};
 use gc::Budget;
 use lss::io::MemoryDisk;
 use lss::{Log, Options, Recovered};
@@ -24,12 +24,12 @@ pub(super) const ONE: usize = 32;
 
 /// Pages that split at four entries. They never merge.
 pub(super) fn splitting(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 130, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 146, inner_bytes: 4096, area_bytes }
 }
 
 /// Pages that never split. With one entry or none they merge.
 pub(super) fn merging(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 400, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 496, inner_bytes: 4096, area_bytes }
 }
 
 /// Pages that neither split nor merge.
@@ -153,6 +153,18 @@ impl Setting<InMemory<u64>> {
     }
 }
 
+impl Setting<InMemory<u64>> {
+    /// The hashes of these keys hint at the leaves that they are in.
+    pub(super) fn hint_by_hash(&self, keys: &[u8]) {
+        self.tree.hints.grow(1 << 10);
+        for &key in keys {
+            self.get(key);
+            let hint = self.tree.hints.hint(delta::hash(&[key]));
+            assert!(hint.is_some(), "no hint for key {key}");
+        }
+    }
+}
+
 impl Setting<Unlogged> {
     pub(super) fn unlogged(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
         Arc::new(Self::planted(Unlogged, limits, leaves, leaves.len(), Layout::Var))
@@ -232,7 +244,7 @@ where
 
     fn set(&self, key: u8, change: Change<'_>) -> Option<u8> {
         match self.tree.layout {
-            Layout::Var => self.set_by(&[key][..], change),
+            Layout::Var => self.set_by(Hashed::new(&[key]), change),
             Layout::Fixed8 => self.set_by(number(key), change),
         }
     }
@@ -246,7 +258,7 @@ where
 
     pub(super) fn get(&self, key: u8) -> Option<u8> {
         match self.tree.layout {
-            Layout::Var => self.get_by(&[key][..]),
+            Layout::Var => self.get_by(Hashed::new(&[key])),
             Layout::Fixed8 => self.get_by(number(key)),
         }
     }

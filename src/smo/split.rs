@@ -196,6 +196,8 @@ impl<S: Store> Engine<S> {
             for _ in &links {
                 tree.directory.split(|| self.separators(tree, guard), guard);
             }
+        } else if level == 0 && !S::DURABLE {
+            tree.hints.grow(tree.len());
         }
         // Under a root that has grown they are named already.
         if stop.id == tree.root { Ok(()) } else { self.post_all(tree, stop, level, &links, guard) }

@@ -47,6 +47,14 @@ fn changes(random: &mut Random, page: &Page, kind: usize, count: usize) -> Vec<C
     changes
 }
 
+/// The changes, each with a value of eight bytes.
+fn made_uniform(random: &mut Random, mut changes: Vec<Change>) -> Vec<Change> {
+    for change in changes.iter_mut().filter(|change| change.op == Op::Put) {
+        (change.value, change.flags) = (random.bytes(8), 0);
+    }
+    changes
+}
+
 /// What the page holds after the changes, and every value that is gone.
 fn applied(page: &Page, newest_first: &[Change]) -> (Vec<Row>, Vec<(u8, Vec<u8>)>) {
     let mut map: BTreeMap<Vec<u8>, (Vec<u8>, u8)> = BTreeMap::new();
@@ -110,6 +118,54 @@ fn folding_is_applying_the_records_in_order() {
     }
     println!("{records_folded} folded, {values_dropped} dropped, {separated} of them separated");
     assert!(records_folded > 10_000 && values_dropped > 5_000 && separated > 100);
+}
+
+#[test]
+fn what_was_folded_is_split_and_put_together_again() {
+    let mut random = Random::new(15);
+    let (mut longer, mut folds, mut uniform) = (0, 0, 0);
+    for kind in 0..KINDS {
+        for round in 0..120 {
+            let size = random.below(120);
+            let mut page = model::uniform_leaf(&mut random, kind, size);
+            if round % 3 == 0 {
+                page = model::leaf(&mut random, Layout::Var, kind, size);
+            }
+            let mut changes = changes(&mut random, &page, kind, round);
+            // Now and then a value comes that makes another page of it.
+            if round % 3 != 0 && !random.chance(10) {
+                changes = made_uniform(&mut random, changes);
+            }
+            let records: Vec<_> = changes.iter().map(|change| (0, change.record())).collect();
+            let (rows, gone) = applied(&page, &changes);
+            let bytes = page.bytes();
+            let mut dropped = Vec::new();
+            let contents = Contents::fold(Base::new(&bytes), &records, &mut dropped);
+            assert_eq!(sorted(&dropped), gone);
+            let whole = built(&page.shape(), &contents);
+            assert_eq!(rows_of(Base::new(&whole).entries()), rows);
+            uniform += usize::from(model::is_uniform(&whole));
+            folds += 1;
+            if rows.len() < 2 {
+                continue;
+            }
+            let index = contents.split_index(random.chance(30));
+            assert!(index >= 1 && index < rows.len());
+            let separator = contents.separator(index, &page.shape());
+            let (mut left, right) = contents.split_at(index);
+            let of_left = Shape { high: Some(&separator), ..page.shape() };
+            let of_right = Shape { low: &separator, ..page.shape() };
+            let (left_page, right_page) = (built(&of_left, &left), built(&of_right, &right));
+            assert_eq!(rows_of(Base::new(&left_page).entries()), rows[..index]);
+            assert_eq!(rows_of(Base::new(&right_page).entries()), rows[index..]);
+            longer += usize::from(of_left.prefix().len() > page.shape().prefix().len());
+            left.extend(right);
+            let together = built(&page.shape(), &left);
+            assert_eq!(rows_of(Base::new(&together).entries()), rows);
+        }
+    }
+    println!("{folds} folds, {uniform} uniform, {longer} longer prefixes");
+    assert!(folds > 900 && uniform > 400 && longer > 90);
 }
 
 #[test]

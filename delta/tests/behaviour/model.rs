@@ -115,8 +115,17 @@ pub(crate) fn built(shape: &Shape<'_>, contents: &Contents<'_>) -> Vec<u8> {
     assert_eq!(check(base), Ok(()));
     assert_eq!(base.count(), contents.len());
     let entries: Vec<Entry<'_>> = base.entries().collect();
-    assert_eq!(bytes, written(shape, &entries)[..bytes.len()], "the one way to write this page");
+    let same = written(shape, &entries);
+    // A page whose values have lately become alike may still tell of each how long it is.
+    if is_uniform(&bytes) == is_uniform(&same) && !entries.is_empty() {
+        assert_eq!(bytes, same[..bytes.len()], "the one way to write this page");
+    }
     bytes
+}
+
+/// Whether values and flags of a page in [`Layout::Var`] are known from its header.
+pub(crate) fn is_uniform(page: &[u8]) -> bool {
+    page[48] & 8 != 0
 }
 
 pub(crate) fn row_of(entry: &Entry<'_>) -> Row {
@@ -240,6 +249,15 @@ pub(crate) fn value(random: &mut Random, layout: Layout) -> (Vec<u8>, u8) {
         _ => random.below(20),
     };
     (random.bytes(len), 0)
+}
+
+/// As [`leaf`], with values that are all of one length, and no flags.
+pub(crate) fn uniform_leaf(random: &mut Random, kind: usize, count: usize) -> Page {
+    let mut page = leaf(random, Layout::Var, kind, count);
+    for row in &mut page.rows {
+        (row.value, row.flags) = (random.bytes(8), 0);
+    }
+    page
 }
 
 /// A random inner page with about `count` children.

@@ -1,6 +1,6 @@
 //! Search, child index, side and the entries of a base page against a sorted vector.
 
-use bwtree_delta::{Base, Layout, Side, check};
+use bwtree_delta::{Base, Hashed, Layout, Probe, Side, check};
 
 use crate::model::{self, KINDS, LAYOUTS, Page, Random, probes, row_of, rows_of};
 
@@ -19,6 +19,9 @@ fn a_leaf_finds_what_a_sorted_vector_finds() {
                 for key in probes(&mut random, &page) {
                     let wanted = page.rows.binary_search_by(|row| row.key.cmp(&key));
                     assert_eq!(base.search(&key), wanted, "{key:?} in {base:?}");
+                    if base.side(&key) == Side::Inside {
+                        assert_eq!(Hashed::new(&key).find(base).0, wanted.ok(), "{key:?} by hash");
+                    }
                     match wanted {
                         Ok(_) => found += 1,
                         Err(_) => missed += 1,

@@ -7,7 +7,7 @@
 //!   32  listed: the last interval in which the page was put on the dirty list; in memory, where
 //!       there is no such list, the history: what the page was, for the cuts that need it
 //!   40  fingerprints of the first 24 records, a byte each
-//!   64  base page .. delta area
+//!   64  base page .. delta area .. of sized records: where the first 24 of them are, u16 each
 //! ```
 //!
 //! The serial changes with every SMO and is kept by consolidation: a page whose image in the log
@@ -177,6 +177,16 @@ impl<'g> Chain<'g> {
         Self { head, ..self }
     }
 
+    /// The newest record for whose payload `is_of_key` holds, of records in [`Records::Sized`],
+    /// without walking.
+    ///
+    /// The page tells for each fingerprint where its record lies. The rest is as in
+    /// [`find_pair`](Self::find_pair): a payload is written once, before its fingerprint.
+    #[inline]
+    pub fn find_sized(self, fingerprint: u8, is_of_key: impl Fn(&'g [u8]) -> bool) -> Match<'g> {
+        if self.head == 0 { Match::None } else { self.page.find_sized(fingerprint, is_of_key) }
+    }
+
     /// The records, newest first.
     #[inline]
     pub fn records(self) -> impl Iterator<Item = RecordRef<'g>> {
@@ -192,7 +202,7 @@ impl<'g> Chain<'g> {
     }
 }
 
-/// What the fingerprints know of a key in [`Records::Pairs`].
+/// What the fingerprints know of a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Match<'g> {
     /// No record of the chain is of this key.

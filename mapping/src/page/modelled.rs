@@ -271,12 +271,25 @@ impl<'g> PageRef<'g> {
         if self.records() == Records::Sized {
             return Match::Walk;
         }
+        self.find(fingerprint, |payload| payload[..8] == key)
+    }
+
+    /// See [`Chain::find_sized`](super::Chain::find_sized).
+    pub(super) fn find_sized(
+        self,
+        fingerprint: u8,
+        is_of_key: impl Fn(&'g [u8]) -> bool,
+    ) -> Match<'g> {
+        self.find(fingerprint, is_of_key)
+    }
+
+    fn find(self, fingerprint: u8, is_of_key: impl Fn(&'g [u8]) -> bool) -> Match<'g> {
         let mut found = Match::None;
         // The slots of a model all have fingerprints in the first word.
         let equal = equal_bytes(self.header().fingerprints[0].load(Ordering::Acquire), fingerprint);
         for slot in (0..SLOTS).filter(|slot| equal >> (slot * 8) & 0x80 != 0) {
             let record = self.record(slot as Head + 1);
-            if record.payload()[..8] != key {
+            if !is_of_key(record.payload()) {
                 continue;
             }
             if matches!(found, Match::One(_)) || record.version() == 0 {

@@ -1,5 +1,9 @@
 //! The resident page over raw bytes: what production runs.
 #![expect(unsafe_code, reason = "one allocation holds atomics, immutable bytes and an area")]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "pages are 64-aligned, and all offsets in them multiples of 8"
+)]
 
 mod record;
 
@@ -14,17 +18,20 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
-use sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = 64;
 const REFERENCED: u32 = 1;
 const PAIRS: u32 = 2;
 const AGED: u32 = 4;
+const SLOTS: u32 = 8;
+/// Bytes that tell where the records are that have a fingerprint.
+const SLOTS_BYTES: usize = 2 * FINGERPRINTS;
 const TREE_SHIFT: u32 = 8;
 
-// What scans note of a page: how many records it had, modulo 8, and how often that was so.
-const SEEN_SHIFT: u32 = 3;
-const SEEN: u32 = 7;
+// What scans note of a page: how many records it had, modulo 4, and how often that was so.
+const SEEN_SHIFT: u32 = 4;
+const SEEN: u32 = 3;
 const TIMES_SHIFT: u32 = 6;
 const TIMES: u32 = 3;
 
@@ -77,10 +84,13 @@ impl PageWriter {
     /// # Panics
     /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB).
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
-        let size = PageBox::size_for(base_bytes, area_bytes);
+        // Pairs are all of one size: their places need not be told.
+        let has_slots = records == Records::Sized && area_bytes > 0;
+        let (slots, slots_bytes) = if has_slots { (SLOTS, SLOTS_BYTES) } else { (0, 0) };
+        let size = PageBox::size_for(base_bytes, area_bytes + slots_bytes);
         assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
         let page = memory::allocate(size).cast::<Page>();
-        let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8);
+        let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8) - slots_bytes;
         let pairs = if records == Records::Pairs { PAIRS } else { 0 };
         // SAFETY: the allocation is large enough, aligned for `Page` and ours alone.
         unsafe {
@@ -88,12 +98,14 @@ impl PageWriter {
                 serial: birth.serial,
                 base_bytes: base_bytes as u32,
                 area_bytes: area_bytes as u32,
-                flags: AtomicU32::new(birth.tree << TREE_SHIFT | pairs | REFERENCED),
+                flags: AtomicU32::new(birth.tree << TREE_SHIFT | slots | pairs | REFERENCED),
                 tail: AtomicU64::new(0),
                 base_version: AtomicU64::new(birth.base_version),
                 aside: AtomicPtr::new(core::ptr::null_mut()),
                 fingerprints: Default::default(),
             });
+            let end = page.cast::<u8>().add(size - slots_bytes);
+            end.write_bytes(0, slots_bytes);
         }
         Self { page: PageBox { page, head: 0 }, written: 0 }
     }
@@ -277,8 +289,23 @@ impl<'g> PageRef<'g> {
 
     /// Bytes of memory that the page takes.
     pub fn size_bytes(self) -> usize {
+        self.area_start() + self.header().area_bytes as usize + size_of_val(self.slots())
+    }
+
+    /// Where the records are that have a fingerprint: their heads.
+    #[inline]
+    fn slots(self) -> &'g [AtomicU16] {
         let header = self.header();
-        self.area_start() + header.area_bytes as usize
+        if header.flags.load(Ordering::Relaxed) & SLOTS == 0 {
+            return &[];
+        }
+        let at = self.area_start() + header.area_bytes as usize;
+        // SAFETY: a page with slots has them behind its area, aligned as that is; they are only ever
+        // used as these atomics.
+        unsafe {
+            let start = self.page.as_ptr().cast::<u8>().add(at).cast::<AtomicU16>();
+            slice::from_raw_parts(start, FINGERPRINTS)
+        }
     }
 
     /// Largest version folded into the base; 0 while it is not decided, see
@@ -381,9 +408,40 @@ impl<'g> PageRef<'g> {
     /// See [`Chain::find_pair`](super::Chain::find_pair).
     #[inline]
     pub(super) fn find_pair(self, fingerprint: u8, key: [u8; 8]) -> Match<'g> {
+        if self.records() == Records::Sized {
+            return Match::Walk;
+        }
+        let place = |slot| self.head_of(slot as u64 + 1);
+        self.find(fingerprint, place, |record| record.pair_key() == key)
+    }
+
+    /// See [`Chain::find_sized`](super::Chain::find_sized).
+    #[inline]
+    pub(super) fn find_sized(
+        self,
+        fingerprint: u8,
+        is_of_key: impl Fn(&'g [u8]) -> bool,
+    ) -> Match<'g> {
+        let slots = self.slots();
+        if slots.is_empty() {
+            return Match::Walk;
+        }
+        // ORDERING: Relaxed; the place was stored before the fingerprint that was seen.
+        let place = |slot: usize| slots[slot].load(Ordering::Relaxed);
+        self.find(fingerprint, place, |record| is_of_key(record.payload()))
+    }
+
+    /// The record with this fingerprint that is of the key.
+    #[inline]
+    fn find(
+        self,
+        fingerprint: u8,
+        place: impl Fn(usize) -> Head,
+        is_of_key: impl Fn(RecordRef<'g>) -> bool,
+    ) -> Match<'g> {
         let header = self.header();
         let reserved = header.tail.load(Ordering::Relaxed) >> 32;
-        if reserved > FINGERPRINTS as u64 || self.records() == Records::Sized {
+        if reserved > FINGERPRINTS as u64 {
             return Match::Walk;
         }
         let mut found = Match::None;
@@ -394,8 +452,8 @@ impl<'g> PageRef<'g> {
             while equal != 0 {
                 let slot = at * 8 + equal.trailing_zeros() as usize / 8;
                 equal &= equal - 1;
-                let record = self.record(self.head_of(slot as u64 + 1));
-                if record.pair_key() != key {
+                let record = self.record(place(slot));
+                if !is_of_key(record) {
                     continue;
                 }
                 if matches!(found, Match::One(_)) || record.version() == 0 {

@@ -68,9 +68,13 @@ impl Reservation<'_> {
             let payload = self.start().add(head_words).cast::<u8>();
             slice::from_raw_parts_mut(payload, self.payload_bytes as usize)
         });
+        if let Some(place) = self.page.slots().get(self.slot as usize) {
+            // ORDERING: before the Release of the fingerprint, for `find_sized`.
+            place.store(self.head(), Ordering::Relaxed);
+        }
         if let Some(word) = self.page.header().fingerprints.get(self.slot as usize / 8) {
             // ORDERING: before the Release of the installing CAS, for `may_hold`; Release itself
-            // for `find_pair`, which looks at the record before that CAS.
+            // for `find_pair` and `find_sized`, which look at the record before that CAS.
             let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
             word.fetch_or(byte, Ordering::Release);
         }
@@ -89,9 +93,11 @@ impl Reservation<'_> {
         match self.records {
             Records::Sized => {
                 let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
-                // SAFETY: as in `write`; the second word of a sized record is plain and ours
-                // until installed.
-                unsafe { self.start().add(1).write(head) };
+                // SAFETY: the second word of a sized record is only ever used as this atomic.
+                let link = unsafe { AtomicU64::from_ptr(self.start().add(1)) };
+                // ORDERING: Relaxed; who reads it before the record is installed wants the length
+                // only, which is the same each time.
+                link.store(head, Ordering::Relaxed);
             }
             Records::Pairs => {
                 let word = self.word();
@@ -113,8 +119,11 @@ impl<'g> RecordRef<'g> {
     /// The second word of a sized record.
     #[inline]
     fn link(self) -> u64 {
-        // SAFETY: the record was installed before its head could be seen; this word is immutable.
-        unsafe { self.record.add(8).cast::<u64>().read() }
+        // SAFETY: the second word of a sized record is only ever used as this atomic.
+        let link = unsafe { self.record.add(8).cast::<AtomicU64>().as_ref() };
+        // ORDERING: Relaxed; it was written before the installing CAS, and the length before the
+        // fingerprint.
+        link.load(Ordering::Relaxed)
     }
 
     /// How the record lies.
@@ -150,7 +159,8 @@ impl<'g> RecordRef<'g> {
             Records::Sized => (16, (self.link() >> 16) as usize),
             Records::Pairs => (8, PAIR_BYTES),
         };
-        // SAFETY: the payload lies behind the head and is immutable once installed (I2).
+        // SAFETY: the payload lies behind the head, and is written once, before its fingerprint, and
+        // immutable once installed (I2).
         unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
     }
 

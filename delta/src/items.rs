@@ -1,0 +1,135 @@
+//! Entries that were copied out of a uniform page of keys of any length: what a scan takes of it.
+//!
+//! Suffixes and values are copied in runs, as they lie in the page; the prefix is copied once, and
+//! put before a suffix when its key is wanted.
+
+use std::ops::Range;
+
+use crate::base::Base;
+use crate::key::KeyRef;
+use crate::record::{Op, Record};
+use crate::runs::{Part, fold_parts};
+
+/// Entries in the order of their keys, in three pieces of memory.
+#[derive(Clone, Debug, Default)]
+pub struct Items {
+    /// The prefix, and behind it the suffix of the key that was asked for last.
+    key: Vec<u8>,
+    prefix_len: usize,
+    /// Suffix and value of each.
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<u32>,
+    value_len: usize,
+}
+
+impl Items {
+    /// The entries at these positions of a uniform leaf after its records (newest first, each with
+    /// its version), whose keys all belong there. The values of the records are as long as those of
+    /// the page.
+    ///
+    /// # Panics
+    /// If the page is not uniform, or has no such positions.
+    #[must_use]
+    pub fn read(base: Base<'_>, window: Range<usize>, newest_first: &[(u64, Record<'_>)]) -> Self {
+        let Some(value_len) = base.value_len() else { panic!("a page that is not uniform") };
+        let (heap, prefix) = (base.heap(), base.prefix());
+        let count = window.len() + newest_first.len();
+        let copied = heap.items(window.start, window.end).len();
+        let changed = |(_, record): &(u64, Record<'_>)| record.key.len() + record.value.len();
+        let more: usize = newest_first.iter().map(changed).sum();
+        let mut bytes = Vec::with_capacity(copied + more);
+        let mut ends = Vec::with_capacity(count);
+        fold_parts(
+            base,
+            window,
+            newest_first,
+            |_, _| {},
+            |part| match part {
+                Part::Of(from, to) => {
+                    let shift = (bytes.len() as u32).wrapping_sub(heap.offset(from) as u32);
+                    bytes.extend_from_slice(heap.items(from, to));
+                    heap.extend_offsets(from + 1..to + 1, shift, &mut ends);
+                }
+                Part::One(record) => {
+                    bytes.extend_from_slice(&record.key[prefix.len()..]);
+                    bytes.extend_from_slice(record.value);
+                    ends.push(bytes.len() as u32);
+                }
+            },
+        );
+        let mut key = Vec::with_capacity(prefix.len() + 64);
+        key.extend_from_slice(prefix);
+        Self { key, prefix_len: prefix.len(), bytes, ends, value_len }
+    }
+
+    /// Whether this record can be one of those of [`read`](Self::read) in such a page.
+    #[must_use]
+    pub fn takes(base: Base<'_>, record: &Record<'_>) -> bool {
+        let fits = record.flags == 0 && base.value_len() == Some(record.value.len());
+        record.op == Op::Remove || fits
+    }
+
+    /// Appends a key without a value, to keys that were all appended.
+    pub fn push(&mut self, key: KeyRef<'_>) {
+        debug_assert!(self.value_len == 0 && self.prefix_len == 0);
+        key.extend_into(&mut self.bytes);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    /// How many there are.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    #[inline]
+    fn item(&self, at: usize) -> (&[u8], &[u8]) {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        let item = &self.bytes[start..self.ends[at] as usize];
+        item.split_at(item.len() - self.value_len)
+    }
+
+    /// The key at this position.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    #[must_use]
+    pub fn key(&self, at: usize) -> KeyRef<'_> {
+        KeyRef::new(&self.key[..self.prefix_len], self.item(at).0)
+    }
+
+    /// The same in one piece.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    pub fn whole_key(&mut self, at: usize) -> &[u8] {
+        if self.prefix_len == 0 {
+            return self.item(at).0;
+        }
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        let suffix = &self.bytes[start..self.ends[at] as usize - self.value_len];
+        self.key.truncate(self.prefix_len);
+        self.key.extend_from_slice(suffix);
+        &self.key
+    }
+
+    /// The value at this position; empty of keys that were appended.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    #[must_use]
+    pub fn value(&self, at: usize) -> &[u8] {
+        self.item(at).1
+    }
+}
