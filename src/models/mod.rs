@@ -18,10 +18,10 @@
 //! | `ids` | no page id has two owners |
 //!
 //! Run: `RUSTFLAGS="--cfg loom" cargo test --release -p bwtree --lib models -- --nocapture`. The
-//! models are complete up to two preemptions, but for one of three threads over the log, which the
-//! clock stops; `LOOM_MAX_PREEMPTIONS` and `LOOM_MAX_DURATION` (seconds for each model) change
-//! that. A model must take the same steps whenever it is scheduled in the same way: what it runs
-//! may depend neither on addresses nor on the order of a hash map.
+//! models are complete up to two preemptions, but for one of three threads over the log and one of
+//! cuts that come and go, which the clock stops; `LOOM_MAX_PREEMPTIONS` and `LOOM_MAX_DURATION`
+//! (seconds for each model) change that. A model must take the same steps whenever it is scheduled
+//! in the same way: what it runs may depend neither on addresses nor on the order of a hash map.
 //!
 //! The planted faults that the models must find are in `tests/mutants`.
 
