@@ -212,7 +212,10 @@ impl Probe for Number {
         debug_assert!(base.is_leaf() && base.layout() == Layout::Fixed8);
         let (pairs, number) = (base.pairs(), self.get());
         let at = lower_bound(pairs, &base.line(), number);
-        pairs.get(at).filter(|pair| crate::plain::head(&pair[..]) == number).map(|_| at)
+        match pairs.get(at) {
+            Some(pair) if crate::plain::head(pair) == number => Some(at),
+            _ => None,
+        }
     }
 
     #[inline]

@@ -24,14 +24,14 @@ pub(crate) struct Batch<T> {
 pub(crate) enum Keys {
     /// Of numbers, each in the first half of a row.
     Rows(Vec<[u8; 16]>),
-    /// Of any length.
-    Items(Items),
+    /// Of any length. Apart, so that those of numbers are moved about at less cost.
+    Items(Box<Items>),
 }
 
 impl Keys {
     /// No keys yet, of any length.
     pub(crate) fn of_bytes() -> Self {
-        Self::Items(Items::default())
+        Self::Items(Box::default())
     }
 
     pub(crate) fn push(&mut self, key: KeyRef<'_>) {
@@ -94,7 +94,7 @@ impl<T> Batch<T> {
 
     /// Entries whose values are to be made of what lies beside their keys when they are taken.
     pub(crate) fn of_items(items: Items, next: Option<ScanFrom>) -> Self {
-        let (left, keys) = (0..items.len(), Keys::Items(items));
+        let (left, keys) = (0..items.len(), Keys::Items(Box::new(items)));
         Self { rows: Vec::new(), keys, values: Vec::new().into_iter(), beside: true, left, next }
     }
 

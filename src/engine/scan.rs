@@ -187,8 +187,8 @@ impl<S: Store> Engine<S> {
         Batch::new(Keys::Rows(rows), values, next)
     }
 
-    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has read
-    /// the page before comes there.
+    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has
+    /// read the page before comes there.
     fn leaf_of_scan<'g>(
         &self,
         tree: &TreeCore,
@@ -243,7 +243,7 @@ impl<S: Store> Engine<S> {
         }
         let value = |at| read(Found { flags: 0, value: items.value(at) });
         let values = (0..items.len()).map(value).collect();
-        Some(Batch::new(Keys::Items(items), values, next))
+        Some(Batch::new(Keys::Items(Box::new(items)), values, next))
     }
 
     /// The entries of a page, one by one.
