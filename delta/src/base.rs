@@ -389,7 +389,7 @@ impl<'a> Base<'a> {
     /// The pairs of a Fixed8 page.
     #[inline]
     pub(crate) fn pairs(self) -> &'a [[u8; ROW_BYTES]] {
-        self.bytes[HEADER_BYTES..self.links_at()].as_chunks().0
+        self.bytes[HEADER_BYTES..HEADER_BYTES + ROW_BYTES * self.count()].as_chunks().0
     }
 
     /// The tags of a Var leaf.

@@ -224,12 +224,18 @@ impl<'a> Contents<'a> {
     /// # Panics
     /// If the two are of different layouts.
     pub fn extend(&mut self, right: Self) {
-        if let (Self::Pairs(left), Self::Pairs(right)) = (&mut *self, &right) {
-            return left.extend(right.clone());
-        }
-        let mut all = std::mem::replace(self, Self::Entries(Vec::new())).into_entries();
-        all.extend(right.into_entries());
-        *self = Self::Entries(all);
+        let left = std::mem::replace(self, Self::Entries(Vec::new()));
+        *self = match (left, right) {
+            (Self::Pairs(mut left), Self::Pairs(right)) => {
+                left.extend(right);
+                Self::Pairs(left)
+            }
+            (left, right) => {
+                let mut all = left.into_entries();
+                all.extend(right.into_entries());
+                Self::Entries(all)
+            }
+        };
     }
 
     /// These entries and newer ones. Where both have a key the newer one counts; the value of the

@@ -22,10 +22,6 @@ pub(crate) const TAG_GROUP: usize = 32;
 /// Bytes that an entry takes besides its item: tag, head and offset.
 pub(crate) const VAR_ROW_BYTES: usize = 11;
 
-/// Bytes of a page besides fences, links and entries: header, one more offset, and at most as many
-/// zeros as there can be between its parts.
-pub(crate) const VAR_FIXED_BYTES: usize = HEADER_BYTES + 2 + 7 + 31 + 7;
-
 /// Heaps with more bytes have offsets of four bytes.
 pub(crate) const NARROW_BYTES: usize = u16::MAX as usize;
 

@@ -214,8 +214,11 @@ impl Probe for Number {
         debug_assert!(base.is_leaf() && base.layout() == Layout::Fixed8);
         let (pairs, number) = (base.pairs(), self.get());
         let at = lower_bound(pairs, &base.line(), number);
-        let found = pairs.get(at).filter(|pair| crate::plain::head(&pair[..]) == number);
-        (found.map(|_| at), Position::new(at))
+        let found = match pairs.get(at) {
+            Some(pair) if crate::plain::head(pair) == number => Some(at),
+            _ => None,
+        };
+        (found, Position::new(at))
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use crate::base::{HEADER_BYTES, ROW_BYTES};
 use crate::entry::{Entry, Layout, Shape};
-use crate::heap::{VAR_FIXED_BYTES, VAR_ROW_BYTES, item_head_bytes};
+use crate::heap::{Extents, item_head_bytes};
 use crate::key::KeyRef;
 use crate::write::uniform;
 
@@ -53,8 +53,12 @@ pub(crate) fn rows_in(shape: &Shape<'_>, bytes: usize) -> usize {
 /// Where to cut the entries of a page in [`Layout::Var`]: see
 /// [`Contents::cuts`](crate::Contents::cuts).
 pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Vec<usize> {
-    let row = VAR_ROW_BYTES + item_head_bytes(uniform(entries));
-    let size = |entry: &Entry<'_>| row + entry.key.len() + entry.value.len();
+    let item_head = item_head_bytes(uniform(entries));
+    let size = |entry: &Entry<'_>| item_head + entry.key.len() + entry.value.len();
+    let page = |fences, count, heap_bytes| {
+        let tags = if shape.level == 0 { count } else { 0 };
+        Extents::new(fences, tags, count, 0, heap_bytes).bytes
+    };
     let mut cuts = Vec::new();
     let (mut begin, mut low, mut low_len) = (0, KeyRef::from(shape.low), shape.low.len());
     let (mut held, mut shared) = (0, low_len);
@@ -65,8 +69,10 @@ pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Ve
         let high_len = next.map_or(0, KeyRef::len);
         held += size(last);
         shared = next.map_or(0, |next| shared_prefix(low, next, shared));
-        let whole = VAR_FIXED_BYTES + low_len + high_len + held - shared * (end - begin);
-        if whole <= bytes || end - begin <= fewest(shape) {
+        let heap_bytes = held - shared * (end - begin);
+        if page(low_len + high_len, end - begin, heap_bytes) <= bytes
+            || end - begin <= fewest(shape)
+        {
             continue;
         }
         begin = end - 1;

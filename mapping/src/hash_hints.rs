@@ -2,13 +2,13 @@
 //!
 //! What the [`Directory`](crate::Directory) is for numbers: what it says is believed only after a
 //! look at the fences of the page, so it may be old, of another key, or lost. It knows keys by
-//! their hash: a *set* of four entries each, and in an entry eight bits of the hash and the id. What
-//! comes into a set pushes the oldest out: who is in the way is forgotten, and found by a descent
-//! when it is looked for next.
+//! their hash: a *set* of four entries each, and in an entry eight bits of the hash and the id.
+//! What comes into a set pushes the oldest out: who is in the way is forgotten, and found by a
+//! descent when it is looked for next.
 //!
-//! It grows with the tree, a *chunk* of sets at a time, as in linear hashing: the chunk that comes is
-//! a copy of the one that has kept its keys so far. Half of what lies in either is of no use then,
-//! and is pushed out in time. So no hash has to be known to grow, and nobody waits for it.
+//! It grows with the tree, a *chunk* of sets at a time, as in linear hashing: the chunk that comes
+//! is a copy of the one that has kept its keys so far. Half of what lies in either is of no use
+//! then, and is pushed out in time. So no hash has to be known to grow, and nobody waits for it.
 
 use core::fmt;
 use std::sync::OnceLock;

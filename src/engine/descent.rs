@@ -150,11 +150,9 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Option<Stop<'g>> {
         let hint = tree.directory.hint(number, guard)?;
-        let stop = self.follow(tree, key, hint, guard)?;
-        if stop.id != hint {
-            tree.directory.learn(number, stop.id, stop.base.low_number(), guard);
-        }
-        Some(stop)
+        self.follow(tree, key, hint, guard, |id, base| {
+            tree.directory.learn(number, id, base.low_number(), guard);
+        })
     }
 
     /// The leaf that the hash of the key hints at, or one of the next two.
@@ -162,14 +160,10 @@ impl<S: Store> Engine<S> {
     fn hashed<'g>(&self, tree: &TreeCore, key: impl Probe, guard: &'g Guard) -> Option<Stop<'g>> {
         let hash = key.hash().filter(|_| !S::DURABLE)?;
         let hint = tree.hints.hint(hash)?;
-        let stop = self.follow(tree, key, hint, guard)?;
-        if stop.id != hint {
-            tree.hints.learn(hash, stop.id);
-        }
-        Some(stop)
+        self.follow(tree, key, hint, guard, |id, _| tree.hints.learn(hash, id))
     }
 
-    /// The leaf of a key, if it is this page or one of the next two.
+    /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
     #[inline]
     fn follow<'g>(
         &self,
@@ -177,15 +171,21 @@ impl<S: Store> Engine<S> {
         key: impl Probe,
         mut id: PageId,
         guard: &'g Guard,
+        learn: impl FnOnce(PageId, Base<'g>),
     ) -> Option<Stop<'g>> {
-        for _ in 0..3 {
+        for moves in 0..3 {
             let Word::Resident(chain) = self.table.load(id, guard) else { return None };
             let base = Base::new(chain.base());
             if !base.is_leaf() || chain.page().tree() != tree.id {
                 return None;
             }
             match key.side(base) {
-                Side::Inside => return Some(Stop { id, chain, base, parent: PageId::NONE }),
+                Side::Inside => {
+                    if moves > 0 {
+                        learn(id, base);
+                    }
+                    return Some(Stop { id, chain, base, parent: PageId::NONE });
+                }
                 Side::Right => id = base.right(),
                 Side::Left => return None,
             }

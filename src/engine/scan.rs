@@ -173,8 +173,8 @@ impl<S: Store> Engine<S> {
         rows
     }
 
-    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has read
-    /// the page before comes there.
+    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has
+    /// read the page before comes there.
     fn leaf_of_scan<'g>(
         &self,
         tree: &TreeCore,

@@ -5,7 +5,7 @@
 
 use super::setting::{ONE, Setting, join_both, splitting};
 use super::{explore, start};
-use crate::engine::{Ascending, Item};
+use crate::engine::{Ascending, Item, Limits};
 use crate::memory::InMemory;
 use std::sync::Arc;
 
@@ -15,6 +15,11 @@ const LEAVES: &[(u8, &[u8])] = &[(0, &[10, 20, 30]), (50, &[50])];
 /// With these the first leaf is three.
 const RUN: [u8; 3] = [12, 22, 33];
 const AFTER: &[(u8, u8)] = &[(10, 1), (12, 2), (20, 1), (22, 2), (30, 1), (33, 2), (50, 1)];
+
+/// Pages that have two entries each when they are made of a run.
+fn thirds() -> Limits {
+    Limits { leaf_bytes: 160, ..splitting(ONE) }
+}
 
 /// Puts the run, each key with value 2.
 fn load(it: &Tree) {
@@ -26,7 +31,7 @@ fn load(it: &Tree) {
 #[test]
 fn a_reader_sees_all_of_a_run_or_nothing() {
     explore("run/reader", || {
-        let it = Setting::in_memory(splitting(ONE), LEAVES);
+        let it = Setting::in_memory(thirds(), LEAVES);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         // One key of each of the three pages.
         let reader = start(move || (two.get(12), two.get(33), two.get(22), two.get(30)));
@@ -41,7 +46,7 @@ fn a_reader_sees_all_of_a_run_or_nothing() {
 #[test]
 fn a_root_that_is_cut_in_three_under_a_reader() {
     explore("run over a root/reader", || {
-        let it = Setting::in_memory(splitting(ONE), &[(0, &[10, 20, 30])]);
+        let it = Setting::in_memory(thirds(), &[(0, &[10, 20, 30])]);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         let reader = start(move || (two.get(33), two.get(12), two.get(30)));
         let ((), (last, first, old)) = join_both(start(move || load(&one)), reader);
@@ -54,7 +59,7 @@ fn a_root_that_is_cut_in_three_under_a_reader() {
 #[test]
 fn a_writer_of_a_key_of_the_last_page_comes_before_or_after() {
     explore("run/writer", || {
-        let it = Setting::in_memory(splitting(ONE), LEAVES);
+        let it = Setting::in_memory(thirds(), LEAVES);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         let ((), seen) = join_both(start(move || load(&one)), start(move || two.put(33, 3)));
         let mut after = AFTER.to_vec();

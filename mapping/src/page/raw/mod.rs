@@ -300,8 +300,8 @@ impl<'g> PageRef<'g> {
             return &[];
         }
         let at = self.area_start() + header.area_bytes as usize;
-        // SAFETY: a page with slots has them behind its area, aligned as that is; they are only ever
-        // used as these atomics.
+        // SAFETY: a page with slots has them behind its area, aligned as that is; they are only
+        // ever used as these atomics.
         unsafe {
             let start = self.page.as_ptr().cast::<u8>().add(at).cast::<AtomicU16>();
             slice::from_raw_parts(start, FINGERPRINTS)

@@ -159,8 +159,8 @@ impl<'g> RecordRef<'g> {
             Records::Sized => (16, (self.link() >> 16) as usize),
             Records::Pairs => (8, PAIR_BYTES),
         };
-        // SAFETY: the payload lies behind the head, and is written once, before its fingerprint, and
-        // immutable once installed (I2).
+        // SAFETY: the payload lies behind the head, is written once, before its fingerprint, and
+        // is immutable once installed (I2).
         unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
     }
 
