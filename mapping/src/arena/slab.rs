@@ -162,7 +162,9 @@ mod tests {
         assert_eq!(free_runs(&slab), [(0, 256)]);
         let runs = [(0, 1), (5, 59), (64, 64), (130, 100), (255, 1)];
         let runs = runs.map(|(first, units)| Run { first, units });
-        runs.iter().for_each(|&run| slab.mark(run));
+        for run in runs {
+            slab.mark(run);
+        }
         assert_eq!(free_runs(&slab), [(1, 4), (128, 2), (230, 25)]);
         assert_eq!(slab.free(runs[1]), Freed { in_use: 166, since: 59 });
         assert_eq!(slab.free(runs[2]), Freed { in_use: 102, since: 123 });

@@ -46,7 +46,9 @@ mod tests {
     fn the_lowest_comes_first() {
         let set = SlabSet::new(200);
         assert_eq!(set.next(0, 200), None);
-        [199, 63, 64, 128].into_iter().for_each(|slab| set.insert(slab));
+        for slab in [199, 63, 64, 128] {
+            set.insert(slab);
+        }
         assert_eq!(set.next(0, 200), Some(63));
         assert_eq!(set.next(64, 200), Some(64));
         assert_eq!(set.next(65, 200), Some(128));

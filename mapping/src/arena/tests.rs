@@ -96,7 +96,9 @@ fn pages_never_overlap_and_all_memory_goes_back() {
                     }
                 }
                 drop(senders);
-                mine.try_iter().for_each(|(place, owner)| free(pool, place, owner));
+                for (place, owner) in mine.try_iter() {
+                    free(pool, place, owner);
+                }
                 (mine, refused)
             })
         });
@@ -105,7 +107,9 @@ fn pages_never_overlap_and_all_memory_goes_back() {
         assert_eq!(left.len(), THREADS as usize, "a thread has failed");
         for (mine, count) in left {
             refused += count;
-            mine.try_iter().for_each(|(place, owner)| free(&pool, place, owner));
+            for (place, owner) in mine.try_iter() {
+                free(&pool, place, owner);
+            }
         }
     });
     drop(senders);
