@@ -13,7 +13,7 @@ use sync::cell::UnsafeCell;
 use sync::model::Builder;
 use sync::thread::JoinHandle;
 
-const SLABS: usize = 4;
+const SLABS: usize = 6;
 const PAGES: usize = 4;
 const SIZES: Sizes =
     Sizes { slabs: SLABS, units: 64, page_units: 16, shards: 2, most_kept: 0, slack: 0 };
@@ -226,6 +226,23 @@ fn a_slab_runs_empty_while_its_shard_is_in_use() {
     }
 }
 
+/// The last page of a slab goes while a shard gives the slab up.
+#[test]
+fn a_slab_is_left_while_its_last_page_goes() {
+    explore("a_slab_is_left_while_its_last_page_goes", || {
+        let setting = Setting::new(SIZES);
+        let home = Cell::new(0);
+        let [last, full] = [64, 64].map(|units| setting.sure(units, &home));
+        let (mut fresh, other) = (None, Cell::new(0));
+        beside(&setting, move |s| s.free(last), |s| fresh = s.take(64, &other));
+        let used = setting.pool.check_settled();
+        assert_eq!(used, 1 + u32::from(fresh.is_some()));
+        assert_eq!(setting.pool.resident_pages(), u64::from(used) * PAGES as u64);
+        fresh.into_iter().chain([full]).for_each(|page| setting.free(page));
+        assert_eq!(setting.pool.check_settled(), 0);
+    });
+}
+
 /// A slab is taken that is just being trimmed, or given back.
 #[test]
 fn a_slab_is_taken_while_its_memory_goes_back() {
@@ -243,7 +260,11 @@ fn a_slab_is_taken_while_its_memory_goes_back() {
             let mut fresh = None;
             beside(&setting, free, |setting| fresh = setting.take(16, &Cell::new(1)));
             setting.pool.check_settled();
-            pages[freed..].iter().chain(&full).chain(&fresh).for_each(|&page| setting.free(page));
+            // The other shard gives it up, too; what was freed behind its back is found again.
+            let more = [64, 64].map(|units| setting.sure(units, &Cell::new(1)));
+            setting.pool.check_settled();
+            pages[freed..].iter().chain(&full).chain(&more).for_each(|&page| setting.free(page));
+            fresh.into_iter().for_each(|page| setting.free(page));
             assert_eq!(setting.pool.check_settled(), 0);
             assert_eq!(setting.pool.resident_pages(), 0);
         });

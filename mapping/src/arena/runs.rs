@@ -151,8 +151,8 @@ mod tests {
     fn a_run_that_fits_is_found_and_what_is_left_of_it_stays() {
         let mut runs = Runs::new();
         let run = |first, units| Run { first, units };
-        for r in [run(0, 40), run(100, 41), run(200, 60), run(300, 7)] {
-            runs.add(r);
+        for run in [run(0, 40), run(100, 41), run(200, 60), run(300, 7)] {
+            runs.add(run);
         }
         assert!(runs.has(60) && !runs.has(61));
         assert_eq!(runs.take(41), Some(run(100, 41)));

@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(free_runs(&slab), [(0, 256)]);
         let runs = [(0, 1), (5, 59), (64, 64), (130, 100), (255, 1)];
         let runs = runs.map(|(first, units)| Run { first, units });
-        for &run in &runs {
+        for run in runs {
             slab.mark(run);
         }
         assert_eq!(free_runs(&slab), [(1, 4), (128, 2), (230, 25)]);
