@@ -12,7 +12,7 @@ use core::ptr::{self, NonNull};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
 
 /// Bytes of a unit: what pages are aligned to, and multiples of.
-const UNIT_BYTES: usize = 64;
+const UNIT_BYTES: usize = crate::memory::ALIGN;
 /// Bytes of a slab: a large page of x86-64, and of most others.
 const SLAB_BYTES: usize = 2 << 20;
 /// Bytes that memory is given back in.

@@ -51,7 +51,8 @@ pub(crate) struct Page {
     fingerprints: [AtomicU64; FINGERPRINTS / 8],
 }
 
-const _: () = assert!(size_of::<Page>() == HEADER_BYTES && align_of::<Page>() == memory::ALIGN);
+const _: () =
+    assert!(size_of::<Page>() == HEADER_BYTES && memory::ALIGN.is_multiple_of(align_of::<Page>()));
 
 /// A page that nobody else can see yet, or no longer.
 pub struct PageBox {
@@ -151,7 +152,7 @@ impl PageBox {
     /// Bytes of memory that a page with this base and area takes.
     pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
         (HEADER_BYTES + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8))
-            .next_multiple_of(64)
+            .next_multiple_of(memory::ALIGN)
     }
 
     /// Puts a record with a known version on top, as a consolidation carries it over.
