@@ -140,7 +140,8 @@ impl Limits {
     pub(crate) fn of(layout: Layout) -> Self {
         match layout {
             Layout::Fixed8 => {
-                Self { leaf_bytes: 4096 + 192, inner_bytes: 4096, area_bytes: 24 * 24 }
+                // Rounded up to what pages are multiples of, an area has 24 records in the mean.
+                Self { leaf_bytes: 4096 + 192, inner_bytes: 4096, area_bytes: 22 * 24 }
             }
             Layout::Var => Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048 },
         }

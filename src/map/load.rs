@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_sorted_load_of_numbers_fills_its_pages() {
         let (bytes, fills) = loaded(1_000_000, |number| number);
-        assert!(bytes < 19.0, "{bytes} bytes per key");
+        assert!(bytes < 19.1, "{bytes} bytes per key");
         assert!(fills.len() > 3000, "{} leaves", fills.len());
         let odd = fills.iter().find(|fill| !(0.9..0.95).contains(*fill));
         assert_eq!(odd, None);
@@ -182,10 +182,10 @@ mod tests {
     fn a_sorted_load_of_texts_fills_its_pages() {
         let (_, fills) = loaded(200_000, |number| format!("user/{number:08}/name"));
         assert!(fills.len() > 500, "{} leaves", fills.len());
-        // The last of a stretch had no high key yet, hence no prefix to cut off.
+        // The last of a stretch had no high key yet, hence no prefix to cut off: with it, it shrinks.
         let mean = fills.iter().sum::<f64>() / fills.len() as f64;
         assert!((0.92..0.95).contains(&mean), "{mean} full");
-        let odd = fills.iter().find(|fill| !(0.75..0.95).contains(*fill));
+        let odd = fills.iter().find(|fill| !(0.7..0.95).contains(*fill));
         assert_eq!(odd, None);
     }
 }
