@@ -258,7 +258,6 @@ fn beside_writers<M: Kind>(
             reader.unwrap();
         }
     });
-    map.check().unwrap();
     assert_eq!(map.kept_pages(), 0, "old pages are left when no snapshot is");
     let looks = looks.into_inner();
     println!("{name}: {looks} snapshots");
@@ -277,6 +276,7 @@ fn stays<M: Kind>(name: &str) {
         drop(shot);
         same::<M>(&younger, &later);
     });
+    map.check().unwrap();
     assert!(looks >= LOOKS, "{looks} snapshots");
 }
 
@@ -293,6 +293,15 @@ fn a_snapshot_of_boxes_stays_as_it_is() {
 #[test]
 fn a_snapshot_of_texts_stays_as_it_is() {
     stays::<Texts>("a_snapshot_of_texts_stays_as_it_is");
+}
+
+/// Sets a flag when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One thread writes the same number to keys in far pages, one after the other; any moment has a
@@ -322,6 +331,8 @@ fn in_order<M: Kind<Value = u64>>(name: &str) {
             }
             0
         });
+        // Dropped, it ends the writer, also when a look has panicked.
+        let ends = Ends(&done);
         let looks = beside_writers::<M>(name, &map, |random| {
             let from = map.get(&marks[4]).unwrap_or(0);
             let shot = map.snapshot();
@@ -336,8 +347,9 @@ fn in_order<M: Kind<Value = u64>>(name: &str) {
             assert!(seen[0] <= seen[4] + 1, "not one moment: {seen:?}");
             assert!(from <= seen[4] && seen[0] <= upto, "not its own: {from}, {seen:?}, {upto}");
         });
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         let rounds = writer.join().unwrap();
+        map.check().unwrap();
         println!("{name}: {rounds} rounds");
         assert!(looks >= LOOKS && rounds > 20, "{looks} snapshots, {rounds} rounds");
     });
