@@ -182,7 +182,7 @@ mod tests {
     fn a_sorted_load_of_texts_fills_its_pages() {
         let (_, fills) = loaded(200_000, |number| format!("user/{number:08}/name"));
         assert!(fills.len() > 500, "{} leaves", fills.len());
-        // The last of a stretch had no high key yet, hence no prefix to cut off: with it, it shrinks.
+        // The last of a stretch had no high key yet, hence no prefix to cut off; it shrinks later.
         let mean = fills.iter().sum::<f64>() / fills.len() as f64;
         assert!((0.92..0.95).contains(&mean), "{mean} full");
         let odd = fills.iter().find(|fill| !(0.7..0.95).contains(*fill));
