@@ -227,7 +227,7 @@ impl<'a> Contents<'a> {
         let left = std::mem::replace(self, Self::Entries(Vec::new()));
         *self = match (left, right) {
             (Self::Pairs(mut left), Self::Pairs(right)) => {
-                left.extend(right);
+                left.extend(&right);
                 Self::Pairs(left)
             }
             (left, right) => {
@@ -247,7 +247,7 @@ impl<'a> Contents<'a> {
     pub fn overlay(self, newer: Self, mut drop: impl FnMut(u8, &[u8])) -> Self {
         match (self, newer) {
             (Self::Pairs(old), Self::Pairs(newer)) => {
-                Self::Pairs(old.overlay(newer, |value| drop(0, value)))
+                Self::Pairs(old.overlay(&newer, |value| drop(0, value)))
             }
             (Self::Runs(old), newer) => {
                 let mut drop = |entry: Entry<'_>| drop(entry.flags, entry.value);

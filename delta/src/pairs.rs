@@ -1,11 +1,10 @@
-//! The rows of a fixed page that is to be, as runs of rows that lie in pages that are.
+//! The rows of a fixed page that is to be.
 //!
 //! A consolidation changes few of the rows that it copies. So it looks up where each change
 //! belongs, and what lies between two changes is copied in one piece.
 
-use core::cmp::Ordering;
 use core::ops::Range;
-use std::vec;
+use std::borrow::Cow;
 
 use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
 use crate::contents::Sheet;
@@ -21,8 +20,7 @@ type Row = [u8; ROW_BYTES];
 /// Rows in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Pairs<'a> {
-    runs: Vec<Run<'a>>,
-    len: usize,
+    rows: Cow<'a, [Row]>,
 }
 
 /// One change of one key of a fixed page.
@@ -57,22 +55,6 @@ impl<'a> PairChange<'a> {
     pub(crate) fn of(record: &Record<'a>) -> Self {
         let value = if record.op == Op::Put { record.value.first_chunk() } else { None };
         Self { key: head(record.key), value, position: Position::UNKNOWN }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Run<'a> {
-    Of(&'a [Row]),
-    One(Row),
-}
-
-impl Run<'_> {
-    #[inline]
-    fn rows(&self) -> &[Row] {
-        match self {
-            Self::Of(rows) => rows,
-            Self::One(row) => core::slice::from_ref(row),
-        }
     }
 }
 
@@ -133,15 +115,15 @@ fn in_order<'c, 'a>(changes: &'c mut [PairChange<'a>], mut see: impl FnMut(&'c P
     }
 }
 
-/// Gives the rows of a leaf at these positions after its records, whose keys all belong there, to
-/// `put`, run by run.
+/// Appends the rows of a leaf at these positions after its records, whose keys all belong there.
+/// The changes come newest first, and are put in order here. What does not survive goes to `drop`.
 #[inline]
 fn fold_rows<'a>(
     base: Base<'a>,
     window: Range<usize>,
     changes: &mut [PairChange<'a>],
     mut drop: impl FnMut(&'a [u8]),
-    mut put: impl FnMut(Run<'a>),
+    out: &mut Vec<Row>,
 ) {
     let (rows, line) = (base.pairs(), base.line());
     let Range { start: mut copied, end } = window;
@@ -158,7 +140,7 @@ fn fold_rows<'a>(
             None => lower_bound(rows, &line, change.key),
         };
         debug_assert_eq!(upto, lower_bound(rows, &line, change.key), "position of a key");
-        put(Run::Of(&rows[copied..upto]));
+        out.extend_from_slice(&rows[copied..upto]);
         copied = upto;
         if let Some(old) = rows.get(upto)
             && head(&old[..]) == change.key
@@ -167,10 +149,10 @@ fn fold_rows<'a>(
             drop(&old[8..]);
         }
         if let Some(value) = change.value {
-            put(Run::One(row(&change.key.to_be_bytes(), value)));
+            out.push(row(change.key.to_be_bytes(), *value));
         }
     });
-    put(Run::Of(&rows[copied..end]));
+    out.extend_from_slice(&rows[copied..end]);
 }
 
 /// Appends the rows of a leaf at these positions after its records, whose keys all belong there.
@@ -184,49 +166,36 @@ pub fn read_rows<'a>(
     changes: &mut [PairChange<'a>],
     out: &mut Vec<[u8; 16]>,
 ) {
-    fold_rows(base, window, changes, |_| {}, |run| out.extend_from_slice(run.rows()));
-}
-
-/// Rows that are taken away from the front.
-struct Front<'a> {
-    /// Empty only if no run is left.
-    run: Run<'a>,
-    runs: vec::IntoIter<Run<'a>>,
-}
-
-impl<'a> Front<'a> {
-    fn of(pairs: Pairs<'a>) -> Self {
-        let mut runs = pairs.runs.into_iter();
-        Self { run: runs.next().unwrap_or(Run::Of(&[])), runs }
-    }
-
-    fn key(&self) -> Option<u64> {
-        self.run.rows().first().map(|row| head(&row[..]))
-    }
-
-    /// Leaves out the first rows of the first run.
-    fn advance(&mut self, count: usize) {
-        self.run = match self.run {
-            Run::Of(rows) if count < rows.len() => Run::Of(&rows[count..]),
-            _ => self.runs.next().unwrap_or(Run::Of(&[])),
-        };
-    }
+    fold_rows(base, window, changes, |_| {}, out);
 }
 
 /// The row of this key and value.
-fn row(key: &[u8], value: &[u8]) -> Row {
+#[inline]
+fn row(key: [u8; 8], value: [u8; 8]) -> Row {
     let mut row = [0; ROW_BYTES];
-    row[..8].copy_from_slice(key);
-    row[8..].copy_from_slice(value);
+    row[..8].copy_from_slice(&key);
+    row[8..].copy_from_slice(&value);
     row
+}
+
+/// The row of this key and value, which have eight bytes each.
+fn row_of(key: &[u8], value: &[u8]) -> Row {
+    let (Ok(key), Ok(value)) = (key.try_into(), value.try_into()) else {
+        panic!("a row of {} and {} bytes", key.len(), value.len());
+    };
+    row(key, value)
+}
+
+/// Takes the first rows away, as long as their keys are below this one.
+fn take_below<'r>(rows: &mut &'r [Row], key: Option<u64>) -> &'r [Row] {
+    let count = rows.partition_point(|row| key.is_none_or(|key| head(row) < key));
+    rows.split_off(..count).unwrap_or_default()
 }
 
 impl<'a> Pairs<'a> {
     /// All rows of a page.
     pub(crate) fn of(base: Base<'a>) -> Self {
-        let mut pairs = Self::default();
-        pairs.copy(base.pairs());
-        pairs
+        Self::rows(base.pairs())
     }
 
     /// The rows of a leaf after its records: see [`fold`](crate::fold). What does not survive goes
@@ -236,175 +205,115 @@ impl<'a> Pairs<'a> {
         changes: &mut [PairChange<'a>],
         drop: impl FnMut(&'a [u8]),
     ) -> Self {
-        let mut pairs = Self { runs: Vec::with_capacity(2 * changes.len() + 1), len: 0 };
-        fold_rows(base, 0..base.count(), changes, drop, |run| pairs.add(run));
-        pairs
-    }
-
-    fn add(&mut self, run: Run<'a>) {
-        match run {
-            Run::Of(rows) => self.copy(rows),
-            Run::One(row) => self.push(row),
-        }
-    }
-
-    fn copy(&mut self, rows: &'a [Row]) {
-        if !rows.is_empty() {
-            self.runs.push(Run::Of(rows));
-            self.len += rows.len();
-        }
-    }
-
-    fn push(&mut self, row: Row) {
-        self.runs.push(Run::One(row));
-        self.len += 1;
+        let mut rows = Vec::with_capacity(base.count() + changes.len());
+        fold_rows(base, 0..base.count(), changes, drop, &mut rows);
+        Self { rows: Cow::Owned(rows) }
     }
 
     /// The rows of a page with one in the place of others, or of none.
     pub(crate) fn with(base: Base<'a>, replaced: Range<usize>, key: &[u8], value: &[u8]) -> Self {
         let rows = base.pairs();
-        let mut pairs = Self::default();
-        pairs.copy(&rows[..replaced.start]);
-        pairs.push(row(key, value));
-        pairs.copy(&rows[replaced.end..]);
-        pairs
+        let (before, behind) = (&rows[..replaced.start], &rows[replaced.end..]);
+        Self { rows: Cow::Owned([before, &[row_of(key, value)], behind].concat()) }
     }
 
     /// All rows but the one at this position.
     pub(crate) fn without(base: Base<'a>, at: usize) -> Self {
         let rows = base.pairs();
-        let mut pairs = Self::default();
-        pairs.copy(&rows[..at]);
-        pairs.copy(&rows[at + 1..]);
-        pairs
+        Self { rows: Cow::Owned([&rows[..at], &rows[at + 1..]].concat()) }
     }
 
     /// Rows that are not in any page yet.
     pub(crate) fn fresh<'k>(rows: impl IntoIterator<Item = (&'k [u8], &'k [u8])>) -> Self {
-        let mut pairs = Self::default();
-        rows.into_iter().for_each(|(key, value)| pairs.push(row(key, value)));
-        pairs
+        Self { rows: rows.into_iter().map(|(key, value)| row_of(key, value)).collect() }
     }
 
     /// Rows that lie one behind the other.
     pub(crate) fn rows(rows: &'a [Row]) -> Self {
-        let mut pairs = Self::default();
-        pairs.copy(rows);
-        pairs
+        Self { rows: Cow::Borrowed(rows) }
     }
 
     /// The rows of both, in the order of their keys. Where both have a key the newer one counts,
     /// and the value of the other goes to `drop`.
-    pub(crate) fn overlay(self, newer: Self, mut drop: impl FnMut(&[u8])) -> Self {
-        let mut out = Self::default();
-        let (mut old, mut newer) = (Front::of(self), Front::of(newer));
-        loop {
-            let (one, other) = match (old.key(), newer.key()) {
-                (Some(one), Some(other)) => (one, other),
-                (Some(_), None) => break out.take_all(old),
-                (None, _) => break out.take_all(newer),
-            };
-            match one.cmp(&other) {
-                Ordering::Less => out.take(&mut old, |key| key < other),
-                Ordering::Greater => out.take(&mut newer, |key| key < one),
-                Ordering::Equal => {
-                    drop(&old.run.rows()[0][8..]);
-                    old.advance(1);
-                }
+    pub(crate) fn overlay(self, newer: &Self, mut drop: impl FnMut(&[u8])) -> Self {
+        let (mut old, mut new) = (&*self.rows, &*newer.rows);
+        let key = |rows: &[Row]| rows.first().map(|row| head(row));
+        let mut rows = Vec::with_capacity(old.len() + new.len());
+        while !old.is_empty() {
+            rows.extend_from_slice(take_below(&mut old, key(new)));
+            if key(old) == key(new)
+                && let Some(replaced) = old.split_off_first()
+            {
+                drop(&replaced[8..]);
             }
+            rows.extend_from_slice(take_below(&mut new, key(old)));
         }
-        out
-    }
-
-    /// Takes the rows of the first run that are wanted; they come first in it, and the first is.
-    fn take(&mut self, from: &mut Front<'a>, wanted: impl Fn(u64) -> bool) {
-        let count = from.run.rows().partition_point(|row| wanted(head(&row[..])));
-        match from.run {
-            Run::Of(rows) => self.copy(&rows[..count]),
-            Run::One(row) => self.push(row),
-        }
-        from.advance(count);
-    }
-
-    fn take_all(&mut self, mut from: Front<'a>) {
-        while from.key().is_some() {
-            self.take(&mut from, |_| true);
-        }
+        rows.extend_from_slice(new);
+        Self { rows: Cow::Owned(rows) }
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.rows.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.rows.is_empty()
     }
 
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.runs.extend(other.runs);
-        self.len += other.len;
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.rows.to_mut().extend_from_slice(&other.rows);
     }
 
     /// The key at this position.
-    pub(crate) fn key(&self, mut at: usize) -> &[u8] {
-        for run in &self.runs {
-            let rows = run.rows();
-            if let Some(row) = rows.get(at) {
-                return &row[..8];
-            }
-            at -= rows.len();
-        }
-        panic!("no row {at} behind the last of {}", self.len);
+    pub(crate) fn key(&self, at: usize) -> &[u8] {
+        &self.rows[at][..8]
     }
 
     /// The first `at` rows, and the others.
-    pub(crate) fn split_at(self, mut at: usize) -> (Self, Self) {
-        let (mut left, mut right) = (Self::default(), Self::default());
-        for run in self.runs {
-            let cut = at.min(run.rows().len());
-            at -= cut;
-            match run {
-                Run::Of(rows) => {
-                    left.copy(&rows[..cut]);
-                    right.copy(&rows[cut..]);
-                }
-                Run::One(row) => if cut > 0 { &mut left } else { &mut right }.push(row),
-            }
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        if at == 0 {
+            return (Self::default(), self);
         }
-        (left, right)
+        let (left, right) = match self.rows {
+            Cow::Borrowed(rows) => {
+                let (left, right) = rows.split_at(at);
+                (Cow::Borrowed(left), Cow::Borrowed(right))
+            }
+            Cow::Owned(mut left) => {
+                let right = left.split_off(at);
+                (Cow::Owned(left), Cow::Owned(right))
+            }
+        };
+        (Self { rows: left }, Self { rows: right })
     }
 
     /// Appends the base page with this shape and these rows to a sheet.
     pub(crate) fn write(&self, shape: &Shape<'_>, sheet: &mut impl Sheet) {
-        let bytes = self.bytes(shape);
-        sheet.put(&[0; HEADER_BYTES]);
-        for run in &self.runs {
-            sheet.put(run.rows().as_flattened());
+        let (bytes, inner) = (self.bytes(shape), shape.level > 0);
+        // The first key of an inner page is the low key, whatever it was, and is never looked for.
+        let (first, searched) = match self.rows.split_first() {
+            Some((first, others)) if inner => (Some(first), others),
+            _ => (None, &*self.rows),
+        };
+        sheet.put(&header(shape, self.len(), &Line::fit(searched), bytes));
+        if let Some(first) = first {
+            sheet.put(&head(shape.low).to_be_bytes());
+            sheet.put(&first[8..]);
         }
+        sheet.put(searched.as_flattened());
         let mut links_and_padding = Vec::new();
         links(shape, &mut links_and_padding);
-        links_and_padding.resize(bytes - HEADER_BYTES - ROW_BYTES * self.len, 0);
+        links_and_padding.resize(bytes - HEADER_BYTES - ROW_BYTES * self.len(), 0);
         sheet.put(&links_and_padding);
-        let page = sheet.written();
-        let at = page.len() - bytes;
-        let (page, inner) = (&mut page[at..], shape.level > 0);
-        if let (true, Some(key)) = (inner, page.get_mut(HEADER_BYTES..HEADER_BYTES + 8)) {
-            // The key of an inner page's first row is the low key, whatever it was.
-            key.copy_from_slice(&head(shape.low).to_be_bytes());
-        }
-        let rows = page[HEADER_BYTES..HEADER_BYTES + ROW_BYTES * self.len].as_chunks().0;
-        let searched = if inner { rows.get(1..).unwrap_or_default() } else { rows };
-        let line = Line::fit(searched);
-        page[..HEADER_BYTES].copy_from_slice(&header(shape, self.len, &line, bytes));
     }
 
     /// Bytes of the base page.
     pub(crate) fn bytes(&self, shape: &Shape<'_>) -> usize {
-        crate::write::fixed_bytes(shape, self.len)
+        crate::write::fixed_bytes(shape, self.len())
     }
 }
 
@@ -452,7 +361,7 @@ mod tests {
                     0..base.count(),
                     &mut changes,
                     |value| dropped.push(value.to_vec()),
-                    |run| rows.extend_from_slice(run.rows()),
+                    &mut rows,
                 );
                 (rows, dropped)
             };

@@ -83,6 +83,7 @@ impl Seen {
     ///
     /// # Panics
     /// If the address needs more than 48 bits or has bits where the tag goes.
+    #[inline]
     pub(crate) fn with_pointer(pointer: *mut Page, head: Head, tag: usize) -> Self {
         assert!(pointer.addr() & !POINTER_MASK == 0, "a page address above 2^48");
         Self(pointer.map_addr(|p| p | usize::from(head) << HEAD_SHIFT | tag))
@@ -92,7 +93,9 @@ impl Seen {
         Self(core::ptr::without_provenance_mut((number as usize) << TAG_BITS | tag))
     }
 
+    /// A word with a page that is published: so its address is known to fit.
+    #[inline]
     pub(crate) fn of(page: PageRef<'_>, head: Head, tag: usize) -> Self {
-        Self::with_pointer(page.as_raw(), head, tag)
+        Self(page.as_raw().map_addr(|p| p | usize::from(head) << HEAD_SHIFT | tag))
     }
 }

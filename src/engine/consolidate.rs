@@ -95,12 +95,11 @@ impl<S: Store> Engine<S> {
         if S::DURABLE || page.records() != Records::Pairs {
             return None;
         }
-        let (mut changes, mut newest) = (Vec::with_capacity(24), 0);
-        for record in chain.records() {
-            newest = self.version(id, page, record).max(newest);
-            let (mark, key, value) = record.pair()?;
-            changes.push(PairChange::new(mark, key, value));
-        }
+        // Older ones have their versions, which are no larger: a writer sees to that before it
+        // installs on top.
+        let newest = chain.newest().map_or(0, |record| self.version(id, page, record));
+        let mut changes = Vec::with_capacity(32);
+        changes.extend(chain.pairs().map(|(mark, key, value)| PairChange::new(mark, key, value)));
         let mut dropped = Vec::new();
         let drop = |value| {
             if S::holds_values() {

@@ -114,7 +114,9 @@ impl<S: Store> Engine<S> {
                 if op == Op::Put {
                     leaf.remember(tree, key);
                 }
-                self.relieve(tree, &leaf, bytes, guard);
+                if reservation.nears_end() {
+                    self.relieve(tree, &leaf, guard);
+                }
                 return Ok(Attempt::Done(result));
             }
             reserved = Some(((op, flags, net, value), reservation));
@@ -125,17 +127,12 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Consolidates the page if this record has crossed seven eighths of its area: others go on
-    /// meanwhile, and few copies are made for nothing (B9).
-    fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, payload_bytes: usize, guard: &Guard) {
-        let page = leaf.chain.page();
-        let (area, used) = page.area();
-        let before = used.saturating_sub(page.records().bytes(payload_bytes));
-        if used * 8 < area * 7 || before * 8 >= area * 7 {
-            return;
-        }
+    /// Consolidates a page whose area is nearly full: others go on meanwhile, and as one record
+    /// only crosses that line, few copies are made for nothing (B9).
+    #[cold]
+    fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, guard: &Guard) {
         if let Word::Resident(chain) = self.table.load(leaf.id, guard)
-            && chain.page() == page
+            && chain.page() == leaf.chain.page()
         {
             // The write is installed: a page that the SMO would need and that is away is not
             // brought in for it. Who comes over the right link next goes on with it.

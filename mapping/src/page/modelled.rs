@@ -67,6 +67,8 @@ pub struct Reservation<'g> {
     page: PageRef<'g>,
     slot: usize,
     payload_bytes: usize,
+    /// Bytes of the area that were reserved before.
+    before: usize,
 }
 
 /// A page that is being written.
@@ -323,14 +325,15 @@ impl<'g> PageRef<'g> {
             return None;
         }
         let tail = header.tail.fetch_add((1 << 32) | bytes, Ordering::Relaxed);
-        fits(tail).then(|| Reservation { page: self, slot: (tail >> 32) as usize, payload_bytes })
+        let (slot, before) = ((tail >> 32) as usize, tail as u32 as usize);
+        fits(tail).then(|| Reservation { page: self, slot, payload_bytes, before })
     }
 
     /// What the record that `head` names follows, and its mark, key and value, of a pair.
     pub(super) fn pair(self, head: Head) -> (Head, (u16, [u8; 8], &'g [u8; 8])) {
         let record = self.record(head);
-        let Some(pair) = record.pair() else { unreachable!("a page of pairs") };
-        (record.prev(), pair)
+        let [key, value] = record.payload().as_chunks::<8>().0 else { unreachable!("of a pair") };
+        (record.prev(), (record.mark(), *key, value))
     }
 
     /// In a model no page is quiet.
@@ -348,6 +351,13 @@ impl Reservation<'_> {
     /// How a word names this record.
     pub fn head(&self) -> Head {
         self.slot as Head + 1
+    }
+
+    /// Whether this is the record with which the area becomes nearly full.
+    pub fn nears_end(&self) -> bool {
+        let header = self.page.header();
+        let behind = self.before + header.records_are.bytes(self.payload_bytes);
+        self.before * 8 < header.area_bytes * 7 && header.area_bytes * 7 <= behind * 8
     }
 
     /// Writes the record. To be done once.
@@ -393,12 +403,6 @@ impl<'g> RecordRef<'g> {
     /// The payload.
     pub fn payload(self) -> &'g [u8] {
         &self.body().payload
-    }
-
-    /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
-    pub fn pair(self) -> Option<(u16, [u8; 8], &'g [u8; 8])> {
-        let [key, value] = self.payload().as_chunks::<8>().0 else { return None };
-        (self.1 == Records::Pairs).then_some((self.mark(), *key, value))
     }
 
     /// The version of the record; 0 while it has none.

@@ -38,6 +38,15 @@ impl Reservation<'_> {
         (self.offset / 8) as Head
     }
 
+    /// Whether this is the record with which the area becomes nearly full: seven eighths of it.
+    #[inline]
+    pub fn nears_end(&self) -> bool {
+        let area = self.page.header().area_bytes as usize;
+        let before = self.offset as usize - self.page.area_start();
+        let behind = before + self.records.bytes(self.payload_bytes as usize);
+        before * 8 < area * 7 && area * 7 <= behind * 8
+    }
+
     /// The first word of the record.
     #[inline]
     fn start(&self) -> *mut u64 {
@@ -162,17 +171,6 @@ impl<'g> RecordRef<'g> {
         // SAFETY: the payload lies behind the head, is written once, before its fingerprint, and
         // is immutable once installed (I2).
         unsafe { slice::from_raw_parts(self.record.as_ptr().add(at), len) }
-    }
-
-    /// Mark, and payload in two halves, of an installed pair; `None` of a sized record.
-    #[inline]
-    pub fn pair(self) -> Option<(u16, [u8; 8], &'g [u8; 8])> {
-        if self.records == Records::Sized {
-            return None;
-        }
-        // SAFETY: the second half of the payload, immutable once installed (I2).
-        let value = unsafe { self.record.add(16).cast::<[u8; 8]>().as_ref() };
-        Some((self.mark(), self.pair_key(), value))
     }
 
     /// The record before this one, and mark, key and value, of an installed pair.
