@@ -47,6 +47,7 @@ const STD_ATOMICS: &[(&str, &str)] = &[
 const UNSAFE_FILES: &[&str] = &[
     "mapping/src/arena/models.rs",
     "mapping/src/arena/space.rs",
+    "mapping/src/buckets.rs",
     "mapping/src/cells.rs",
     "mapping/src/directory.rs",
     "mapping/src/dirty.rs",

@@ -276,13 +276,6 @@ impl<'a> Base<'a> {
         self.entries_between(0, self.count())
     }
 
-    /// Of a leaf in [`Layout::Fixed8`]: where in the page a search for this key will look first.
-    #[inline]
-    #[must_use]
-    pub fn guess(self, key: u64) -> usize {
-        HEADER_BYTES + ROW_BYTES * self.line().position(key)
-    }
-
     /// Of a leaf in [`Layout::Fixed8`]: the position of the first row whose key is not below this.
     #[inline]
     #[must_use]

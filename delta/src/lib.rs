@@ -69,6 +69,7 @@ mod record;
 mod rows;
 mod runs;
 mod search;
+mod sketch;
 mod split;
 mod write;
 

@@ -3,13 +3,16 @@
 //! Every path from the root to an entry is generic over its probe, so that a key of eight bytes is
 //! compared as one number all the way, and pays nothing for keys of other lengths.
 
+use core::ops::Range;
+
 use types::PageId;
 
-use crate::base::{AT_HIGH, AT_LOW, Base, HAS_HIGH};
+use crate::base::{AT_HIGH, AT_LOW, Base, HAS_HIGH, ROW_BYTES};
 use crate::entry::{Layout, Side};
 use crate::hash::{fingerprint, fingerprint_of, hash};
 use crate::record::{Position, Record};
 use crate::search::lower_bound;
+use crate::sketch::{row_ahead, tags_ahead};
 
 /// A key that is looked for.
 pub trait Probe: Copy {
@@ -21,6 +24,13 @@ pub trait Probe: Copy {
 
     /// The key as a number, if it is one.
     fn number(self) -> Option<u64>;
+
+    /// The bytes of its leaf that a search will look at, by the sketch of that leaf or any other
+    /// number: see [`Base::sketch`].
+    #[inline]
+    fn ahead(self, _sketch: u64) -> Range<usize> {
+        0..0
+    }
 
     /// Where the key lies as seen from a page.
     fn side(self, base: Base<'_>) -> Side;
@@ -113,6 +123,11 @@ impl Probe for Hashed<'_> {
     const NUMBER: bool = false;
 
     #[inline]
+    fn ahead(self, sketch: u64) -> Range<usize> {
+        tags_ahead(sketch)
+    }
+
+    #[inline]
     fn bytes(&self) -> &[u8] {
         self.bytes
     }
@@ -180,10 +195,25 @@ impl Number {
     pub const fn get(self) -> u64 {
         u64::from_be_bytes(self.0)
     }
+
+    /// As [`ahead`](Probe::ahead), of a search that goes on with the rows behind, or in front, so
+    /// many in all.
+    #[inline]
+    #[must_use]
+    pub fn ahead_with(self, sketch: u64, rows: usize, behind: bool) -> Range<usize> {
+        let Range { start, end } = row_ahead(sketch, self.get());
+        let others = ROW_BYTES * (rows - 1);
+        if behind { start..end + others } else { start.saturating_sub(others)..end }
+    }
 }
 
 impl Probe for Number {
     const NUMBER: bool = true;
+
+    #[inline]
+    fn ahead(self, sketch: u64) -> Range<usize> {
+        row_ahead(sketch, self.get())
+    }
 
     #[inline]
     fn bytes(&self) -> &[u8] {

@@ -36,6 +36,7 @@
     all(target_os = "linux", not(any(miri, bwtree_system_pages, loom, shuttle)))
 ))]
 mod arena;
+mod buckets;
 mod cells;
 mod clock;
 mod directory;

@@ -1,38 +1,37 @@
 //! The table: loads, installs and frees page words. Every publication of a page happens here (I3).
 //!
-//! It grows without moving: bucket `k` holds `FIRST << k` slots and is allocated when the first id
-//! in it is handed out.
+//! Beside the word of a page lies its *sketch*: a number by which the owner tells, before the page
+//! is looked at, where in it a search will look. So the two can be waited for at the same time.
 #![expect(unsafe_code, reason = "words own pages; what a word points to lives as long as the pin")]
 
-use crate::page::{Chain, Page, PageBox, PageRef, Reservation, prefetch};
+use crate::buckets::Buckets;
+use crate::page::{Chain, Page, PageBox, PageRef, Reservation, prefetch, prefetch_base};
 use crate::word::{CAPPED, DISK, FREE, MERGED, RESIDENT, Seen, Tomb, UNBORN, Word};
 use core::fmt;
+use core::ops::Range;
 use core::ptr::{self, NonNull};
+use sync::Advice;
 use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::PageId;
 
-#[cfg(not(loom))]
-const FIRST: usize = 64;
-#[cfg(loom)]
-const FIRST: usize = 8;
-#[cfg(not(loom))]
-const BUCKETS: usize = 26;
-#[cfg(loom)]
-const BUCKETS: usize = 2;
-
-/// One page: its word, and what the log holds of it.
-struct Slot<D> {
+/// One page: its word, and the sketch of the page that was published last, or of one before.
+#[derive(Default)]
+struct Slot {
     word: AtomicPtr<Page>,
-    place: AtomicPtr<D>,
+    sketch: Advice,
 }
 
 /// The mapping table. `D` is what the owner keeps about a page's place in the log.
 pub struct Table<D> {
-    buckets: [AtomicPtr<Slot<D>>; BUCKETS],
+    slots: Buckets<Slot>,
+    places: Buckets<AtomicPtr<D>>,
     pub(crate) next: AtomicU64,
     pub(crate) free: AtomicU64,
 }
+
+/// Bytes that come into the cache at once.
+const LINE: usize = 64;
 
 /// No page id is left (2^32 pages, or the tiny table of a model).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,71 +48,31 @@ impl<T> Carry<T> {
     }
 }
 
-#[inline]
-fn place_of(id: PageId) -> (usize, usize) {
-    let n = id.index() + FIRST;
-    let bucket = (n / FIRST).ilog2() as usize;
-    (bucket, n - (FIRST << bucket))
-}
-
 impl<D: Send + Sync + 'static> Table<D> {
     /// An empty table. Id 0 is [`PageId::NONE`] and never handed out.
     pub fn new() -> Self {
         Self {
-            buckets: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            slots: Buckets::new(),
+            places: Buckets::new(),
             next: AtomicU64::new(1),
             free: AtomicU64::new(0),
         }
     }
 
     #[inline]
-    fn slot(&self, id: PageId) -> Option<&Slot<D>> {
-        let (bucket, index) = place_of(id);
-        // ORDERING: Acquire pairs with the Release in `grow`.
-        let slots = NonNull::new(self.buckets.get(bucket)?.load(Ordering::Acquire))?;
-        // SAFETY: a bucket has `FIRST << bucket` slots, never moves and lives as long as the table.
-        Some(unsafe { slots.add(index).as_ref() })
+    fn slot(&self, id: PageId) -> Option<&Slot> {
+        self.slots.get(id.index())
     }
 
     /// Makes sure that `id` has a slot.
     pub(crate) fn grow(&self, id: PageId) -> Result<(), TableFull> {
-        let (bucket, _) = place_of(id);
-        let cell = self.buckets.get(bucket).ok_or(TableFull)?;
-        // ORDERING: Acquire pairs with the Release below.
-        if !cell.load(Ordering::Acquire).is_null() {
-            return Ok(());
-        }
-        let empty = || Slot {
-            word: AtomicPtr::new(ptr::null_mut()),
-            place: AtomicPtr::new(ptr::null_mut()),
-        };
-        let slots: Box<[Slot<D>]> = (0..FIRST << bucket).map(|_| empty()).collect();
-        let slots = Box::into_raw(slots).cast::<Slot<D>>();
-        let (null, release, acquire) = (ptr::null_mut(), Ordering::Release, Ordering::Acquire);
-        // ORDERING: Release publishes the slots' contents.
-        if cell.compare_exchange(null, slots, release, acquire).is_err() {
-            // SAFETY: nobody has seen this bucket.
-            unsafe { Self::drop_bucket(slots, bucket) };
-        }
-        Ok(())
-    }
-
-    unsafe fn drop_bucket(slots: *mut Slot<D>, bucket: usize) {
-        let slots = ptr::slice_from_raw_parts_mut(slots, FIRST << bucket);
-        // SAFETY: the caller owns the bucket, which came from a box of this length.
-        drop(unsafe { Box::from_raw(slots) });
+        let grown = self.slots.grow(id.index()) && self.places.grow(id.index());
+        if grown { Ok(()) } else { Err(TableFull) }
     }
 
     /// Bytes of memory that the table itself takes.
     pub fn memory_bytes(&self) -> usize {
-        let held = |(k, b): (usize, &AtomicPtr<Slot<D>>)| {
-            if b.load(Ordering::Relaxed).is_null() {
-                0
-            } else {
-                (FIRST << k) * size_of::<Slot<D>>()
-            }
-        };
-        self.buckets.iter().enumerate().map(held).sum()
+        self.slots.memory_bytes() + self.places.memory_bytes()
     }
 
     /// What the word of `id` says. An id without a slot is Free.
@@ -122,9 +81,25 @@ impl<D: Send + Sync + 'static> Table<D> {
         let Some(slot) = self.slot(id) else {
             return Word::Free;
         };
-        // ORDERING: Acquire pairs with every Release CAS of the word: the page, its records and
-        // their fingerprints are visible. SeqCst for `stamp::date`.
-        Self::read(Seen(slot.word.load(Ordering::SeqCst)), guard)
+        Self::read(slot.seen(), guard)
+    }
+
+    /// As [`load`](Self::load), and asks for the bytes of the base page that `ahead` makes of the
+    /// sketch, which is 0 if there is none, and may be that of another page.
+    #[inline]
+    pub fn load_ahead<'g>(
+        &self,
+        id: PageId,
+        ahead: impl FnOnce(u64) -> Range<usize>,
+        guard: &'g Guard,
+    ) -> Word<'g> {
+        let Some(slot) = self.slot(id) else {
+            return Word::Free;
+        };
+        let seen = slot.seen();
+        let Range { start, end } = ahead(slot.sketch.get());
+        (start..end).step_by(LINE).for_each(|at| prefetch_base(seen.pointer(), at));
+        Self::read(seen, guard)
     }
 
     /// Asks for the word of `id`, which is to be loaded soon.
@@ -190,24 +165,36 @@ impl<D: Send + Sync + 'static> Table<D> {
     }
 
     fn publish(&self, id: PageId, old: Seen, page: PageBox, tag: usize) -> Result<(), PageBox> {
+        let sketch = page.sketch();
         let (raw, head) = page.into_raw();
         if self.swap(id, old, Seen::with_pointer(raw, head, tag)) {
+            self.set_sketch(id, sketch);
             return Ok(());
         }
         // SAFETY: the CAS failed, so nobody has seen the page.
         Err(unsafe { PageBox::from_raw(raw, head) })
     }
 
+    fn set_sketch(&self, id: PageId, sketch: u64) {
+        if let Some(slot) = self.slot(id) {
+            slot.sketch.set(sketch);
+        }
+    }
+
     /// Sets the word of a freshly allocated id to Unborn.
     pub fn set_unborn(&self, id: PageId, page: PageBox) {
+        self.set_page(id, page, UNBORN);
+    }
+
+    fn set_page(&self, id: PageId, page: PageBox, tag: usize) {
+        self.set_sketch(id, page.sketch());
         let (raw, head) = page.into_raw();
-        self.set(id, Seen::with_pointer(raw, head, UNBORN));
+        self.set(id, Seen::with_pointer(raw, head, tag));
     }
 
     /// Sets the word of an id that nobody else can reach to a page: a root, or at recovery.
     pub fn set_resident(&self, id: PageId, page: PageBox) {
-        let (raw, head) = page.into_raw();
-        self.set(id, Seen::with_pointer(raw, head, RESIDENT));
+        self.set_page(id, page, RESIDENT);
     }
 
     /// Sets the word of an id that nobody else can reach to Disk, at recovery.
@@ -309,7 +296,7 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// What is known of the page's place in the log.
     pub fn place<'g>(&self, id: PageId, _guard: &'g Guard) -> Option<&'g D> {
         // ORDERING: Acquire pairs with the Release in `set_place`.
-        let place = self.slot(id)?.place.load(Ordering::Acquire);
+        let place = self.places.get(id.index())?.load(Ordering::Acquire);
         // SAFETY: a replaced place is retired under epochs.
         NonNull::new(place).map(|place| unsafe { place.as_ref() })
     }
@@ -319,10 +306,10 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// # Panics
     /// If the id was never allocated.
     pub fn set_place(&self, id: PageId, place: Option<D>, guard: &Guard) {
-        let Some(slot) = self.slot(id) else { panic!("page id {id} has no slot") };
+        let Some(cell) = self.places.get(id.index()) else { panic!("page id {id} has no slot") };
         let new = place.map_or(ptr::null_mut(), |place| Box::into_raw(Box::new(place)));
         // ORDERING: Release publishes the place; Acquire for the one that is retired.
-        let old = slot.place.swap(new, Ordering::AcqRel);
+        let old = cell.swap(new, Ordering::AcqRel);
         if !old.is_null() {
             let old = Carry(old);
             // SAFETY: unlinked by the swap, retired once.
@@ -344,33 +331,36 @@ impl<D: Send + Sync + 'static> Table<D> {
     }
 }
 
+impl Slot {
+    #[inline]
+    fn seen(&self) -> Seen {
+        // ORDERING: Acquire pairs with every Release CAS of the word: the page, its records and
+        // their fingerprints are visible. SeqCst for `stamp::date`.
+        Seen(self.word.load(Ordering::SeqCst))
+    }
+}
+
 impl<D> Drop for Table<D> {
     fn drop(&mut self) {
-        for (k, bucket) in self.buckets.iter().enumerate() {
-            let slots = bucket.load(Ordering::Relaxed);
-            if slots.is_null() {
-                continue;
+        for slot in self.slots.drain() {
+            let seen = Seen(slot.word.load(Ordering::Relaxed));
+            match seen.tag() {
+                RESIDENT | CAPPED | UNBORN => {
+                    // SAFETY: the word owns its page; replaced pages were retired instead.
+                    drop(unsafe { PageBox::from_raw(seen.pointer(), 0) });
+                }
+                MERGED => {
+                    // SAFETY: the word owns its tomb.
+                    drop(unsafe { Box::from_raw(seen.pointer().cast::<Tomb>()) });
+                }
+                _ => {}
             }
-            let slots = ptr::slice_from_raw_parts_mut(slots, FIRST << k);
-            // SAFETY: `&mut self`: nobody uses the bucket, which came from a box of this length.
-            for slot in unsafe { Box::from_raw(slots) } {
-                let seen = Seen(slot.word.load(Ordering::Relaxed));
-                match seen.tag() {
-                    RESIDENT | CAPPED | UNBORN => {
-                        // SAFETY: the word owns its page; replaced pages were retired instead.
-                        drop(unsafe { PageBox::from_raw(seen.pointer(), 0) });
-                    }
-                    MERGED => {
-                        // SAFETY: the word owns its tomb.
-                        drop(unsafe { Box::from_raw(seen.pointer().cast::<Tomb>()) });
-                    }
-                    _ => {}
-                }
-                let place = slot.place.load(Ordering::Relaxed);
-                if !place.is_null() {
-                    // SAFETY: the slot owns its place.
-                    drop(unsafe { Box::from_raw(place) });
-                }
+        }
+        for place in self.places.drain() {
+            let place = place.load(Ordering::Relaxed);
+            if !place.is_null() {
+                // SAFETY: the cell owns its place.
+                drop(unsafe { Box::from_raw(place) });
             }
         }
     }

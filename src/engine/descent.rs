@@ -15,6 +15,7 @@
 
 use super::lookup::Answer;
 use super::{Engine, Store, TreeCore};
+use core::ops::Range;
 use delta::{Base, Probe, Side};
 use mapping::{Chain, Word};
 use sync::epoch::Guard;
@@ -126,9 +127,21 @@ impl<S: Store> Engine<S> {
         key: P,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
+        self.leaf_ahead(tree, key, |sketch| key.ahead(sketch), guard)
+    }
+
+    /// The same, and asks for what `ahead` makes of the sketch of a leaf that there is a hint to.
+    #[inline]
+    pub(crate) fn leaf_ahead<'g, P: Probe>(
+        &self,
+        tree: &TreeCore,
+        key: P,
+        ahead: impl Fn(u64) -> Range<usize>,
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
         let hinted = match key.number() {
-            Some(number) => self.hinted(tree, key, number, guard),
-            None => self.hashed(tree, key, guard),
+            Some(number) => self.hinted(tree, key, number, ahead, guard),
+            None => self.hashed(tree, key, ahead, guard),
         };
         match (hinted, key.number()) {
             (Some(stop), _) => {
@@ -147,34 +160,42 @@ impl<S: Store> Engine<S> {
         tree: &TreeCore,
         key: impl Probe,
         number: u64,
+        ahead: impl Fn(u64) -> Range<usize>,
         guard: &'g Guard,
     ) -> Option<Stop<'g>> {
         let hint = tree.directory.hint(number, guard)?;
-        self.follow(tree, key, hint, guard, |id, base| {
+        self.follow((tree, hint), key, ahead, guard, |id, base| {
             tree.directory.learn(number, id, base.low_number(), guard);
         })
     }
 
     /// The leaf that the hash of the key hints at, or one of the next two.
     #[inline]
-    fn hashed<'g>(&self, tree: &TreeCore, key: impl Probe, guard: &'g Guard) -> Option<Stop<'g>> {
+    fn hashed<'g>(
+        &self,
+        tree: &TreeCore,
+        key: impl Probe,
+        ahead: impl Fn(u64) -> Range<usize>,
+        guard: &'g Guard,
+    ) -> Option<Stop<'g>> {
         let hash = key.hash().filter(|_| !S::DURABLE)?;
         let hint = tree.hints.hint(hash)?;
-        self.follow(tree, key, hint, guard, |id, _| tree.hints.learn(hash, id))
+        self.follow((tree, hint), key, ahead, guard, |id, _| tree.hints.learn(hash, id))
     }
 
     /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
     #[inline]
     fn follow<'g>(
         &self,
-        tree: &TreeCore,
+        (tree, mut id): (&TreeCore, PageId),
         key: impl Probe,
-        mut id: PageId,
+        ahead: impl Fn(u64) -> Range<usize>,
         guard: &'g Guard,
         learn: impl FnOnce(PageId, Base<'g>),
     ) -> Option<Stop<'g>> {
         for moves in 0..3 {
-            let Word::Resident(chain) = self.table.load(id, guard) else { return None };
+            let word = self.table.load_ahead(id, &ahead, guard);
+            let Word::Resident(chain) = word else { return None };
             let base = Base::new(chain.base());
             if !base.is_leaf() || chain.page().tree() != tree.id {
                 return None;

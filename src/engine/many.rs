@@ -1,10 +1,10 @@
 //! Many keys at once: their cache misses at the same time.
 //!
-//! A search in a tree that is larger than the cache waits for memory twice: for the header of its
-//! leaf, and then for the row that the header points to. Searches of different keys do not depend
-//! on each other, so a group of them goes step by step together: each asks for what it will look
-//! at next, and only then the first looks. Where a hint is missing or wrong, the search goes the
-//! ordinary way in the end.
+//! A search in a tree that is larger than the cache waits for memory: for the word of its leaf,
+//! then for header and row of that, as its sketch tells. Searches of different keys do not
+//! depend on each other, so a group of them goes step by step together: each asks for what it will
+//! look at next, and only then the first looks. Where a hint is missing or wrong, the search goes
+//! the ordinary way in the end.
 
 use super::descent::{Away, Stop};
 use super::lookup::Answer;
@@ -28,9 +28,9 @@ impl<S: Store> Engine<S> {
         mut read: impl FnMut(usize, Option<Found<'_>>),
         guard: &Guard,
     ) -> Result<(), Away> {
-        let stops = self.hinted_group(tree, numbers, guard);
-        for (at, (number, stop)) in numbers.iter().zip(stops).enumerate() {
-            let leaf = match stop {
+        let chains = self.hinted_group(tree, numbers, guard);
+        for (at, (number, hinted)) in numbers.iter().zip(chains).enumerate() {
+            let leaf = match hinted.and_then(|(id, chain)| self.hit(tree, *number, id, chain)) {
                 Some(stop) => stop,
                 None => self.leaf(tree, *number, guard)?,
             };
@@ -41,46 +41,45 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// The leaves that the directory knows of, and the rows that the keys should be in on their way
-    /// into the cache.
+    /// The leaves that the directory knows of, with their headers, and the rows that the keys
+    /// should be in, on their way into the cache.
     #[inline]
     fn hinted_group<'g>(
         &self,
         tree: &TreeCore,
         numbers: &[Number],
         guard: &'g Guard,
-    ) -> [Option<Stop<'g>>; GROUP] {
+    ) -> [Option<(PageId, Chain<'g>)>; GROUP] {
         let mut ids = [PageId::NONE; GROUP];
         for (id, number) in ids.iter_mut().zip(numbers) {
             *id = tree.directory.hint(number.get(), guard).unwrap_or(PageId::NONE);
             self.table.prefetch(*id);
         }
         let mut chains = [None; GROUP];
-        for (chain, id) in chains.iter_mut().zip(&ids[..numbers.len().min(GROUP)]) {
-            *chain = self.on_its_way(*id, guard);
-        }
-        let mut stops = [None; GROUP];
-        for (at, number) in numbers.iter().enumerate().take(GROUP) {
-            let Some(chain) = chains[at] else { continue };
-            let base = Base::new(chain.base());
-            if base.is_leaf() && chain.page().tree() == tree.id && number.side(base) == Side::Inside
-            {
-                self.dated(chain.page());
-                chain.page().prefetch_base(base.guess(number.get()));
-                stops[at] = Some(Stop { id: ids[at], chain, base, parent: PageId::NONE });
+        for ((chain, id), number) in chains.iter_mut().zip(ids).zip(numbers) {
+            let ahead = |sketch| number.ahead(sketch);
+            if let Word::Resident(found) = self.table.load_ahead(id, ahead, guard) {
+                found.page().prefetch();
+                *chain = Some((id, found));
             }
         }
-        stops
+        chains
     }
 
+    /// The leaf of this number, if it is this page.
     #[inline]
-    fn on_its_way<'g>(&self, id: PageId, guard: &'g Guard) -> Option<Chain<'g>> {
-        match self.table.load(id, guard) {
-            Word::Resident(chain) => {
-                chain.page().prefetch();
-                Some(chain)
-            }
-            _ => None,
-        }
+    fn hit<'g>(
+        &self,
+        tree: &TreeCore,
+        number: Number,
+        id: PageId,
+        chain: Chain<'g>,
+    ) -> Option<Stop<'g>> {
+        let base = Base::new(chain.base());
+        let is_leaf = base.is_leaf() && chain.page().tree() == tree.id;
+        (is_leaf && number.side(base) == Side::Inside).then(|| {
+            self.dated(chain.page());
+            Stop { id, chain, base, parent: PageId::NONE }
+        })
     }
 }

@@ -300,7 +300,8 @@ impl<S: Store> Engine<S> {
         };
         let mut page = NewPage(PageWriter::new(contents.base_bytes(shape), room, records, birth));
         contents.write(shape, &mut page);
-        let mut page = page.0.finish();
+        let sketch = Base::new(page.written()).sketch();
+        let mut page = page.0.finish(sketch);
         let mut scratch = Vec::new();
         for (version, record) in carried.iter().rev() {
             scratch.clear();

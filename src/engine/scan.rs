@@ -46,7 +46,13 @@ impl<S: Store> Engine<S> {
                 (&Unread::Numbers(number, _), End::First)
                 | (&Unread::Numbers(_, number), End::Last) => {
                     let number = Number::new(number.to_be_bytes());
-                    moment.of(self, self.leaf(tree, number, guard)?, Covering(number))
+                    // One after the other they would be waited for, until the processor sees the
+                    // pattern.
+                    let (rows, behind) = (wish.limit.min(128), wish.end == End::First);
+                    let ahead = |sketch| number.ahead_with(sketch, rows, behind);
+                    let leaf = self.leaf_ahead(tree, number, ahead, guard)?;
+                    leaf.chain.page().prefetch_records();
+                    moment.of(self, leaf, Covering(number))
                 }
                 (Unread::Bytes(start, _), End::First) => {
                     let leaf = self.leaf_of_scan(tree, start, guard)?;
@@ -76,7 +82,8 @@ impl<S: Store> Engine<S> {
                 && let Word::Resident(right) = self.table.load(stop.base.right(), guard)
             {
                 // It comes while the caller looks at what was read here.
-                (0..8).for_each(|line| right.page().prefetch_base(line * 64));
+                right.page().prefetch();
+                (1..8).for_each(|line| right.page().prefetch_base(line * 64));
             }
             if !S::DURABLE && M::PRESENT && page.is_quiet() {
                 // What the SMO would need and is away is not brought in: nobody waits for it.
@@ -95,11 +102,6 @@ impl<S: Store> Engine<S> {
         read: &mut impl FnMut(Found<'_>) -> T,
     ) -> (Batch<T>, Option<Unread>) {
         let base = stop.base;
-        if wish.end == End::First {
-            // One after the other they would be waited for, until the processor sees the pattern.
-            let (page, guess) = (stop.chain.page(), base.guess(first));
-            (0..wish.limit.min(128) / 4).for_each(|line| page.prefetch_base(guess + line * 64));
-        }
         let (low, high) = (base.low_number(), base.high_number());
         // What the page has of it, and where that lies.
         let (mut from, mut upto) = (first.max(low), last);

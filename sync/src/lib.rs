@@ -5,11 +5,13 @@
 //! models of `--cfg loom` explore the production code itself. Nothing else may name
 //! `std::sync::atomic` there (held by the tidy test).
 
+mod advice;
 pub mod atomic;
 pub mod epoch;
 pub mod lock;
 pub mod thread;
 
+pub use advice::Advice;
 pub use crossbeam_utils::CachePadded;
 
 /// Cells that loom watches; only models use them.

@@ -38,9 +38,9 @@ pub use modelled::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 pub use raw::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use modelled::{Page, prefetch};
+pub(crate) use modelled::{Page, prefetch, prefetch_base};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use raw::{Page, prefetch};
+pub(crate) use raw::{Page, prefetch, prefetch_base};
 
 use aside::CLOSED;
 

@@ -112,8 +112,8 @@ impl PageWriter {
         unsafe { &mut (*self.0.page.as_ptr()).base }
     }
 
-    /// The page.
-    pub fn finish(self) -> PageBox {
+    /// The page. Models do without sketches.
+    pub fn finish(self, _sketch: u64) -> PageBox {
         self.0
     }
 }
@@ -147,6 +147,10 @@ impl PageBox {
     /// The page, as long as the box is borrowed.
     pub fn page(&self) -> PageRef<'_> {
         PageRef { page: self.page, pin: PhantomData }
+    }
+
+    pub(crate) fn sketch(&self) -> u64 {
+        0
     }
 
     pub(crate) fn into_raw(self) -> (*mut Page, Head) {
@@ -183,6 +187,8 @@ impl Drop for PageBox {
 /// Nothing to do in a model.
 pub(crate) fn prefetch(_address: *const u8) {}
 
+pub(crate) fn prefetch_base(_page: *const Page, _offset: usize) {}
+
 impl<'g> PageRef<'g> {
     /// A reference to a published page.
     ///
@@ -213,6 +219,9 @@ impl<'g> PageRef<'g> {
 
     /// Nothing to do in a model.
     pub fn prefetch_area(self) {}
+
+    /// Nothing to do.
+    pub fn prefetch_records(self) {}
 
     /// Nothing to do in a model.
     pub fn prefetch_base(self, _offset: usize) {}

@@ -58,6 +58,7 @@ const _: () =
 pub struct PageBox {
     page: NonNull<Page>,
     head: Head,
+    sketch: u64,
 }
 
 // SAFETY: a page is bytes and atomics; the box is its only owner.
@@ -108,7 +109,7 @@ impl PageWriter {
             let end = page.cast::<u8>().add(size - slots_bytes);
             end.write_bytes(0, slots_bytes);
         }
-        Self { page: PageBox { page, head: 0 }, written: 0 }
+        Self { page: PageBox { page, head: 0, sketch: 0 }, written: 0 }
     }
 
     /// Appends bytes of the base page.
@@ -137,14 +138,17 @@ impl PageWriter {
         }
     }
 
-    /// The page. What is not written yet of a record's bytes is not read before it is.
+    /// The page, with this sketch, see [`Table::load_ahead`](crate::Table::load_ahead). What is not
+    /// written yet of a record's bytes is not read before it is.
     ///
     /// # Panics
     /// If bytes of the base page are missing.
-    pub fn finish(self) -> PageBox {
+    pub fn finish(self, sketch: u64) -> PageBox {
         let bytes = self.page.page().header().base_bytes as usize;
         assert_eq!(self.written, bytes, "bytes of a base page");
-        self.page
+        let mut page = self.page;
+        page.sketch = sketch;
+        page
     }
 }
 
@@ -186,6 +190,11 @@ impl PageBox {
         PageRef { page: self.page, pin: PhantomData }
     }
 
+    /// The sketch that it was finished with.
+    pub(crate) fn sketch(&self) -> u64 {
+        self.sketch
+    }
+
     pub(crate) fn into_raw(self) -> (*mut Page, Head) {
         let raw = (self.page.as_ptr(), self.head);
         let _ = core::mem::ManuallyDrop::new(self);
@@ -199,7 +208,7 @@ impl PageBox {
     pub(crate) unsafe fn from_raw(page: *mut Page, head: Head) -> Self {
         // SAFETY: `into_raw` never gives a null pointer.
         let page = unsafe { NonNull::new_unchecked(page) };
-        Self { page, head }
+        Self { page, head, sketch: 0 }
     }
 }
 
@@ -229,6 +238,12 @@ pub(crate) fn prefetch(address: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
+}
+
+/// Asks for the line at this offset of the base page, if this is a page.
+#[inline]
+pub(crate) fn prefetch_base(page: *const Page, offset: usize) {
+    prefetch(page.cast::<u8>().wrapping_add(HEADER_BYTES + offset));
 }
 
 impl<'g> PageRef<'g> {
@@ -282,10 +297,18 @@ impl<'g> PageRef<'g> {
         prefetch(self.page.as_ptr().cast::<u8>().wrapping_add(self.area_start() + used));
     }
 
+    /// Asks for the records, however many there are.
+    #[inline]
+    pub fn prefetch_records(self) {
+        let used = self.header().tail.load(Ordering::Relaxed) as u32 as usize;
+        let area = self.page.as_ptr().cast::<u8>().wrapping_add(self.area_start());
+        (0..used.min(1024)).step_by(64).for_each(|at| prefetch(area.wrapping_add(at)));
+    }
+
     /// Asks for the bytes at this offset of the base page.
     #[inline]
     pub fn prefetch_base(self, offset: usize) {
-        prefetch(self.page.as_ptr().cast::<u8>().wrapping_add(HEADER_BYTES + offset));
+        prefetch_base(self.page.as_ptr(), offset);
     }
 
     /// Bytes of memory that the page takes.
