@@ -7,12 +7,12 @@ use core::ops::Range;
 
 use types::PageId;
 
-use crate::base::{AT_HIGH, AT_LOW, Base, HAS_HIGH, ROW_BYTES};
+use crate::base::{AT_HIGH, AT_LOW, Base, HAS_HIGH};
 use crate::entry::{Layout, Side};
 use crate::hash::{fingerprint, fingerprint_of, hash};
 use crate::record::{Position, Record};
 use crate::search::lower_bound;
-use crate::sketch::{row_ahead, tags_ahead};
+use crate::sketch::{rows_ahead, tags_ahead};
 
 /// A key that is looked for.
 pub trait Probe: Copy {
@@ -196,14 +196,12 @@ impl Number {
         u64::from_be_bytes(self.0)
     }
 
-    /// As [`ahead`](Probe::ahead), of a search that goes on with the rows behind, or in front, so
-    /// many in all.
+    /// As [`ahead`](Probe::ahead), of a search that goes on with so many rows in front of the
+    /// key's, or behind it.
     #[inline]
     #[must_use]
-    pub fn ahead_with(self, sketch: u64, rows: usize, behind: bool) -> Range<usize> {
-        let Range { start, end } = row_ahead(sketch, self.get());
-        let others = ROW_BYTES * (rows - 1);
-        if behind { start..end + others } else { start.saturating_sub(others)..end }
+    pub fn ahead_with(self, sketch: u64, others: (usize, usize)) -> Range<usize> {
+        rows_ahead(sketch, self.get(), others)
     }
 }
 
@@ -212,7 +210,7 @@ impl Probe for Number {
 
     #[inline]
     fn ahead(self, sketch: u64) -> Range<usize> {
-        row_ahead(sketch, self.get())
+        rows_ahead(sketch, self.get(), (0, 0))
     }
 
     #[inline]

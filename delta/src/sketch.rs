@@ -50,17 +50,28 @@ impl Base<'_> {
     }
 }
 
-/// By the sketch of a leaf of numbers: the bytes of the row that this key should be in.
+/// How far a row may be from where it should be: so far random keys of a page are off the line
+/// through them, and what a search walks has to come from memory as well.
+const REACH: usize = 8;
+
+/// By the sketch of a leaf of numbers: the bytes of the row that this key should be in, of those
+/// around it, and of so many others in front of them and behind.
 #[inline]
-pub(crate) fn row_ahead(sketch: u64, key: u64) -> Range<usize> {
+pub(crate) fn rows_ahead(sketch: u64, key: u64, (front, behind): (usize, usize)) -> Range<usize> {
+    let row = row_ahead(sketch, key);
+    let start = row.saturating_sub(REACH + front);
+    HEADER_BYTES + ROW_BYTES * start..HEADER_BYTES + ROW_BYTES * (row + REACH + behind + 1)
+}
+
+/// Where the row with this key should be.
+#[inline]
+fn row_ahead(sketch: u64, key: u64) -> usize {
     let shift = sketch & ((1 << SHIFT_BITS) - 1);
     let scale = sketch >> SHIFT_BITS & ((1 << SCALE_BITS) - 1);
     let first = sketch >> (SCALE_BITS + SHIFT_BITS);
     let distance = (key >> shift).wrapping_sub(first) & FIRST;
     // No row is further from the first.
-    let row = (distance.min(1 << DISTANCE_BITS) * scale) >> DISTANCE_BITS;
-    let start = HEADER_BYTES + ROW_BYTES * row as usize;
-    start..start + ROW_BYTES
+    ((distance.min(1 << DISTANCE_BITS) * scale) >> DISTANCE_BITS) as usize
 }
 
 /// By the sketch of a leaf of bytes: the bytes of its tags, or most of them.
@@ -84,8 +95,7 @@ mod tests {
         let mut bytes = vec![0; base_bytes(&shape, &entries)];
         write_base(&shape, &entries, &mut bytes);
         let sketch = Base::new(&bytes).sketch();
-        let row = |key: &[u8; 8]| row_ahead(sketch, u64::from_be_bytes(*key)).start;
-        let off = |(at, key)| ((row(key) - HEADER_BYTES) / ROW_BYTES).abs_diff(at);
+        let off = |(at, key): (usize, &_)| row_ahead(sketch, u64::from_be_bytes(*key)).abs_diff(at);
         keys.iter().enumerate().map(off).max().unwrap_or(0)
     }
 
@@ -108,7 +118,7 @@ mod tests {
         let mut word = 1_u64;
         for _ in 0..1000 {
             word = word.wrapping_mul(0xd129_42f2_9df5_3b5d).wrapping_add(1);
-            let Range { start, end } = row_ahead(word, word.rotate_left(20));
+            let Range { start, end } = rows_ahead(word, word.rotate_left(20), (0, 0));
             assert!(start < end && end < 4 << 20, "{start}..{end} of {word:x}");
         }
     }

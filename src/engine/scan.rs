@@ -48,8 +48,11 @@ impl<S: Store> Engine<S> {
                     let number = Number::new(number.to_be_bytes());
                     // One after the other they would be waited for, until the processor sees the
                     // pattern.
-                    let (rows, behind) = (wish.limit.min(128), wish.end == End::First);
-                    let ahead = |sketch| number.ahead_with(sketch, rows, behind);
+                    let others = match wish.end {
+                        End::First => (0, wish.limit.min(128)),
+                        End::Last => (wish.limit.min(128), 0),
+                    };
+                    let ahead = |sketch| number.ahead_with(sketch, others);
                     let leaf = self.leaf_ahead(tree, number, ahead, guard)?;
                     leaf.chain.page().prefetch_records();
                     moment.of(self, leaf, Covering(number))
