@@ -5,7 +5,9 @@
 #![expect(unsafe_code, reason = "words own pages; what a word points to lives as long as the pin")]
 
 use crate::buckets::Buckets;
-use crate::page::{Chain, Page, PageBox, PageRef, Reservation, prefetch, prefetch_base};
+use crate::page::{
+    Chain, Page, PageBox, PageRef, Reservation, prefetch, prefetch_base, prefetch_behind,
+};
 use crate::word::{CAPPED, DISK, FREE, MERGED, RESIDENT, Seen, Tomb, UNBORN, Word};
 use core::fmt;
 use core::ops::Range;
@@ -85,7 +87,8 @@ impl<D: Send + Sync + 'static> Table<D> {
     }
 
     /// As [`load`](Self::load), and asks for the bytes of the base page that `ahead` makes of the
-    /// sketch, which is 0 if there is none, and may be that of another page.
+    /// sketch, which is 0 if there is none, and may be that of another page; and for where the next
+    /// record will lie.
     #[inline]
     pub fn load_ahead<'g>(
         &self,
@@ -99,6 +102,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         let seen = slot.seen();
         let Range { start, end } = ahead(slot.sketch.get());
         (start..end).step_by(LINE).for_each(|at| prefetch_base(seen.pointer(), at));
+        prefetch_behind(seen.pointer(), seen.head());
         Self::read(seen, guard)
     }
 

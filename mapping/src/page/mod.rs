@@ -38,9 +38,9 @@ pub use modelled::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 pub use raw::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use modelled::{Page, prefetch, prefetch_base};
+pub(crate) use modelled::{Page, prefetch, prefetch_base, prefetch_behind};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use raw::{Page, prefetch, prefetch_base};
+pub(crate) use raw::{Page, prefetch, prefetch_base, prefetch_behind};
 
 use aside::CLOSED;
 

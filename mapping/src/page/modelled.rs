@@ -189,6 +189,8 @@ pub(crate) fn prefetch(_address: *const u8) {}
 
 pub(crate) fn prefetch_base(_page: *const Page, _offset: usize) {}
 
+pub(crate) fn prefetch_behind(_page: *const Page, _newest: Head) {}
+
 impl<'g> PageRef<'g> {
     /// A reference to a published page.
     ///

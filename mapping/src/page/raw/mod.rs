@@ -246,6 +246,14 @@ pub(crate) fn prefetch_base(page: *const Page, offset: usize) {
     prefetch(page.cast::<u8>().wrapping_add(HEADER_BYTES + offset));
 }
 
+/// Asks for what lies behind this record, the newest one, if this is a page: that is where the next
+/// will be.
+#[inline]
+pub(crate) fn prefetch_behind(page: *const Page, newest: Head) {
+    let next = usize::from(newest) * 8 + Records::Pairs.bytes(PAIR_BYTES);
+    prefetch(page.cast::<u8>().wrapping_add(next));
+}
+
 impl<'g> PageRef<'g> {
     /// A reference to a published page.
     ///
