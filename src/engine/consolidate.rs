@@ -95,6 +95,7 @@ impl<S: Store> Engine<S> {
         if S::DURABLE || page.records() != Records::Pairs {
             return None;
         }
+        page.prefetch_all();
         // Older ones have their versions, which are no larger: a writer sees to that before it
         // installs on top.
         let newest = chain.newest().map_or(0, |record| self.version(id, page, record));

@@ -225,6 +225,9 @@ impl<'g> PageRef<'g> {
     /// Nothing to do.
     pub fn prefetch_records(self) {}
 
+    /// Nothing to do.
+    pub fn prefetch_all(self) {}
+
     /// Nothing to do in a model.
     pub fn prefetch_base(self, _offset: usize) {}
 

@@ -313,6 +313,13 @@ impl<'g> PageRef<'g> {
         (0..used.min(1024)).step_by(64).for_each(|at| prefetch(area.wrapping_add(at)));
     }
 
+    /// Asks for all of the page: it is about to be copied.
+    pub fn prefetch_all(self) {
+        self.prefetch_records();
+        let base_bytes = self.header().base_bytes as usize;
+        (0..base_bytes).step_by(64).for_each(|at| self.prefetch_base(at));
+    }
+
     /// Asks for the bytes at this offset of the base page.
     #[inline]
     pub fn prefetch_base(self, offset: usize) {
