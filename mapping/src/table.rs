@@ -32,9 +32,6 @@ pub struct Table<D> {
     pub(crate) free: AtomicU64,
 }
 
-/// Bytes that come into the cache at once.
-const LINE: usize = 64;
-
 /// No page id is left (2^32 pages, or the tiny table of a model).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull;
@@ -100,8 +97,7 @@ impl<D: Send + Sync + 'static> Table<D> {
             return Word::Free;
         };
         let seen = slot.seen();
-        let Range { start, end } = ahead(slot.sketch.get());
-        (start..end).step_by(LINE).for_each(|at| prefetch_base(seen.pointer(), at));
+        prefetch_base(seen.pointer(), ahead(slot.sketch.get()));
         prefetch_behind(seen.pointer(), seen.head());
         Self::read(seen, guard)
     }

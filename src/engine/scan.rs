@@ -86,7 +86,7 @@ impl<S: Store> Engine<S> {
             {
                 // It comes while the caller looks at what was read here.
                 right.page().prefetch();
-                (1..8).for_each(|line| right.page().prefetch_base(line * 64));
+                right.page().prefetch_base(64..8 * 64);
             }
             if !S::DURABLE && M::PRESENT && page.is_quiet() {
                 // What the SMO would need and is away is not brought in: nobody waits for it.
@@ -180,6 +180,7 @@ impl<S: Store> Engine<S> {
 
     /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has
     /// read the page before comes there.
+    #[inline(never)]
     fn leaf_of_scan<'g>(
         &self,
         tree: &TreeCore,
@@ -196,6 +197,7 @@ impl<S: Store> Engine<S> {
 
     /// The entries of a uniform page of keys of any length, run by run; `None` if it is not, or a
     /// record says that it will not be any more.
+    #[inline(never)]
     fn read_items<T>(
         &self,
         stop: &Stop<'_>,
@@ -249,6 +251,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// The entries of a page, one by one; backward all that it has.
+    #[inline(never)]
     fn read_entries<T>(
         &self,
         stop: &Stop<'_>,

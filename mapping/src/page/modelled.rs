@@ -187,7 +187,7 @@ impl Drop for PageBox {
 /// Nothing to do in a model.
 pub(crate) fn prefetch(_address: *const u8) {}
 
-pub(crate) fn prefetch_base(_page: *const Page, _offset: usize) {}
+pub(crate) fn prefetch_base(_page: *const Page, _bytes: core::ops::Range<usize>) {}
 
 pub(crate) fn prefetch_behind(_page: *const Page, _newest: Head) {}
 
@@ -229,7 +229,7 @@ impl<'g> PageRef<'g> {
     pub fn prefetch_all(self) {}
 
     /// Nothing to do in a model.
-    pub fn prefetch_base(self, _offset: usize) {}
+    pub fn prefetch_base(self, _bytes: core::ops::Range<usize>) {}
 
     /// Bytes of memory that the page takes in production.
     pub fn size_bytes(self) -> usize {

@@ -16,6 +16,7 @@ use crate::history::History;
 use crate::memory;
 use core::fmt;
 use core::marker::PhantomData;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 use sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -240,10 +241,21 @@ pub(crate) fn prefetch(address: *const u8) {
     let _ = address;
 }
 
-/// Asks for the line at this offset of the base page, if this is a page.
+/// Asks for these bytes, counted from where the page begins, if this is one.
 #[inline]
-pub(crate) fn prefetch_base(page: *const Page, offset: usize) {
-    prefetch(page.cast::<u8>().wrapping_add(HEADER_BYTES + offset));
+fn prefetch_lines(page: *const Page, bytes: Range<usize>) {
+    let mut at = bytes.start;
+    // A range with steps takes twice the instructions.
+    while at < bytes.end {
+        prefetch(page.cast::<u8>().wrapping_add(at));
+        at += 64;
+    }
+}
+
+/// Asks for these bytes of the base page, if this is a page.
+#[inline]
+pub(crate) fn prefetch_base(page: *const Page, bytes: Range<usize>) {
+    prefetch_lines(page, bytes.start + HEADER_BYTES..bytes.end + HEADER_BYTES);
 }
 
 /// Asks for what lies behind this record, the newest one, if this is a page: that is where the next
@@ -309,21 +321,20 @@ impl<'g> PageRef<'g> {
     #[inline]
     pub fn prefetch_records(self) {
         let used = self.header().tail.load(Ordering::Relaxed) as u32 as usize;
-        let area = self.page.as_ptr().cast::<u8>().wrapping_add(self.area_start());
-        (0..used.min(1024)).step_by(64).for_each(|at| prefetch(area.wrapping_add(at)));
+        let area = self.area_start();
+        prefetch_lines(self.page.as_ptr(), area..area + used.min(1024));
+    }
+
+    /// Asks for these bytes of the base page.
+    #[inline]
+    pub fn prefetch_base(self, bytes: Range<usize>) {
+        prefetch_base(self.page.as_ptr(), bytes);
     }
 
     /// Asks for all of the page: it is about to be copied.
     pub fn prefetch_all(self) {
         self.prefetch_records();
-        let base_bytes = self.header().base_bytes as usize;
-        (0..base_bytes).step_by(64).for_each(|at| self.prefetch_base(at));
-    }
-
-    /// Asks for the bytes at this offset of the base page.
-    #[inline]
-    pub fn prefetch_base(self, offset: usize) {
-        prefetch_base(self.page.as_ptr(), offset);
+        self.prefetch_base(0..self.header().base_bytes as usize);
     }
 
     /// Bytes of memory that the page takes.
