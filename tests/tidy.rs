@@ -55,6 +55,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mapping/src/memory.rs",
     "mapping/src/page/aside.rs",
     "mapping/src/page/modelled.rs",
+    "mapping/src/page/raw/ahead.rs",
     "mapping/src/page/raw/mod.rs",
     "mapping/src/page/raw/record.rs",
     "mapping/src/table.rs",

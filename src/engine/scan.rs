@@ -6,7 +6,7 @@
 //! entry is seen at its own moment, in order.
 //!
 //! Records are what scans pay for, and a map has no thread that would fold them in quiet pages. So
-//! whoever scans a page a few times without seeing a new record in it folds it.
+//! whoever scans a page for the second time without seeing a new record in it folds it.
 
 use super::batch::{Batch, Keys};
 use super::unread::Unread;

@@ -5,8 +5,10 @@
     reason = "pages are 64-aligned, and all offsets in them multiples of 8"
 )]
 
+mod ahead;
 mod record;
 
+pub(crate) use ahead::{prefetch, prefetch_base, prefetch_behind};
 pub use record::{RecordRef, Reservation};
 
 use super::{
@@ -16,7 +18,6 @@ use crate::history::History;
 use crate::memory;
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 use sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -30,11 +31,10 @@ const SLOTS: u32 = 8;
 const SLOTS_BYTES: usize = 2 * FINGERPRINTS;
 const TREE_SHIFT: u32 = 8;
 
-// What scans note of a page: how many records it had, modulo 4, and how often that was so.
-const SEEN_SHIFT: u32 = 4;
+// What a scan notes of a page: that there was one, and how many records it saw, modulo 4.
+const SCANNED: u32 = 16;
+const SEEN_SHIFT: u32 = 5;
 const SEEN: u32 = 3;
-const TIMES_SHIFT: u32 = 6;
-const TIMES: u32 = 3;
 
 /// Records from which on a scan gains by their being folded.
 const WORTH_FOLDING: u64 = 4;
@@ -228,44 +228,6 @@ impl Drop for PageBox {
     }
 }
 
-/// Asks for the line of memory at this address, whatever is there.
-#[inline]
-pub(crate) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that could be seen, and faults at no address.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
-/// Asks for these bytes, counted from where the page begins, if this is one.
-#[inline]
-fn prefetch_lines(page: *const Page, bytes: Range<usize>) {
-    let mut at = bytes.start;
-    // A range with steps takes twice the instructions.
-    while at < bytes.end {
-        prefetch(page.cast::<u8>().wrapping_add(at));
-        at += 64;
-    }
-}
-
-/// Asks for these bytes of the base page, if this is a page.
-#[inline]
-pub(crate) fn prefetch_base(page: *const Page, bytes: Range<usize>) {
-    prefetch_lines(page, bytes.start + HEADER_BYTES..bytes.end + HEADER_BYTES);
-}
-
-/// Asks for what lies behind this record, the newest one, if this is a page: that is where the next
-/// will be.
-#[inline]
-pub(crate) fn prefetch_behind(page: *const Page, newest: Head) {
-    let next = usize::from(newest) * 8 + Records::Pairs.bytes(PAIR_BYTES);
-    prefetch(page.cast::<u8>().wrapping_add(next));
-}
-
 impl<'g> PageRef<'g> {
     /// A reference to a published page.
     ///
@@ -300,41 +262,6 @@ impl<'g> PageRef<'g> {
         // SAFETY: the base lies behind the header and is never written after publication; the
         // pointer's provenance is the whole allocation.
         unsafe { slice::from_raw_parts(self.page.as_ptr().cast::<u8>().add(HEADER_BYTES), len) }
-    }
-
-    /// Asks for what every search in the page looks at: its header and that of its base page.
-    #[inline]
-    pub fn prefetch(self) {
-        let start = self.page.as_ptr().cast::<u8>();
-        prefetch(start);
-        prefetch(start.wrapping_add(HEADER_BYTES));
-    }
-
-    /// Asks for where the next record will lie.
-    #[inline]
-    pub fn prefetch_area(self) {
-        let used = self.header().tail.load(Ordering::Relaxed) as u32 as usize;
-        prefetch(self.page.as_ptr().cast::<u8>().wrapping_add(self.area_start() + used));
-    }
-
-    /// Asks for the records, however many there are.
-    #[inline]
-    pub fn prefetch_records(self) {
-        let used = self.header().tail.load(Ordering::Relaxed) as u32 as usize;
-        let area = self.area_start();
-        prefetch_lines(self.page.as_ptr(), area..area + used.min(1024));
-    }
-
-    /// Asks for these bytes of the base page.
-    #[inline]
-    pub fn prefetch_base(self, bytes: Range<usize>) {
-        prefetch_base(self.page.as_ptr(), bytes);
-    }
-
-    /// Asks for all of the page: it is about to be copied.
-    pub fn prefetch_all(self) {
-        self.prefetch_records();
-        self.prefetch_base(0..self.header().base_bytes as usize);
     }
 
     /// Bytes of memory that the page takes.
@@ -413,7 +340,7 @@ impl<'g> PageRef<'g> {
         self.header().flags.fetch_and(!REFERENCED, Ordering::Relaxed) & REFERENCED != 0
     }
 
-    /// Whether this is asked for the third time since it last had a new record, and it has so many
+    /// Whether this is asked for the second time since it last had a new record, and it has so many
     /// that folding them is worth a copy of the page. Notes in the page what was seen, until then.
     #[inline]
     pub fn is_quiet(self) -> bool {
@@ -426,15 +353,12 @@ impl<'g> PageRef<'g> {
     fn seen_as(self, reserved: u64) -> bool {
         let flags = &self.header().flags;
         let before = flags.load(Ordering::Relaxed);
-        let (seen, times) = (before >> SEEN_SHIFT & SEEN, before >> TIMES_SHIFT & TIMES);
-        let now = reserved as u32 & SEEN;
-        if seen == now && times == 2 {
+        let seen = SCANNED | (reserved as u32 & SEEN) << SEEN_SHIFT;
+        let noted = before & !(SCANNED | SEEN << SEEN_SHIFT) | seen;
+        if noted == before {
             return true;
         }
-        let times = if seen == now { times + 1 } else { 0 };
-        let rest = before & !(SEEN << SEEN_SHIFT | TIMES << TIMES_SHIFT);
-        let noted = rest | now << SEEN_SHIFT | times << TIMES_SHIFT;
-        // Who is not the only one at it need not be counted.
+        // Who is not the only one at it need not be noted.
         let (ok, fail) = (Ordering::Relaxed, Ordering::Relaxed);
         let _lost = flags.compare_exchange(before, noted, ok, fail);
         false
