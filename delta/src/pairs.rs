@@ -65,15 +65,17 @@ const FEW: usize = 32;
 ///
 /// The position of a key is its rank among the rows of the page, so of each change it is counted
 /// how many come before it, all with all: no branch is guessed wrong, and hardly a key is compared.
+/// Between the same two rows the oldest comes first, for where keys rise that is their order.
 fn order(changes: &[PairChange<'_>]) -> Option<[u8; FEW]> {
     if changes.len() > FEW {
         return None;
     }
-    // The position, and behind it which change it is.
+    const LAST: i16 = FEW as i16 - 1;
+    // The position, and behind it which change it is, from the last.
     let mut places = [i16::MAX; FEW];
     for (at, (place, change)) in places.iter_mut().zip(changes).enumerate() {
         let position = change.position.get().filter(|position| *position < 1 << 10)?;
-        *place = (position << 5) as i16 | at as i16;
+        *place = (position << 5) as i16 | (LAST - at as i16);
     }
     let mut ranks = [0_i16; FEW];
     for place in &places[..changes.len()] {
@@ -87,15 +89,15 @@ fn order(changes: &[PairChange<'_>]) -> Option<[u8; FEW]> {
     for (rank, place) in ranks[..changes.len()].iter().zip(&places) {
         sorted[*rank as usize % FEW] = *place;
     }
-    let mut order = sorted.map(|place| place as u8 % FEW as u8);
-    let key = |at: u8| changes[usize::from(at)].key;
+    let mut order = sorted.map(|place| (LAST - (place & LAST)) as u8);
+    let rank = |at: u8| (changes[usize::from(at)].key, at);
     for next in 1..changes.len() {
         if sorted[next - 1] >> 5 != sorted[next] >> 5 {
             continue;
         }
         // Between the same two rows: only the keys tell.
         let mut at = next;
-        while at > 0 && key(order[at - 1]) > key(order[at]) {
+        while at > 0 && rank(order[at - 1]) > rank(order[at]) {
             order.swap(at - 1, at);
             at -= 1;
         }

@@ -41,6 +41,8 @@ struct Hints {
     /// Log2 of the number of buckets.
     bits: u32,
     misses: AtomicU64,
+    /// Searches for keys that differ from the prefix, and were from the root.
+    outside: AtomicU64,
     /// See [`Bucket`].
     buckets: Box<[AtomicU64]>,
 }
@@ -95,7 +97,8 @@ impl Hints {
         let bits = (leaves * 2).ilog2().min(64 - shared);
         let prefix = if shared == 0 { 0 } else { first & !(u64::MAX >> shared) };
         let buckets = (0..1_usize << bits).map(|_| AtomicU64::new(0)).collect();
-        Self { shared, prefix, bits, misses: AtomicU64::new(0), buckets }
+        let none = || AtomicU64::new(0);
+        Self { shared, prefix, bits, misses: none(), outside: none(), buckets }
     }
 
     /// The bucket of a key, and its place in it.
@@ -122,6 +125,14 @@ impl Hints {
     /// The smallest key of a bucket.
     fn start(&self, bucket: usize) -> u64 {
         self.prefix | (bucket as u64) << (64 - self.bits) >> self.shared
+    }
+
+    /// Whether a new one would be of more use: there are more leaves than buckets, or keys outside
+    /// of it, as where they rise. Each new one covers all keys that there are, so that a bit less
+    /// is shared each time it is for those outside.
+    fn is_outgrown(&self, leaves: u64) -> bool {
+        let buckets = self.buckets.len() as u64;
+        leaves > buckets || self.outside.load(Ordering::Relaxed) > buckets
     }
 
     fn is_off(&self) -> bool {
@@ -176,7 +187,10 @@ impl Directory {
     /// The same, from the root: there was no hint, or it was wrong.
     pub fn learn_anew(&self, key: u64, id: PageId, low: u64, guard: &Guard) {
         let Some(hints) = self.hints(guard) else { return };
-        let Some((at, place)) = hints.bucket(key) else { return };
+        let Some((at, place)) = hints.bucket(key) else {
+            hints.outside.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         let known = hints.known(at);
         if known != Bucket::EMPTY {
             hints.misses.fetch_add(1, Ordering::Relaxed);
@@ -207,7 +221,7 @@ impl Directory {
                 // What is off stays off.
                 (!hints.is_off()).then(|| misses.saturating_sub(PATIENCE))
             });
-            if leaves <= hints.buckets.len() as u64 {
+            if !hints.is_outgrown(leaves) {
                 return;
             }
         } else if leaves < SMALLEST {
@@ -312,6 +326,23 @@ mod tests {
         // Ids that are too large are not remembered.
         learn(0, 1 << 28, key);
         assert_eq!(hint(0), Some(4));
+    }
+
+    #[test]
+    fn keys_that_rise_beyond_it_make_it_anew() {
+        let (directory, collector) = (Directory::new(), Collector::new());
+        let guard = collector.pin();
+        (0..100).for_each(|_| directory.split(|| Some((0, 1000)), &guard));
+        let found = |key| {
+            directory.learn_anew(key, PageId::new(1), 0, &guard);
+            directory.hint(key, &guard).is_some()
+        };
+        assert!(found(1000) && !found(1024), "1024 is outside");
+        directory.split(|| Some((0, 1024)), &guard);
+        assert!(!found(1024), "one does not count");
+        (0..256).for_each(|_| assert!(!found(1024)));
+        directory.split(|| Some((0, 1024)), &guard);
+        assert!(found(1024) && found(2047) && !found(2048));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Result<(), Away> {
         let (contents, carried) = (&folded.contents, &folded.carried);
-        let rising = shape.right.is_none() && grows_at_its_end(stop, contents, carried);
+        let rising = grows_at_its_end(stop, contents, carried);
         let cuts = [contents.split_index(rising)];
         match self.replace_by_pages(tree, stop, shape, folded, &cuts, need, guard) {
             Some(pages) => self.announce(tree, stop, shape.level, &pages, guard),
