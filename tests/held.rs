@@ -7,17 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::Map;
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, resident, seed};
 
 /// Entries of the map.
 const KEYS: u64 = 40_000;
-
-/// Bytes of memory that the process has in use. Linux says so.
-fn resident() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * 4096)
-}
 
 #[test]
 fn snapshots_that_come_and_go_leave_memory_as_it_is() {
@@ -59,7 +52,7 @@ fn snapshots_that_come_and_go_leave_memory_as_it_is() {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(9) {
             thread::sleep(Duration::from_millis(100));
-            samples.push((resident().unwrap_or(0), map.kept_pages() as u64));
+            samples.push((resident(), map.kept_pages() as u64));
         }
         done.store(true, Ordering::Relaxed);
     });

@@ -5,22 +5,7 @@
 #![cfg(all(target_os = "linux", not(any(loom, shuttle, miri, bwtree_system_pages))))]
 
 use bwtree::Map;
-
-/// Bytes that the process has in memory.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.map_or(0, |kilobytes| kilobytes * 1024)
-}
-
-/// The `n`-th key: all are different, in no order.
-fn key(n: u64) -> u64 {
-    let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+use bwtree_tests::{mix as key, resident};
 
 fn filled() -> Map<u64, u64> {
     let map = Map::new();

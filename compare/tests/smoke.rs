@@ -65,7 +65,7 @@ fn every_peer_answers_rightly_in_every_phase() {
         if !FAULTY.contains(&peer) {
             assert_eq!(cell["wrong"].as_object().map(serde_json::Map::len), Some(0), "{cell}");
         }
-        for phase in ["load", "read", "zipf", "a", "multi", "e", "churn"] {
+        for phase in ["load", "read", "zipf", "a", "multi", "hot", "e", "churn"] {
             let rate = cell["mops"][phase].as_f64();
             let ordered = peer != "dashmap" || phase != "e";
             assert_eq!(rate.is_some_and(|rate| rate > 0.0), ordered, "{phase}: {cell}");

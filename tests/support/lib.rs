@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `concurrent` | what the kinds of maps have in common |
 //! | `random` | one seed, printed, repeats a run |
+//! | `resident` | how much memory the process has |
 //! | `history` | what each thread did, saw, and when |
 //! | `linearizability` | is there an order that explains a history |
 //! | `whole` | the same, where an operation sees the whole map |
@@ -21,10 +22,12 @@ pub mod lanes;
 pub mod linearizability;
 pub mod model;
 pub mod random;
+pub mod resident;
 pub mod watch;
 pub mod whole;
 
 pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
 pub use linearizability::{Checked, Violation, check};
 pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
-pub use random::{Random, seed};
+pub use random::{Random, mix, seed};
+pub use resident::resident;

@@ -71,15 +71,16 @@ impl<K: Key, V: Value, I: Index<K, V>> Run<'_, K, V, I> {
     fn phase(&mut self, phase: Phase, cell: &mut Cell) -> Result<(), String> {
         let work = self.work;
         let threads = work.threads;
-        let uniform = Reads { accesses: &work.uniform, threads };
-        let zipf = Reads { accesses: &work.zipf, threads };
+        let reads = |accesses| Reads { accesses, threads };
+        let updates = |accesses| Updates { accesses, threads, seed: work.seed };
         let before = process::processor_seconds();
         let timed = match phase {
             Phase::Load => self.spread(&Load(work)),
-            Phase::Read => self.spread(&uniform),
-            Phase::Zipf => self.spread(&zipf),
-            Phase::A => self.spread(&Updates(work)),
+            Phase::Read => self.spread(&reads(&work.uniform)),
+            Phase::Zipf => self.spread(&reads(&work.zipf)),
+            Phase::A => self.spread(&updates(&work.uniform)),
             Phase::Multi => self.spread(&ManyReads(work)),
+            Phase::Hot => self.spread(&updates(&work.hot)),
             Phase::E => self.spread(&Scans(work)),
             Phase::Churn => self.spread(&Churn(work, PhantomData::<fn() -> V>)),
             Phase::Latency => return self.latency(cell),

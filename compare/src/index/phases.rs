@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     A,
     /// Gets of 16 keys at once.
     Multi,
+    /// As `a`, on 100 keys that lie side by side.
+    Hot,
     /// As `a`, some operations by the clock.
     Latency,
     /// Scans of 1 to 100 entries, and one insert in twenty.
@@ -33,12 +35,13 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Load,
         Self::Read,
         Self::Zipf,
         Self::A,
         Self::Multi,
+        Self::Hot,
         Self::Latency,
         Self::E,
         Self::Churn,
@@ -51,6 +54,7 @@ impl Phase {
             Self::Zipf => "zipf",
             Self::A => "a",
             Self::Multi => "multi",
+            Self::Hot => "hot",
             Self::Latency => "latency",
             Self::E => "e",
             Self::Churn => "churn",
@@ -184,15 +188,19 @@ impl<K: Key, V: Value> Body<K, V> for ManyReads<'_, K> {
     }
 }
 
-/// Half gets, half updates.
-pub(super) struct Updates<'a, K>(pub(super) &'a Work<K>);
+/// Half gets, half updates, in the order of the accesses.
+pub(super) struct Updates<'a, K> {
+    pub(super) accesses: &'a Accesses<K>,
+    pub(super) threads: usize,
+    pub(super) seed: u64,
+}
 
 impl<K: Key, V: Value> Body<K, V> for Updates<'_, K> {
     type Out = Tally;
 
     fn run<H: Handle<K, V>>(&self, thread: usize, handle: &mut H, until: Deadline) -> Tally {
-        let mut walk = Walk::new(&self.0.uniform, thread, self.0.threads);
-        let mut random = Random::new(self.0.seed + thread as u64);
+        let mut walk = Walk::new(self.accesses, thread, self.threads);
+        let mut random = Random::new(self.seed + thread as u64);
         let mut tally = Tally::default();
         for () in until.rounds() {
             let mut bits = random.next();
@@ -211,7 +219,7 @@ impl<K: Key, V: Value> Body<K, V> for Updates<'_, K> {
     }
 }
 
-/// As [`Updates`], every few operations between two looks at the clock.
+/// As [`Updates`] of all keys, every few operations between two looks at the clock.
 pub(super) struct TimedUpdates<'a, K>(pub(super) &'a Work<K>);
 
 /// Nanoseconds of single operations.

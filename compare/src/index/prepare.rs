@@ -7,6 +7,10 @@ use crate::random::{Random, Zipf};
 
 /// New keys that each thread may insert in each second of the scan phase.
 const SCAN_INSERTS_PER_SECOND: f64 = 400_000.0;
+/// Keys that lie side by side and are all that the hot phase uses.
+const HOT_KEYS: usize = 100;
+/// Accesses of theirs; they go round.
+const HOT_ACCESSES: usize = 1 << 16;
 
 /// Keys in the order of their use, and their numbers.
 #[derive(Debug)]
@@ -28,6 +32,14 @@ impl<K: Key> Accesses<K> {
     }
 }
 
+/// The numbers of the hot keys: neighbours in the order of the keys, in their middle.
+fn neighbours<K: Key>(keys: &[K]) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..keys.len() as u32).collect();
+    numbers.sort_unstable_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]));
+    let start = keys.len().saturating_sub(HOT_KEYS) / 2;
+    numbers.into_iter().skip(start).take(HOT_KEYS).collect()
+}
+
 /// Everything that the phases use.
 #[derive(Debug)]
 pub(super) struct Work<K> {
@@ -41,6 +53,8 @@ pub(super) struct Work<K> {
     pub(super) churn_inserts: usize,
     pub(super) uniform: Accesses<K>,
     pub(super) zipf: Accesses<K>,
+    /// Of a hundred keys that are neighbours, in the middle of all.
+    pub(super) hot: Accesses<K>,
     pub(super) seed: u64,
 }
 
@@ -69,7 +83,10 @@ impl<K: Key> Work<K> {
         let uniform = Accesses::new(&keys, accesses(&phases), || random.below(size as u64));
         let frequent = || zipf.scrambled(&mut random);
         let zipf = Accesses::new(&keys, accesses(&[Phase::Zipf]), frequent);
-        Self { keys, size, threads, scan_inserts, churn_inserts, uniform, zipf, seed }
+        let hot = if has(&[Phase::Hot]) { neighbours(&keys[..size]) } else { Vec::new() };
+        let one = || u64::from(hot[random.below(hot.len() as u64) as usize]);
+        let hot = Accesses::new(&keys, accesses(&[Phase::Hot]).min(HOT_ACCESSES), one);
+        Self { keys, size, threads, scan_inserts, churn_inserts, uniform, zipf, hot, seed }
     }
 
     /// The keys that a thread inserts between its scans.
@@ -137,5 +154,17 @@ mod tests {
         }
         let distinct: HashSet<_> = work.uniform.numbers.iter().collect();
         assert_eq!(distinct.len(), 500);
+    }
+
+    #[test]
+    fn hot_keys_are_neighbours() {
+        let work = work(5000, 2);
+        let hot: HashSet<u64> = work.hot.keys.iter().copied().collect();
+        assert_eq!(hot.len(), HOT_KEYS);
+        let between = hot.iter().min()..=hot.iter().max();
+        let loaded = &work.keys[..5000];
+        assert_eq!(loaded.iter().filter(|key| between.contains(&Some(key))).count(), HOT_KEYS);
+        let below = loaded.iter().filter(|key| Some(*key) < hot.iter().min()).count();
+        assert_eq!(below, (5000 - HOT_KEYS) / 2);
     }
 }
