@@ -86,8 +86,8 @@ fn check_heap(base: Base<'_>, fences: usize, links: usize) -> Result<(), &'stati
     let extents = Extents::new(fences, tags, count, links, least);
     let places = [
         (AT_TAGS, extents.tags),
-        (AT_HEADS, extents.heads),
         (AT_OFFSETS, extents.offsets),
+        (AT_HEADS, extents.heads),
         (AT_LINKS, extents.links),
         (AT_HEAP, extents.heap),
     ];

@@ -54,6 +54,21 @@ pub(crate) fn cmp_behind_head(left: &[u8], right: &[u8]) -> core::cmp::Ordering 
     }
 }
 
+/// Whether two byte strings are the same: short ones at less than a call costs.
+#[inline]
+pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let (Some(left_end), Some(right_end)) = (left.last_chunk::<8>(), right.last_chunk::<8>())
+    else {
+        return left.iter().eq(right);
+    };
+    // The last eight bytes may overlap those before them: so there is no rest.
+    let mut words = left.as_chunks::<8>().0.iter().zip(right.as_chunks::<8>().0);
+    left_end == right_end && words.all(|(left, right)| left == right)
+}
+
 /// The next multiple of eight.
 #[inline]
 pub(crate) const fn align8(bytes: usize) -> usize {

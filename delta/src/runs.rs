@@ -282,15 +282,17 @@ impl<'a> Runs<'a> {
             self.put_tags(sheet);
         }
         let tags = if shape.level == 0 { self.len } else { 0 };
-        pad(extents.heads - extents.tags - tags, sheet);
+        pad(extents.offsets - extents.tags - tags, sheet);
         let runs = self.stored_runs(shape);
         let writing = Writing {
             base: self.base,
             longer: self.longer(shape),
             prefix_len: shape.prefix().len(),
         };
+        let offsets = writing.offsets(&runs);
+        sheet.put(&offsets);
+        pad(extents.heads - extents.offsets - offsets.len(), sheet);
         writing.put_heads(&runs, sheet);
-        sheet.put(&writing.offsets(&runs));
         let mut linked = Vec::new();
         links(shape, &mut linked);
         sheet.put(&linked);

@@ -7,7 +7,7 @@ use crate::base::{Base, ROW_BYTES};
 use crate::entry::Layout;
 use crate::heap::TAG_GROUP;
 use crate::interpolation::{Line, MAX_ERROR};
-use crate::plain::{cmp_behind_head, head};
+use crate::plain::{cmp_behind_head, head, same};
 
 use core::cmp::Ordering;
 
@@ -133,7 +133,7 @@ impl Base<'_> {
                 while equal != 0 {
                     let at = group * TAG_GROUP + word * 8 + equal.trailing_zeros() as usize / 8;
                     equal &= equal - 1;
-                    if heap.suffix(at) == suffix {
+                    if same(heap.suffix(at), suffix) {
                         return Some(at);
                     }
                 }

@@ -143,8 +143,8 @@ pub(crate) fn var_header(shape: &Shape<'_>, count: usize, extents: &Extents) -> 
     let mut out = header(shape, count, &Line::NONE, extents.bytes);
     let places = [
         (AT_TAGS, extents.tags),
-        (AT_HEADS, extents.heads),
         (AT_OFFSETS, extents.offsets),
+        (AT_HEADS, extents.heads),
         (AT_LINKS, extents.links),
         (AT_HEAP, extents.heap),
     ];

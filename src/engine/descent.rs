@@ -20,6 +20,10 @@ use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
 
+/// Lines of memory at the beginning of a page that a search for a key of bytes is about to look at:
+/// headers, fences, and of a leaf tags and offsets. One after the other they would be waited for.
+const FRONT_LINES: usize = 8;
+
 /// A page that must be brought in before the operation can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away(pub(crate) PageId);
@@ -49,6 +53,8 @@ impl Stop<'_> {
 
 /// Says of a level which page of it is wanted.
 pub(crate) trait Seek: Copy {
+    /// Whether it is said by a key of bytes.
+    const OF_BYTES: bool;
     /// Where that page lies as seen from this one.
     fn side(self, base: Base<'_>) -> Side;
     /// The child of this page that leads there.
@@ -60,6 +66,8 @@ pub(crate) trait Seek: Copy {
 pub(crate) struct Covering<P>(pub(crate) P);
 
 impl<P: Probe> Seek for Covering<P> {
+    const OF_BYTES: bool = !P::NUMBER;
+
     #[inline]
     fn side(self, base: Base<'_>) -> Side {
         self.0.side(base)
@@ -82,6 +90,8 @@ pub(crate) enum Wanted<'k> {
 }
 
 impl Seek for Wanted<'_> {
+    const OF_BYTES: bool = true;
+
     fn side(self, base: Base<'_>) -> Side {
         match self {
             Self::Covering(key) => base.side(key),
@@ -165,16 +175,19 @@ impl<S: Store> Engine<S> {
 
     /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
     #[inline]
-    fn follow<'g>(
+    fn follow<'g, P: Probe>(
         &self,
         tree: &TreeCore,
-        key: impl Probe,
+        key: P,
         mut id: PageId,
         guard: &'g Guard,
         learn: impl FnOnce(PageId, Base<'g>),
     ) -> Option<Stop<'g>> {
         for moves in 0..3 {
             let Word::Resident(chain) = self.table.load(id, guard) else { return None };
+            if !P::NUMBER {
+                chain.page().prefetch_front(FRONT_LINES);
+            }
             let base = Base::new(chain.base());
             if !base.is_leaf() || chain.page().tree() != tree.id {
                 return None;
@@ -207,10 +220,10 @@ impl<S: Store> Engine<S> {
     }
 
     /// The page of `level` that is wanted. The level must exist: the root's or one below.
-    pub(crate) fn descend<'g>(
+    pub(crate) fn descend<'g, W: Seek>(
         &self,
         tree: &TreeCore,
-        wanted: impl Seek,
+        wanted: W,
         level: u8,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
@@ -243,6 +256,9 @@ impl<S: Store> Engine<S> {
                         continue 'restart;
                     }
                 };
+                if W::OF_BYTES {
+                    chain.page().prefetch_front(FRONT_LINES);
+                }
                 let base = Base::new(chain.base());
                 match wanted.side(base) {
                     Side::Inside => {}

@@ -210,6 +210,9 @@ impl<'g> PageRef<'g> {
     pub fn prefetch(self) {}
 
     /// Nothing to do in a model.
+    pub fn prefetch_front(self, _lines: usize) {}
+
+    /// Nothing to do in a model.
     pub fn prefetch_area(self) {}
 
     /// Nothing to do in a model.

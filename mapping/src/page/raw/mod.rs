@@ -275,6 +275,13 @@ impl<'g> PageRef<'g> {
         prefetch(start.wrapping_add(HEADER_BYTES));
     }
 
+    /// Asks for the first bytes of the page, all at once: so many lines of memory.
+    #[inline]
+    pub fn prefetch_front(self, lines: usize) {
+        let start = self.page.as_ptr().cast::<u8>();
+        (0..lines).for_each(|line| prefetch(start.wrapping_add(line * 64)));
+    }
+
     /// Asks for where the next record will lie.
     #[inline]
     pub fn prefetch_area(self) {
