@@ -29,6 +29,7 @@
 //! flags, the page is *uniform*: value length and flags are not in the heap but in the header.
 
 use core::fmt;
+use core::ops::Range;
 
 use types::PageId;
 
@@ -294,7 +295,7 @@ impl<'a> Base<'a> {
     /// If it has no such positions.
     #[inline]
     #[must_use]
-    pub fn rows_at(self, window: core::ops::Range<usize>) -> &'a [[u8; ROW_BYTES]] {
+    pub fn rows_at(self, window: Range<usize>) -> &'a [[u8; ROW_BYTES]] {
         &self.pairs()[window]
     }
 
@@ -408,6 +409,21 @@ impl<'a> Base<'a> {
     pub(crate) fn heads(self) -> &'a [[u8; 8]] {
         let at = self.place(AT_HEADS);
         self.bytes[at..at + 8 * self.count()].as_chunks().0
+    }
+
+    /// Of a page in [`Layout::Var`]: the bytes of it that a search by order looks at.
+    #[inline]
+    #[must_use]
+    pub fn heads_span(self) -> Range<usize> {
+        self.place(AT_HEADS)..self.place(AT_LINKS)
+    }
+
+    /// Of a page in [`Layout::Var`]: the bytes of it in which the entries at these positions lie.
+    #[inline]
+    #[must_use]
+    pub fn items_span(self, window: Range<usize>) -> Range<usize> {
+        let (start, heap) = (self.place(AT_HEAP), self.heap());
+        start + heap.offset(window.start)..start + heap.offset(window.end)
     }
 
     /// Suffixes and values of a Var page.

@@ -3,7 +3,7 @@
 //! Suffixes and values are copied in runs, as they lie in the page; the prefix is copied once, and
 //! put before a suffix when its key is wanted.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use crate::base::Base;
 use crate::key::KeyRef;
@@ -121,6 +121,33 @@ impl Items {
         self.key.truncate(self.prefix_len);
         self.key.extend_from_slice(suffix);
         &self.key
+    }
+
+    /// Shows the entries at these positions, key in one piece and value, until `see` breaks off. An
+    /// entry that was shown is taken off the positions.
+    ///
+    /// # Panics
+    /// If there are no such positions.
+    #[inline]
+    pub fn each<B>(
+        &mut self,
+        left: &mut Range<usize>,
+        mut see: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut start = if left.start == 0 { 0 } else { self.ends[left.start - 1] as usize };
+        for at in left {
+            let end = self.ends[at] as usize;
+            let (suffix, value) = self.bytes[start..end].split_at(end - start - self.value_len);
+            start = end;
+            if self.prefix_len == 0 {
+                see(suffix, value)?;
+            } else {
+                self.key.truncate(self.prefix_len);
+                self.key.extend_from_slice(suffix);
+                see(&self.key, value)?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// The value at this position; empty of keys that were appended.

@@ -2,7 +2,7 @@
 
 use super::{End, Found};
 use delta::{Items, KeyRef};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::vec;
 
 /// What one page gave: entries in ascending order, taken from both ends.
@@ -134,4 +134,37 @@ impl<T> Batch<T> {
         };
         Some((keys.whole(at), value))
     }
+
+    /// Shows the entries in order, from the first that was not taken on, until `see` breaks off.
+    pub(crate) fn each<B>(
+        &mut self,
+        mut see: impl FnMut(&[u8], Shown<'_, T>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        for row in self.rows.by_ref() {
+            let (key, value) = row.split_at(8);
+            see(key, Shown::Beside(value))?;
+        }
+        let Some(entries) = self.read.as_deref_mut() else { return ControlFlow::Continue(()) };
+        let Entries { keys, values, beside, left } = entries;
+        let mut show = |key: &[u8], value: &[u8]| match values.next() {
+            Some(read) => see(key, Shown::Read(read)),
+            None if *beside => see(key, Shown::Beside(value)),
+            None => unreachable!("as many values as keys"),
+        };
+        match keys {
+            Keys::Items(items) => items.each(left, show),
+            Keys::Rows(rows) => left.try_for_each(|at| {
+                let (key, value) = rows[at].split_at(8);
+                show(key, value)
+            }),
+        }
+    }
+}
+
+/// The value of an entry that is shown.
+pub(crate) enum Shown<'b, T> {
+    /// What was kept of it when its page was read.
+    Read(T),
+    /// The bytes that lay in the page.
+    Beside(&'b [u8]),
 }

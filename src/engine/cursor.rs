@@ -1,10 +1,11 @@
 //! What an iterator holds between two pages: buffered entries and what lies between them, never a
 //! pin.
 
-use super::batch::Batch;
+use super::batch::{Batch, Shown};
 use super::scan::Wish;
 use super::unread::Unread;
 use super::{End, Found};
+use std::ops::ControlFlow;
 
 /// Both ends of a range that is being read. `T` is what is kept of a value.
 ///
@@ -72,6 +73,25 @@ impl<T> Cursor<T> {
             return Ok(Some(made(&row, keep, make)));
         }
         Ok(side.pop(end, keep).map(|(key, value)| make(key, value)))
+    }
+
+    /// Shows the entries that are left, in order, until `see` breaks off. `fetch` reads a page;
+    /// `see` runs unpinned.
+    pub(crate) fn each<B, E>(
+        &mut self,
+        mut fetch: impl FnMut(&Unread, Wish) -> Result<(Batch<T>, Option<Unread>), E>,
+        mut see: impl FnMut(&[u8], Shown<'_, T>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, E> {
+        loop {
+            if let broken @ ControlFlow::Break(_) = self.front.each(&mut see) {
+                return Ok(broken);
+            }
+            let Some(unread) = &self.unread else { return Ok(self.back.each(see)) };
+            let (batch, unread) = fetch(unread, self.wish(End::First))?;
+            self.front = batch;
+            self.unread = unread;
+            self.reads += 1;
+        }
     }
 
     #[inline]

@@ -34,7 +34,7 @@ mod tree_core;
 mod unread;
 mod update;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, Shown};
 pub(crate) use bulk::{Ascending, Item};
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::Cursor;

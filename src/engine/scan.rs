@@ -22,8 +22,8 @@ pub(crate) struct Wish {
     pub(crate) end: End,
     /// How many entries are wanted at once, about.
     pub(crate) limit: usize,
-    /// The eight bytes of a value in a row are all there is to it: reading needs no pin, and is
-    /// put off until the entry is taken.
+    /// The bytes of a value in its row, or beside its key where the page is uniform, are all there
+    /// is to it: reading needs no pin, and is put off until the entry is taken.
     pub(crate) in_rows: bool,
 }
 
@@ -200,6 +200,11 @@ impl<S: Store> Engine<S> {
     ) -> Option<(Batch<T>, Option<Unread>)> {
         let (base, page) = (stop.base, stop.chain.page());
         base.value_len()?;
+        // One after the other the lines would be waited for.
+        let prefetch = |span: std::ops::Range<usize>| {
+            span.step_by(64).for_each(|at| page.prefetch_base(at));
+        };
+        prefetch(base.heads_span());
         // What the page has of it, and where that lies.
         let at = |key: &[u8]| base.search(key).unwrap_or_else(|at| at);
         let mut window = at(start)..end.map_or_else(|| base.count(), at);
@@ -222,6 +227,7 @@ impl<S: Store> Engine<S> {
                 }
             }
         }
+        prefetch(base.items_span(window.clone()));
         let mut records = Vec::new();
         for record in stop.chain.records() {
             let version = self.version(stop.id, page, record);
