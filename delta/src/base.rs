@@ -15,6 +15,7 @@
 //!             leaf: count x tag u8, zeros up to a multiple of 32
 //!             count + 1 x offset in the heap u16, or u32 in a wide page, zeros as above
 //!             count x head u64
+//!             inner page: count x second head u64
 //!             merging u32, if there is one, absorbed, u32 each
 //!             heap: count x [flags u8, value length u16 | suffix | value]
 //! ```
@@ -22,7 +23,8 @@
 //! What a search in Fixed8 needs lies in the first 64 bytes. In an inner page the key of entry 0 is
 //! the low key: it isn't stored again and never compared.
 //!
-//! The head of a key in Var is that of its suffix: what is left behind the prefix. Its tag is the
+//! The head of a key in Var is that of its suffix: what is left behind the prefix. The eight bytes
+//! behind it are its second head: there are few separators, and many begin alike. Its tag is the
 //! [`fingerprint`](crate::fingerprint) of the whole key: who looks for a key whose hash is known
 //! looks at a byte an entry, and at one entry. Tags and offsets follow the header, so that what such
 //! a search needs can be asked for before anything is known of the page. Where all values are of one length and no entry has
@@ -409,6 +411,13 @@ impl<'a> Base<'a> {
     pub(crate) fn heads(self) -> &'a [[u8; 8]] {
         let at = self.place(AT_HEADS);
         self.bytes[at..at + 8 * self.count()].as_chunks().0
+    }
+
+    /// Of an inner page in Var the second heads; of a leaf none.
+    #[inline]
+    pub(crate) fn second_heads(self) -> &'a [[u8; 8]] {
+        let at = self.place(AT_HEADS) + 8 * self.count();
+        self.bytes[at..self.place(AT_LINKS)].as_chunks().0
     }
 
     /// Of a page in [`Layout::Var`]: the bytes of it that a search by order looks at.

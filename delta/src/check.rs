@@ -13,7 +13,7 @@ use crate::heap::{Extents, Heap, NARROW_BYTES};
 use crate::inner::child_of;
 use crate::interpolation::Line;
 use crate::key::KeyRef;
-use crate::plain::{head, u16_at};
+use crate::plain::{head, second_head, u16_at};
 
 /// Whether everything that a search relies on is true of this page. Looks at every byte of it that
 /// means something, and doesn't panic whatever they are.
@@ -138,6 +138,11 @@ fn check_heads(base: Base<'_>, shape: &Shape<'_>) -> Result<(), &'static str> {
             for (at, key_head) in base.heads().iter().enumerate() {
                 if u64::from_le_bytes(*key_head) != head(heap.item(at).suffix) {
                     return Err("the head of a key is wrong");
+                }
+            }
+            for (at, second) in base.second_heads().iter().enumerate() {
+                if u64::from_le_bytes(*second) != second_head(heap.item(at).suffix) {
+                    return Err("the second head of a key is wrong");
                 }
             }
             if !base.is_leaf() && base.count() > 0 && !heap.item(0).suffix.is_empty() {

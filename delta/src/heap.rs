@@ -167,7 +167,8 @@ impl Extents {
         let tags_at = align8(HEADER_BYTES + fences);
         let offsets = tags_at + tags.next_multiple_of(TAG_GROUP);
         let heads = align8(offsets + if wide { 4 } else { 2 } * (count + 1));
-        let links_at = heads + 8 * count;
+        // Where there are no tags there are second heads.
+        let links_at = heads + 8 * (2 * count - tags);
         let heap = links_at + 4 * links;
         let bytes = align8(heap + heap_bytes);
         Self { tags: tags_at, offsets, heads, links: links_at, heap, bytes, wide, value_len: None }

@@ -16,7 +16,7 @@ use crate::entry::{Entry, Shape};
 use crate::hash::fingerprint;
 use crate::heap::{Extents, NARROW_BYTES, TAG_GROUP, VAR_ROW_BYTES, item_head_bytes};
 use crate::key::KeyRef;
-use crate::plain::{cmp_behind_head, head};
+use crate::plain::{cmp_behind_head, head, second_head};
 use crate::record::{Op, Record};
 use crate::split::index_at;
 use crate::write::{item_head, links, var_header};
@@ -293,7 +293,10 @@ impl<'a> Runs<'a> {
         let offsets = writing.offsets(&runs);
         sheet.put(offsets.as_flattened());
         pad(extents.heads - extents.offsets - 2 * offsets.len(), sheet);
-        writing.put_heads(&runs, sheet);
+        writing.put_heads(&runs, self.base.heads(), head, sheet);
+        if shape.level > 0 {
+            writing.put_heads(&runs, self.base.second_heads(), second_head, sheet);
+        }
         let mut linked = Vec::new();
         links(shape, &mut linked);
         sheet.put(&linked);
@@ -342,16 +345,23 @@ impl<'a> Writing<'a> {
         whole(entry.key.skip(self.prefix_len))
     }
 
-    fn put_heads(&self, runs: &[Run<'a>], sheet: &mut impl Sheet) {
-        let (heads, heap) = (self.base.heads(), self.base.heap());
+    /// `known` is what the old page has of them, `head` what they are of a suffix.
+    fn put_heads(
+        &self,
+        runs: &[Run<'a>],
+        known: &[[u8; 8]],
+        head: impl Fn(&[u8]) -> u64,
+        sheet: &mut impl Sheet,
+    ) {
+        let heap = self.base.heap();
         for run in runs {
             match run {
                 Run::Of(from, to) if self.longer == 0 => {
-                    sheet.put(heads[*from..*to].as_flattened());
+                    sheet.put(known[*from..*to].as_flattened());
                 }
                 Run::Of(from, to) => {
                     for at in *from..*to {
-                        let suffix = &heap.item(at).suffix[self.longer..];
+                        let suffix = &heap.suffix(at)[self.longer..];
                         sheet.put(&head(suffix).to_le_bytes());
                     }
                 }

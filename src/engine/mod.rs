@@ -305,8 +305,8 @@ impl<S: Store> Engine<S> {
         for (version, record) in carried.iter().rev() {
             scratch.clear();
             scratch.resize(payload(record), 0);
-            record.write_payload(layout, &mut scratch);
             let fingerprint = delta::fingerprint(record.key);
+            record.write_payload(layout, fingerprint, &mut scratch);
             let mark = record.mark(layout, Position::UNKNOWN);
             page.carry(*version, fingerprint, mark, &scratch);
         }
