@@ -6,6 +6,7 @@ use super::scan::Wish;
 use super::unread::Unread;
 use super::{End, Found};
 use std::ops::ControlFlow;
+use types::PageId;
 
 /// Both ends of a range that is being read. `T` is what is kept of a value.
 ///
@@ -107,7 +108,8 @@ impl<T> Cursor<T> {
     fn wish(&self, end: End) -> Wish {
         let first = if matches!(self.unread, Some(Unread::Numbers(..))) { 64 } else { 48 };
         let limit = first << self.reads.saturating_sub(1).min(6);
-        Wish { end, limit, in_rows: self.in_rows }
+        let near = if end == End::First { self.front.near() } else { PageId::NONE };
+        Wish { end, limit, in_rows: self.in_rows, near }
     }
 }
 

@@ -22,7 +22,7 @@ use types::PageId;
 
 /// Lines of memory at the beginning of a page that a search for a key of bytes is about to look at:
 /// headers, fences, and of a leaf tags and offsets. One after the other they would be waited for.
-const FRONT_LINES: usize = 8;
+const FRONT_LINES: usize = 10;
 
 /// A page that must be brought in before the operation can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl<S: Store> Engine<S> {
 
     /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
     #[inline]
-    fn follow<'g, P: Probe>(
+    pub(crate) fn follow<'g, P: Probe>(
         &self,
         tree: &TreeCore,
         key: P,

@@ -11,9 +11,10 @@
 use super::batch::{Batch, Keys};
 use super::unread::Unread;
 use super::{Away, Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted, change};
-use delta::{Base, Hashed, Items, Number, PairChange, Probe};
+use delta::{Base, Hashed, Items, Number, PairChange};
 use mapping::Word;
 use sync::epoch::Guard;
+use types::PageId;
 
 /// What is wanted of the next page.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +26,13 @@ pub(crate) struct Wish {
     /// The bytes of a value in its row, or beside its key where the page is uniform, are all there
     /// is to it: reading needs no pin, and is put off until the entry is taken.
     pub(crate) in_rows: bool,
+    /// Of keys of bytes: the page that is likely to have them, or none.
+    pub(crate) near: PageId,
 }
+
+/// Lines of memory at the beginning of a page of keys of bytes that a scan looks at: what a search
+/// by hash does, and heads.
+const FRONT_LINES: usize = 24;
 
 impl<S: Store> Engine<S> {
     /// Reads the entries of the page at one end of what is unread, at most about as many as wished.
@@ -49,7 +56,7 @@ impl<S: Store> Engine<S> {
                     moment.of(self, self.leaf(tree, number, guard)?, Covering(number))
                 }
                 (Unread::Bytes(start, _), End::First) => {
-                    let leaf = self.leaf_of_scan(tree, start, guard)?;
+                    let leaf = self.leaf_of_scan(tree, start, wish.near, guard)?;
                     moment.of(self, leaf, Covering(start.as_slice()))
                 }
                 (Unread::Bytes(_, end), End::Last) => {
@@ -61,7 +68,7 @@ impl<S: Store> Engine<S> {
             if S::DURABLE {
                 page.touch();
             }
-            let batch = match unread {
+            let mut batch = match unread {
                 &Unread::Numbers(first, last) => {
                     self.read_numbers(&stop, (first, last), wish, &mut read)
                 }
@@ -77,6 +84,11 @@ impl<S: Store> Engine<S> {
             {
                 // It comes while the caller looks at what was read here.
                 (0..8).for_each(|line| right.page().prefetch_base(line * 64));
+            }
+            if let Some(Unread::Bytes(next, _)) = &batch.1
+                && wish.end == End::First
+            {
+                batch.0.go_on_at(self.page_of(&stop, next, guard));
             }
             if !S::DURABLE && M::PRESENT && page.is_quiet() {
                 // What the SMO would need and is away is not brought in: nobody waits for it.
@@ -173,20 +185,34 @@ impl<S: Store> Engine<S> {
         rows
     }
 
-    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has
-    /// read the page before comes there.
+    /// The leaf at which a scan begins or goes on. An id that was noted is a hint, as good as any:
+    /// it is believed if the page that it names now has fences around the key.
     fn leaf_of_scan<'g>(
         &self,
         tree: &TreeCore,
         key: &[u8],
+        near: PageId,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
-        let key = Hashed::new(key);
-        let stop = self.leaf(tree, key, guard)?;
-        if stop.base.low() == key.bytes() {
-            stop.remember(tree, key);
+        let noted = Some(near).filter(|id| !S::DURABLE && id.is_some());
+        if let Some(stop) = noted.and_then(|id| self.follow(tree, key, id, guard, |_, _| {})) {
+            self.dated(stop.chain.page());
+            return Ok(stop);
         }
-        Ok(stop)
+        self.leaf(tree, Hashed::new(key), guard)
+    }
+
+    /// The page that is likely to have the next key that is wanted: this one or its neighbour, of
+    /// which the beginning comes while the caller looks at what was read here.
+    fn page_of(&self, stop: &Stop<'_>, next: &[u8], guard: &Guard) -> PageId {
+        if stop.base.high() != Some(next) {
+            return stop.id;
+        }
+        let right = stop.base.right();
+        if let Word::Resident(chain) = self.table.load(right, guard) {
+            chain.page().prefetch_front(FRONT_LINES);
+        }
+        right
     }
 
     /// The entries of a uniform page of keys of any length, run by run; `None` if it is not, or a
