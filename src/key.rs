@@ -82,12 +82,14 @@ pub trait Key: EncodeKey + Ord + Clone + Send + Sync + 'static {
     /// May panic, or return any key, if `bytes` did not come from [`EncodeKey::encode_into`].
     fn decode(bytes: &[u8]) -> Self;
 
-    /// Lends the key with this plain form to `look`. Of texts and bytes nothing is copied.
+    /// Lends the key whose plain form are the first `len` of these bytes to `look`. Of texts and
+    /// bytes nothing is copied. What follows are zeros, if anything does, so that a text can be
+    /// checked in whole words.
     ///
     /// # Panics
     ///
-    /// As [`decode`](Self::decode).
-    fn lend<R>(bytes: &[u8], look: impl FnOnce(&Self::Lent) -> R) -> R;
+    /// As [`decode`](Self::decode), and if there are fewer bytes.
+    fn lend<R>(bytes: &[u8], len: usize, look: impl FnOnce(&Self::Lent) -> R) -> R;
 
     /// Takes one nested form off the front of `bytes`.
     ///
@@ -201,8 +203,8 @@ macro_rules! lent_whole {
         type Lent = Self;
 
         #[inline]
-        fn lend<R>(bytes: &[u8], look: impl FnOnce(&Self) -> R) -> R {
-            look(&Self::decode(bytes))
+        fn lend<R>(bytes: &[u8], len: usize, look: impl FnOnce(&Self) -> R) -> R {
+            look(&Self::decode(&bytes[..len]))
         }
     };
 }
@@ -316,8 +318,8 @@ macro_rules! byte_keys {
             type Lent = $lent;
 
             #[inline]
-            fn lend<R>(bytes: &[u8], look: impl FnOnce(&$lent) -> R) -> R {
-                look($view(bytes))
+            fn lend<R>(bytes: &[u8], len: usize, look: impl FnOnce(&$lent) -> R) -> R {
+                look(&$view(bytes)[..len])
             }
 
             fn decode(bytes: &[u8]) -> Self {

@@ -77,7 +77,8 @@ impl Walk<Read> {
     ) -> Result<ControlFlow<B>> {
         let tree = &self.tree;
         let fetch = |unread: &_, wish| tree.page(unread, wish, Read::of);
-        let shown = self.cursor.each(fetch, |key, value| {
+        let shown = self.cursor.each(fetch, |(key, len), value| {
+            let key = &key[..len];
             let seen = match value {
                 Shown::Beside(value) => return see(key, value).map_break(Ok),
                 Shown::Read(seen) => seen,

@@ -162,15 +162,16 @@ impl<T> Batch<T> {
         Some((keys.whole(at), value))
     }
 
-    /// Shows the entries in order, from the first that was not taken on, until `see` breaks off.
+    /// Shows the entries in order, from the first that was not taken on, until `see` breaks off: of
+    /// each its key, which is so many bytes, with zeros behind it or not, and its value.
     #[inline]
     pub(crate) fn each<B>(
         &mut self,
-        mut see: impl FnMut(&[u8], Shown<'_, T>) -> ControlFlow<B>,
+        mut see: impl FnMut((&[u8], usize), Shown<'_, T>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         for row in self.rows.by_ref() {
             let (key, value) = row.split_at(8);
-            see(key, Shown::Beside(value))?;
+            see((key, key.len()), Shown::Beside(value))?;
         }
         let Some(entries) = self.read.as_deref_mut() else { return ControlFlow::Continue(()) };
         let Entries { keys, values, beside, left, .. } = entries;
@@ -182,9 +183,9 @@ impl<T> Batch<T> {
                 Some(read) => see(key, Shown::Read(read)),
                 None => unreachable!("as many values as keys"),
             }),
-            Keys::Rows(rows) => {
-                left.zip(values).try_for_each(|(at, read)| see(&rows[at][..8], Shown::Read(read)))
-            }
+            Keys::Rows(rows) => left
+                .zip(values)
+                .try_for_each(|(at, read)| see((&rows[at][..8], 8), Shown::Read(read))),
         }
     }
 }

@@ -76,22 +76,28 @@ impl<T> Cursor<T> {
         Ok(side.pop(end, keep).map(|(key, value)| make(key, value)))
     }
 
-    /// Shows the entries that are left, in order, until `see` breaks off. `fetch` reads a page;
-    /// `see` runs unpinned.
+    /// Shows the entries that are left, in order, until `see` breaks off; see [`Batch::each`].
+    /// `fetch` reads a page; `see` runs unpinned.
+    #[inline]
     pub(crate) fn each<B, E>(
         &mut self,
         mut fetch: impl FnMut(&Unread, Wish) -> Result<(Batch<T>, Option<Unread>), E>,
-        mut see: impl FnMut(&[u8], Shown<'_, T>) -> ControlFlow<B>,
+        mut see: impl FnMut((&[u8], usize), Shown<'_, T>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, E> {
         loop {
-            if let broken @ ControlFlow::Break(_) = self.front.each(&mut see) {
+            // The one place that this is called at, so that nothing is called for an entry.
+            if let broken @ ControlFlow::Break(_) = self.front.each(|key, value| see(key, value)) {
                 return Ok(broken);
             }
-            let Some(unread) = &self.unread else { return Ok(self.back.each(see)) };
-            let (batch, unread) = fetch(unread, self.wish(End::First))?;
-            self.front = batch;
-            self.unread = unread;
-            self.reads += 1;
+            if let Some(unread) = &self.unread {
+                let (batch, unread) = fetch(unread, self.wish(End::First))?;
+                (self.front, self.unread) = (batch, unread);
+                self.reads += 1;
+            } else if self.back.is_empty() {
+                return Ok(ControlFlow::Continue(()));
+            } else {
+                std::mem::swap(&mut self.front, &mut self.back);
+            }
         }
     }
 

@@ -136,9 +136,21 @@ impl<S: Store> Engine<S> {
         key: P,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
+        self.leaf_for::<FRONT_LINES, P>(tree, key, guard)
+    }
+
+    /// The same, for a search that looks at so many lines at the beginning of a page of keys of
+    /// bytes.
+    #[inline]
+    pub(crate) fn leaf_for<'g, const LINES: usize, P: Probe>(
+        &self,
+        tree: &TreeCore,
+        key: P,
+        guard: &'g Guard,
+    ) -> Result<Stop<'g>, Away> {
         let hinted = match key.number() {
             Some(number) => self.hinted(tree, key, number, guard),
-            None => self.hashed(tree, key, guard),
+            None => self.hashed::<LINES>(tree, key, guard),
         };
         match (hinted, key.number()) {
             (Some(stop), _) => {
@@ -160,34 +172,38 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Option<Stop<'g>> {
         let hint = tree.directory.hint(number, guard)?;
-        self.follow(tree, key, hint, guard, |id, base| {
+        self.follow::<0>(tree, key, hint, guard, |id, base| {
             tree.directory.learn(number, id, base.low_number(), guard);
         })
     }
 
     /// The leaf that the hash of the key hints at, or one of the next two.
     #[inline]
-    fn hashed<'g>(&self, tree: &TreeCore, key: impl Probe, guard: &'g Guard) -> Option<Stop<'g>> {
-        let hash = key.hash().filter(|_| !S::DURABLE)?;
-        let hint = tree.hints.hint(hash)?;
-        self.follow(tree, key, hint, guard, |id, _| tree.hints.learn(hash, id))
-    }
-
-    /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
-    #[inline]
-    pub(crate) fn follow<'g, P: Probe>(
+    fn hashed<'g, const LINES: usize>(
         &self,
         tree: &TreeCore,
-        key: P,
+        key: impl Probe,
+        guard: &'g Guard,
+    ) -> Option<Stop<'g>> {
+        let hash = key.hash().filter(|_| !S::DURABLE)?;
+        let hint = tree.hints.hint(hash)?;
+        self.follow::<LINES>(tree, key, hint, guard, |id, _| tree.hints.learn(hash, id))
+    }
+
+    /// The leaf of a key, if it is this page or one of the next two; then that is learnt. So many
+    /// lines at the beginning of a page are asked for at once.
+    #[inline]
+    pub(crate) fn follow<'g, const LINES: usize>(
+        &self,
+        tree: &TreeCore,
+        key: impl Probe,
         mut id: PageId,
         guard: &'g Guard,
         learn: impl FnOnce(PageId, Base<'g>),
     ) -> Option<Stop<'g>> {
         for moves in 0..3 {
             let Word::Resident(chain) = self.table.load(id, guard) else { return None };
-            if !P::NUMBER {
-                chain.page().prefetch_front(FRONT_LINES);
-            }
+            chain.page().prefetch_front::<LINES>();
             let base = Base::new(chain.base());
             if !base.is_leaf() || chain.page().tree() != tree.id {
                 return None;
@@ -257,7 +273,7 @@ impl<S: Store> Engine<S> {
                     }
                 };
                 if W::OF_BYTES {
-                    chain.page().prefetch_front(FRONT_LINES);
+                    chain.page().prefetch_front::<FRONT_LINES>();
                 }
                 let base = Base::new(chain.base());
                 match wanted.side(base) {

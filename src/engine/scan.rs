@@ -195,11 +195,13 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
         let noted = Some(near).filter(|id| !S::DURABLE && id.is_some());
-        if let Some(stop) = noted.and_then(|id| self.follow(tree, key, id, guard, |_, _| {})) {
+        if let Some(stop) =
+            noted.and_then(|id| self.follow::<FRONT_LINES>(tree, key, id, guard, |_, _| {}))
+        {
             self.dated(stop.chain.page());
             return Ok(stop);
         }
-        self.leaf(tree, Hashed::new(key), guard)
+        self.leaf_for::<FRONT_LINES, _>(tree, Hashed::new(key), guard)
     }
 
     /// The page that is likely to have the next key that is wanted: this one or its neighbour, of
@@ -210,7 +212,7 @@ impl<S: Store> Engine<S> {
         }
         let right = stop.base.right();
         if let Word::Resident(chain) = self.table.load(right, guard) {
-            chain.page().prefetch_front(FRONT_LINES);
+            chain.page().prefetch_front::<FRONT_LINES>();
         }
         right
     }

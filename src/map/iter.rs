@@ -96,7 +96,8 @@ impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<'_, V, Held<V>, M> {
                 // A copy of a plain value.
                 Shown::Beside(slot) => Held::from_slot(slot),
             };
-            K::lend(key, |key| see(key, value.value()))
+            let (key, len) = key;
+            K::lend(key, len, |key| see(key, value.value()))
         }))
     }
 }

@@ -210,7 +210,7 @@ impl<'g> PageRef<'g> {
     pub fn prefetch(self) {}
 
     /// Nothing to do in a model.
-    pub fn prefetch_front(self, _lines: usize) {}
+    pub fn prefetch_front<const LINES: usize>(self) {}
 
     /// Nothing to do in a model.
     pub fn prefetch_area(self) {}

@@ -277,9 +277,9 @@ impl<'g> PageRef<'g> {
 
     /// Asks for the first bytes of the page, all at once: so many lines of memory.
     #[inline]
-    pub fn prefetch_front(self, lines: usize) {
+    pub fn prefetch_front<const LINES: usize>(self) {
         let start = self.page.as_ptr().cast::<u8>();
-        (0..lines).for_each(|line| prefetch(start.wrapping_add(line * 64)));
+        (0..LINES).for_each(|line| prefetch(start.wrapping_add(line * 64)));
     }
 
     /// Asks for where the next record will lie.
