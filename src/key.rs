@@ -14,6 +14,7 @@
 //!
 //! Signed integers have their sign bit flipped. `usize` and `isize` are 8 bytes on every machine.
 
+use core::convert::identity;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -70,12 +71,25 @@ pub trait Key: EncodeKey + Ord + Clone + Send + Sync + 'static {
     /// Whether the plain form is always exactly 8 bytes, which pages store most compactly.
     const FIXED8: bool = matches!(Self::FIXED_BYTES, Some(8));
 
+    /// What a scan lends of a key, see [`Map::scan`](crate::Map::scan): `str` of texts, `[u8]` of
+    /// runs of bytes, the key itself of all others.
+    type Lent: ?Sized;
+
     /// The key with this plain form.
     ///
     /// # Panics
     ///
     /// May panic, or return any key, if `bytes` did not come from [`EncodeKey::encode_into`].
     fn decode(bytes: &[u8]) -> Self;
+
+    /// Lends the key whose plain form are the first `len` of these bytes to `look`. Of texts and
+    /// bytes nothing is copied. What follows are zeros, if anything does, so that a text can be
+    /// checked in whole words.
+    ///
+    /// # Panics
+    ///
+    /// As [`decode`](Self::decode), and if there are fewer bytes.
+    fn lend<R>(bytes: &[u8], len: usize, look: impl FnOnce(&Self::Lent) -> R) -> R;
 
     /// Takes one nested form off the front of `bytes`.
     ///
@@ -166,12 +180,33 @@ fn take_escaped(bytes: &mut &[u8]) -> Vec<u8> {
     }
 }
 
-/// The text with these bytes, which an encoder wrote.
+/// The text with these bytes, which an encoder wrote. Encoders can be anybody's.
+#[inline]
+fn lent_text(bytes: &[u8]) -> &str {
+    match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => panic!("an encoded text key is damaged: {error}"),
+    }
+}
+
+/// The same, as the reader's own.
 fn text(bytes: Vec<u8>) -> String {
     match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => panic!("an encoded text key is damaged: {error}"),
     }
+}
+
+/// Lends a key that has to be decoded for that.
+macro_rules! lent_whole {
+    () => {
+        type Lent = Self;
+
+        #[inline]
+        fn lend<R>(bytes: &[u8], len: usize, look: impl FnOnce(&Self) -> R) -> R {
+            look(&Self::decode(&bytes[..len]))
+        }
+    };
 }
 
 /// Keys of one length: the nested form is the plain form.
@@ -196,6 +231,7 @@ macro_rules! fixed_key {
 
         impl $($($params)*)? Key for $type {
             const FIXED_BYTES: Option<usize> = Some($bytes);
+            lent_whole!();
 
             #[inline]
             fn decode(mut bytes: &[u8]) -> Self {
@@ -276,9 +312,15 @@ encode_bytes! {
 }
 
 macro_rules! byte_keys {
-    ($($type:ty, $from:expr;)*) => {$(
+    ($($type:ty as $lent:ty, $view:expr, $from:expr;)*) => {$(
         impl Key for $type {
             const FIXED_BYTES: Option<usize> = None;
+            type Lent = $lent;
+
+            #[inline]
+            fn lend<R>(bytes: &[u8], len: usize, look: impl FnOnce(&$lent) -> R) -> R {
+                look(&$view(bytes)[..len])
+            }
 
             fn decode(bytes: &[u8]) -> Self {
                 $from(bytes.to_vec())
@@ -292,13 +334,13 @@ macro_rules! byte_keys {
 }
 
 byte_keys! {
-    String, text;
-    Box<str>, |bytes| text(bytes).into_boxed_str();
-    Arc<str>, |bytes| Arc::from(text(bytes));
-    Vec<u8>, |bytes| bytes;
-    Box<[u8]>, Vec::into_boxed_slice;
-    Arc<[u8]>, Arc::from;
-    Bytes, Bytes::from;
+    String as str, lent_text, text;
+    Box<str> as str, lent_text, |bytes| text(bytes).into_boxed_str();
+    Arc<str> as str, lent_text, |bytes| Arc::from(text(bytes));
+    Vec<u8> as [u8], identity, |bytes| bytes;
+    Box<[u8]> as [u8], identity, Vec::into_boxed_slice;
+    Arc<[u8]> as [u8], identity, Arc::from;
+    Bytes as [u8], identity, Bytes::from;
 }
 
 /// `None` is one zero byte; `Some` is a one and the key.
@@ -320,6 +362,7 @@ impl<K: Key> EncodeKey for Option<K> {
 
 impl<K: Key> Key for Option<K> {
     const FIXED_BYTES: Option<usize> = None;
+    lent_whole!();
 
     fn decode(mut bytes: &[u8]) -> Self {
         match take::<1>(&mut bytes) {
@@ -366,6 +409,7 @@ macro_rules! tuple_keys {
         impl<$($name: Key,)* $last: Key> Key for ($($name,)* $last,) {
             const FIXED_BYTES: Option<usize> =
                 sum(&[$($name::FIXED_BYTES,)* $last::FIXED_BYTES]);
+            lent_whole!();
 
             fn decode(bytes: &[u8]) -> Self {
                 let rest = &mut { bytes };

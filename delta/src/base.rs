@@ -4,7 +4,7 @@
 //!  0  head of the low key behind the prefix, 8 bytes big-endian   Fixed8: the key itself
 //!  8  head of the high key, the same
 //! 16  Fixed8: interpolation: first key u64, span u64, scale u64
-//!     Var:    where tags, heads, offsets, links and heap begin, u32 each, value length u16
+//!     Var:    where tags, offsets, heads, links and heap begin, u32 each, value length u16
 //! 40  count u32, right u32
 //! 48  flags u8, level u8, shift u8, error u8
 //! 52  prefix length u16, number of absorbed u16, low length u16, high length u16
@@ -13,8 +13,9 @@
 //!             merging u32, if there is one, absorbed, u32 each
 //!     Var:    low key, high key, zeros up to a multiple of eight
 //!             leaf: count x tag u8, zeros up to a multiple of 32
+//!             count + 1 x offset in the heap u16, or u32 in a wide page, zeros as above
 //!             count x head u64
-//!             count + 1 x offset in the heap u16, or u32 in a wide page
+//!             inner page: count x second head u64
 //!             merging u32, if there is one, absorbed, u32 each
 //!             heap: count x [flags u8, value length u16 | suffix | value]
 //! ```
@@ -22,12 +23,15 @@
 //! What a search in Fixed8 needs lies in the first 64 bytes. In an inner page the key of entry 0 is
 //! the low key: it isn't stored again and never compared.
 //!
-//! The head of a key in Var is that of its suffix: what is left behind the prefix. Its tag is the
+//! The head of a key in Var is that of its suffix: what is left behind the prefix. The eight bytes
+//! behind it are its second head: there are few separators, and many begin alike. Its tag is the
 //! [`fingerprint`](crate::fingerprint) of the whole key: who looks for a key whose hash is known
-//! looks at a byte an entry, and at one entry. Where all values are of one length and no entry has
+//! looks at a byte an entry, and at one entry. Tags and offsets follow the header, so that what such
+//! a search needs can be asked for before anything is known of the page. Where all values are of one length and no entry has
 //! flags, the page is *uniform*: value length and flags are not in the heap but in the header.
 
 use core::fmt;
+use core::ops::Range;
 
 use types::PageId;
 
@@ -35,7 +39,7 @@ use crate::entry::{Entry, Layout, Shape, Side};
 use crate::heap::{Heap, TAG_GROUP};
 use crate::interpolation::Line;
 use crate::key::KeyRef;
-use crate::plain::{head, u16_at, u32_at, u64_at};
+use crate::plain::{head, same, u16_at, u32_at, u64_at};
 use crate::rows::{Absorbed, Entries, Rows};
 use crate::search::lower_bound;
 
@@ -50,8 +54,8 @@ pub(crate) const AT_FIRST: usize = 16;
 pub(crate) const AT_SPAN: usize = 24;
 pub(crate) const AT_SCALE: usize = 32;
 pub(crate) const AT_TAGS: usize = 16;
-pub(crate) const AT_HEADS: usize = 20;
-pub(crate) const AT_OFFSETS: usize = 24;
+pub(crate) const AT_OFFSETS: usize = 20;
+pub(crate) const AT_HEADS: usize = 24;
 pub(crate) const AT_LINKS: usize = 28;
 pub(crate) const AT_HEAP: usize = 32;
 pub(crate) const AT_VALUE_LEN: usize = 36;
@@ -226,7 +230,7 @@ impl<'a> Base<'a> {
             return if key < self.low() { Side::Left } else { Side::Right };
         };
         let prefix = self.prefix();
-        if !prefix.is_empty() && start != prefix {
+        if !same(start, prefix) {
             return if start < prefix { Side::Left } else { Side::Right };
         }
         let (key_head, low_head) = (head(suffix), self.fence(AT_LOW));
@@ -262,10 +266,7 @@ impl<'a> Base<'a> {
     pub(crate) fn value(self, at: usize) -> (u8, &'a [u8]) {
         match self.layout() {
             Layout::Fixed8 => (0, &self.pairs()[at][8..]),
-            Layout::Var => {
-                let item = self.heap().item(at);
-                (item.flags, item.value)
-            }
+            Layout::Var => self.heap().value(at),
         }
     }
 
@@ -289,7 +290,7 @@ impl<'a> Base<'a> {
     /// If it has no such positions.
     #[inline]
     #[must_use]
-    pub fn rows_at(self, window: core::ops::Range<usize>) -> &'a [[u8; ROW_BYTES]] {
+    pub fn rows_at(self, window: Range<usize>) -> &'a [[u8; ROW_BYTES]] {
         &self.pairs()[window]
     }
 
@@ -315,7 +316,7 @@ impl<'a> Base<'a> {
     pub fn child(self, at: usize) -> PageId {
         let value = match self.layout() {
             Layout::Fixed8 => &self.pairs()[at][8..],
-            Layout::Var => self.heap().item(at).value,
+            Layout::Var => self.heap().value(at).1,
         };
         PageId::new(u32_at(value, 0))
     }
@@ -395,7 +396,7 @@ impl<'a> Base<'a> {
     /// The same and zeros behind them.
     #[inline]
     pub(crate) fn tag_groups(self) -> &'a [[u8; TAG_GROUP]] {
-        self.bytes[self.place(AT_TAGS)..self.place(AT_HEADS)].as_chunks().0
+        self.bytes[self.place(AT_TAGS)..self.place(AT_OFFSETS)].as_chunks().0
     }
 
     /// The heads of a Var page.
@@ -405,13 +406,35 @@ impl<'a> Base<'a> {
         self.bytes[at..at + 8 * self.count()].as_chunks().0
     }
 
+    /// Of an inner page in Var the second heads; of a leaf none.
+    #[inline]
+    pub(crate) fn second_heads(self) -> &'a [[u8; 8]] {
+        let at = self.place(AT_HEADS) + 8 * self.count();
+        self.bytes[at..self.place(AT_LINKS)].as_chunks().0
+    }
+
+    /// Of a page in [`Layout::Var`]: the bytes of it that a search by order looks at.
+    #[inline]
+    #[must_use]
+    pub fn heads_span(self) -> Range<usize> {
+        self.place(AT_HEADS)..self.place(AT_LINKS)
+    }
+
+    /// Of a page in [`Layout::Var`]: the bytes of it in which the entries at these positions lie.
+    #[inline]
+    #[must_use]
+    pub fn items_span(self, window: Range<usize>) -> Range<usize> {
+        let (start, heap) = (self.place(AT_HEAP), self.heap());
+        start + heap.offset(window.start)..start + heap.offset(window.end)
+    }
+
     /// Suffixes and values of a Var page.
     #[inline]
     pub(crate) fn heap(self) -> Heap<'a> {
-        let (offsets, links, heap) =
-            (self.place(AT_OFFSETS), self.place(AT_LINKS), self.place(AT_HEAP));
+        let (offsets, heads, heap) =
+            (self.place(AT_OFFSETS), self.place(AT_HEADS), self.place(AT_HEAP));
         Heap {
-            offsets: &self.bytes[offsets..links],
+            offsets: &self.bytes[offsets..heads],
             bytes: &self.bytes[heap..],
             wide: self.flags() & IS_WIDE != 0,
             value_len: self.value_len(),

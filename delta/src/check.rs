@@ -13,7 +13,7 @@ use crate::heap::{Extents, Heap, NARROW_BYTES};
 use crate::inner::child_of;
 use crate::interpolation::Line;
 use crate::key::KeyRef;
-use crate::plain::{head, u16_at};
+use crate::plain::{head, second_head, u16_at};
 
 /// Whether everything that a search relies on is true of this page. Looks at every byte of it that
 /// means something, and doesn't panic whatever they are.
@@ -86,8 +86,8 @@ fn check_heap(base: Base<'_>, fences: usize, links: usize) -> Result<(), &'stati
     let extents = Extents::new(fences, tags, count, links, least);
     let places = [
         (AT_TAGS, extents.tags),
-        (AT_HEADS, extents.heads),
         (AT_OFFSETS, extents.offsets),
+        (AT_HEADS, extents.heads),
         (AT_LINKS, extents.links),
         (AT_HEAP, extents.heap),
     ];
@@ -138,6 +138,11 @@ fn check_heads(base: Base<'_>, shape: &Shape<'_>) -> Result<(), &'static str> {
             for (at, key_head) in base.heads().iter().enumerate() {
                 if u64::from_le_bytes(*key_head) != head(heap.item(at).suffix) {
                     return Err("the head of a key is wrong");
+                }
+            }
+            for (at, second) in base.second_heads().iter().enumerate() {
+                if u64::from_le_bytes(*second) != second_head(heap.item(at).suffix) {
+                    return Err("the second head of a key is wrong");
                 }
             }
             if !base.is_leaf() && base.count() > 0 && !heap.item(0).suffix.is_empty() {

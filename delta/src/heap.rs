@@ -92,6 +92,18 @@ impl<'a> Heap<'a> {
         }
     }
 
+    /// Flags and value of the item at this position.
+    #[inline]
+    pub(crate) fn value(self, at: usize) -> (u8, &'a [u8]) {
+        if let Some(value_len) = self.value_len {
+            let end = self.offset(at + 1);
+            (0, &self.bytes[end - value_len..end])
+        } else {
+            let item = self.item(at);
+            (item.flags, item.value)
+        }
+    }
+
     /// The item at this position, if it is one: of bytes that are not known to be a page.
     pub(crate) fn checked_item(self, at: usize) -> Option<Item<'a>> {
         let item = self.bytes.get(self.offset(at)..self.offset(at + 1))?;
@@ -116,8 +128,8 @@ pub(crate) fn item_head_bytes(value_len: Option<usize>) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Extents {
     pub(crate) tags: usize,
-    pub(crate) heads: usize,
     pub(crate) offsets: usize,
+    pub(crate) heads: usize,
     pub(crate) links: usize,
     pub(crate) heap: usize,
     /// Bytes of the page.
@@ -150,12 +162,13 @@ impl Extents {
     ) -> Self {
         let wide = heap_bytes > NARROW_BYTES;
         let tags_at = align8(HEADER_BYTES + fences);
-        let heads = tags_at + tags.next_multiple_of(TAG_GROUP);
-        let offsets = heads + 8 * count;
-        let links_at = offsets + if wide { 4 } else { 2 } * (count + 1);
+        let offsets = tags_at + tags.next_multiple_of(TAG_GROUP);
+        let heads = align8(offsets + if wide { 4 } else { 2 } * (count + 1));
+        // Where there are no tags there are second heads.
+        let links_at = heads + 8 * (2 * count - tags);
         let heap = links_at + 4 * links;
         let bytes = align8(heap + heap_bytes);
-        Self { tags: tags_at, heads, offsets, links: links_at, heap, bytes, wide, value_len: None }
+        Self { tags: tags_at, offsets, heads, links: links_at, heap, bytes, wide, value_len: None }
     }
 
     fn uniform(self, value_len: Option<usize>) -> Self {

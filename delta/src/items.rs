@@ -3,12 +3,16 @@
 //! Suffixes and values are copied in runs, as they lie in the page; the prefix is copied once, and
 //! put before a suffix when its key is wanted.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use crate::base::Base;
 use crate::key::KeyRef;
 use crate::record::{Op, Record};
 use crate::runs::{Part, fold_parts};
+
+/// Zeros follow a key that is shown, up to a multiple of so many bytes: who checks it a few words at
+/// a time then has no rest to check byte by byte.
+const PADDING: usize = 16;
 
 /// Entries in the order of their keys, in three pieces of memory.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +125,33 @@ impl Items {
         self.key.truncate(self.prefix_len);
         self.key.extend_from_slice(suffix);
         &self.key
+    }
+
+    /// Shows the entries at these positions, until `see` breaks off: the key in one piece, which is
+    /// so many bytes, with zeros up to a multiple of sixteen behind it, and the value. An entry that
+    /// was shown is taken off the positions.
+    ///
+    /// # Panics
+    /// If there are no such positions.
+    #[inline]
+    pub fn each<B>(
+        &mut self,
+        left: &mut Range<usize>,
+        mut see: impl FnMut((&[u8], usize), &[u8]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Self { key, prefix_len, bytes, ends, value_len } = self;
+        let mut start = if left.start == 0 { 0 } else { ends[left.start - 1] as usize };
+        for at in left {
+            let end = ends[at] as usize;
+            let (suffix, value) = bytes[start..end].split_at(end - start - *value_len);
+            start = end;
+            key.truncate(*prefix_len);
+            key.extend_from_slice(suffix);
+            let len = key.len();
+            key.extend_from_slice(&[0; PADDING - 1]);
+            see((&key[..len.next_multiple_of(PADDING)], len), value)?;
+        }
+        ControlFlow::Continue(())
     }
 
     /// The value at this position; empty of keys that were appended.

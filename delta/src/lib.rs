@@ -92,5 +92,6 @@ pub use probe::{Hashed, Number, Probe};
 pub use record::{Op, Position, Record};
 pub use rows::{Absorbed, Entries};
 pub use runs::Runs;
+pub use sketch::FRONT_BYTES;
 pub use split::{shortest_separator, split_index};
 pub use write::{base_bytes, write_base};

@@ -12,7 +12,7 @@ use crate::entry::{Layout, Side};
 use crate::hash::{fingerprint, fingerprint_of, hash};
 use crate::record::{Position, Record};
 use crate::search::lower_bound;
-use crate::sketch::{rows_ahead, tags_ahead};
+use crate::sketch::{FRONT_BYTES, rows_ahead};
 
 /// A key that is looked for.
 pub trait Probe: Copy {
@@ -123,8 +123,8 @@ impl Probe for Hashed<'_> {
     const NUMBER: bool = false;
 
     #[inline]
-    fn ahead(self, sketch: u64) -> Range<usize> {
-        tags_ahead(sketch)
+    fn ahead(self, _sketch: u64) -> Range<usize> {
+        0..FRONT_BYTES
     }
 
     #[inline]

@@ -13,7 +13,6 @@
 //! nothing (`net`) and have no flags.
 
 use crate::entry::{Layout, Shape, Side};
-use crate::hash::fingerprint;
 use crate::plain::{align8, put, u16_at};
 
 const HEAD_BYTES: usize = 8;
@@ -103,13 +102,13 @@ impl<'a> Record<'a> {
         align8(HEAD_BYTES + key_len + value_len)
     }
 
-    /// Writes the record to the start of `out`.
+    /// Writes the record to the start of `out`. `fingerprint` is that of its key.
     ///
     /// # Panics
     /// If `out` is shorter than [`encoded_len`](Self::encoded_len), or key or value is longer than
     /// 65,535 bytes.
     #[inline]
-    pub fn encode_into(&self, out: &mut [u8]) {
+    pub fn encode_into(&self, fingerprint: u8, out: &mut [u8]) {
         let (key_len, value_len) = (self.key.len(), self.value.len());
         assert!(
             u16::try_from(key_len.max(value_len)).is_ok(),
@@ -120,7 +119,7 @@ impl<'a> Record<'a> {
             self.op as u8,
             self.flags,
             self.net.to_le_bytes()[0],
-            fingerprint(self.key),
+            fingerprint,
         ]);
         put(out, 4, &(key_len as u16).to_le_bytes());
         put(out, 6, &(value_len as u16).to_le_bytes());
@@ -169,15 +168,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Writes the payload.
+    /// Writes the payload. `fingerprint` is that of the key.
     ///
     /// # Panics
     /// If `out` is not [`payload_len`](Self::payload_len) long, or a pair has a key or value of
     /// other than eight bytes, or flags.
     #[inline]
-    pub fn write_payload(&self, layout: Layout, out: &mut [u8]) {
+    pub fn write_payload(&self, layout: Layout, fingerprint: u8, out: &mut [u8]) {
         if layout == Layout::Var {
-            return self.encode_into(out);
+            return self.encode_into(fingerprint, out);
         }
         debug_assert_eq!(self.flags, 0, "no flags in Fixed8");
         let value: &[u8] = if self.op == Op::Put { self.value } else { &[0; 8] };

@@ -7,6 +7,7 @@
 //! longer one. A merge takes the general way, entry by entry.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::base::{Base, HEADER_BYTES};
@@ -15,7 +16,7 @@ use crate::entry::{Entry, Shape};
 use crate::hash::fingerprint;
 use crate::heap::{Extents, NARROW_BYTES, TAG_GROUP, VAR_ROW_BYTES, item_head_bytes};
 use crate::key::KeyRef;
-use crate::plain::{cmp_behind_head, head};
+use crate::plain::{cmp_behind_head, head, second_head};
 use crate::record::{Op, Record};
 use crate::split::index_at;
 use crate::write::{item_head, links, var_header};
@@ -49,7 +50,7 @@ impl Run<'_> {
     }
 }
 
-/// Where a change belongs: in the order of these, as long as the keys differ in them.
+/// Where a change belongs.
 struct Place {
     /// Twice the position, and one more if the key is there.
     at: usize,
@@ -282,15 +283,20 @@ impl<'a> Runs<'a> {
             self.put_tags(sheet);
         }
         let tags = if shape.level == 0 { self.len } else { 0 };
-        pad(extents.heads - extents.tags - tags, sheet);
+        pad(extents.offsets - extents.tags - tags, sheet);
         let runs = self.stored_runs(shape);
         let writing = Writing {
             base: self.base,
             longer: self.longer(shape),
             prefix_len: shape.prefix().len(),
         };
-        writing.put_heads(&runs, sheet);
-        sheet.put(&writing.offsets(&runs));
+        let offsets = writing.offsets(&runs);
+        sheet.put(offsets.as_flattened());
+        pad(extents.heads - extents.offsets - 2 * offsets.len(), sheet);
+        writing.put_heads(&runs, self.base.heads(), head, sheet);
+        if shape.level > 0 {
+            writing.put_heads(&runs, self.base.second_heads(), second_head, sheet);
+        }
         let mut linked = Vec::new();
         links(shape, &mut linked);
         sheet.put(&linked);
@@ -339,16 +345,23 @@ impl<'a> Writing<'a> {
         whole(entry.key.skip(self.prefix_len))
     }
 
-    fn put_heads(&self, runs: &[Run<'a>], sheet: &mut impl Sheet) {
-        let (heads, heap) = (self.base.heads(), self.base.heap());
+    /// `known` is what the old page has of them, `head` what they are of a suffix.
+    fn put_heads(
+        &self,
+        runs: &[Run<'a>],
+        known: &[[u8; 8]],
+        head: impl Fn(&[u8]) -> u64,
+        sheet: &mut impl Sheet,
+    ) {
+        let heap = self.base.heap();
         for run in runs {
             match run {
                 Run::Of(from, to) if self.longer == 0 => {
-                    sheet.put(heads[*from..*to].as_flattened());
+                    sheet.put(known[*from..*to].as_flattened());
                 }
                 Run::Of(from, to) => {
                     for at in *from..*to {
-                        let suffix = &heap.item(at).suffix[self.longer..];
+                        let suffix = &heap.suffix(at)[self.longer..];
                         sheet.put(&head(suffix).to_le_bytes());
                     }
                 }
@@ -358,20 +371,27 @@ impl<'a> Writing<'a> {
     }
 
     /// The offsets of the items, of which there are fewer than 64 KiB.
-    fn offsets(&self, runs: &[Run<'a>]) -> Vec<u8> {
+    fn offsets(&self, runs: &[Run<'a>]) -> Vec<[u8; 2]> {
         let (old, heap) = (self.base.heap().offsets.as_chunks::<2>().0, self.base.heap());
         let count: usize = runs.iter().map(Run::len).sum();
-        let mut offsets = Vec::with_capacity(2 * count + 2);
+        let mut offsets = Vec::with_capacity(count + 1);
         let mut end = 0_u16;
-        offsets.extend_from_slice(&end.to_le_bytes());
+        offsets.push(end.to_le_bytes());
         for run in runs {
             match run {
-                Run::Of(from, to) => {
+                Run::Of(from, to) if self.longer == 0 => {
                     let shift = end.wrapping_sub(heap.offset(*from) as u16);
-                    let mut cut = 0;
-                    offsets.extend(old[from + 1..=*to].iter().flat_map(|offset| {
-                        cut += self.longer as u16;
-                        end = u16::from_le_bytes(*offset).wrapping_add(shift).wrapping_sub(cut);
+                    let moved = |offset: &[u8; 2]| {
+                        u16::from_le_bytes(*offset).wrapping_add(shift).to_le_bytes()
+                    };
+                    offsets.extend(old[from + 1..=*to].iter().map(moved));
+                    end = (heap.offset(*to) as u16).wrapping_add(shift);
+                }
+                Run::Of(from, to) => {
+                    let mut shift = end.wrapping_sub(heap.offset(*from) as u16);
+                    offsets.extend(old[from + 1..=*to].iter().map(|offset| {
+                        shift = shift.wrapping_sub(self.longer as u16);
+                        end = u16::from_le_bytes(*offset).wrapping_add(shift);
                         end.to_le_bytes()
                     }));
                 }
@@ -379,7 +399,7 @@ impl<'a> Writing<'a> {
                     let suffix_len = entry.key.skip(self.prefix_len).len();
                     let head_bytes = item_head_bytes(self.base.value_len());
                     end += (head_bytes + suffix_len + entry.value.len()) as u16;
-                    offsets.extend_from_slice(&end.to_le_bytes());
+                    offsets.push(end.to_le_bytes());
                 }
             }
         }
@@ -442,7 +462,7 @@ pub(crate) fn fold_parts<'a>(
 ) {
     let Range { start: mut copied, end } = window;
     let mut newest: Option<&[u8]> = None;
-    for place in places(base, newest_first) {
+    for place in places(base, window, newest_first) {
         let record = &newest_first[place.record].1;
         if newest.replace(record.key) == Some(record.key) {
             if record.op == Op::Put {
@@ -469,25 +489,32 @@ pub(crate) fn fold_parts<'a>(
     }
 }
 
-/// Where each record belongs, in the order of the keys; of one key the newest first.
-fn places(base: Base<'_>, newest_first: &[(u64, Record<'_>)]) -> Vec<Place> {
+/// Where each record belongs, in the order of the keys; of one key the newest first. All belong to
+/// the positions of the window.
+fn places(base: Base<'_>, window: Range<usize>, newest_first: &[(u64, Record<'_>)]) -> Vec<Place> {
     let prefix_len = base.prefix_len();
-    let mut places = Vec::with_capacity(newest_first.len());
-    for (record, (_, change)) in newest_first.iter().enumerate() {
-        let suffix = &change.key[prefix_len..];
-        let at = match base.locate_suffix(0, suffix) {
-            Ok(at) => 2 * at + 1,
-            Err(at) => 2 * at,
-        };
-        places.push(Place { at, head: head(suffix), record });
-    }
+    let suffix = |record: usize| &newest_first[record].1.key[prefix_len..];
+    let unplaced = |record| Place { at: 0, head: head(suffix(record)), record };
+    let mut places: Vec<Place> = (0..newest_first.len()).map(unplaced).collect();
     places.sort_by(|left, right| {
-        let rough = left.at.cmp(&right.at).then(left.head.cmp(&right.head));
-        rough.then_with(|| {
-            let suffix = |place: &Place| &newest_first[place.record].1.key[prefix_len..];
-            cmp_behind_head(suffix(left), suffix(right))
-        })
+        let rough = left.head.cmp(&right.head);
+        rough.then_with(|| cmp_behind_head(suffix(left.record), suffix(right.record)))
     });
+    // Both are in order, so one walk along the entries finds all.
+    let (heads, heap, mut at) = (&base.heads()[..window.end], base.heap(), window.start);
+    for place in &mut places {
+        let below = |head: &[u8; 8]| u64::from_le_bytes(*head) < place.head;
+        at += heads[at..].iter().take_while(|head| below(head)).count();
+        let mut order = Ordering::Greater;
+        while heads.get(at).is_some_and(|head| u64::from_le_bytes(*head) == place.head) {
+            order = cmp_behind_head(heap.suffix(at), suffix(place.record));
+            if order != Ordering::Less {
+                break;
+            }
+            at += 1;
+        }
+        place.at = 2 * at + usize::from(order == Ordering::Equal);
+    }
     places
 }
 

@@ -7,7 +7,7 @@ use crate::base::{Base, ROW_BYTES};
 use crate::entry::Layout;
 use crate::heap::TAG_GROUP;
 use crate::interpolation::{Line, MAX_ERROR};
-use crate::plain::{cmp_behind_head, head};
+use crate::plain::{cmp_behind, cmp_behind_head, head, same, second_head};
 
 use core::cmp::Ordering;
 
@@ -98,10 +98,16 @@ impl Base<'_> {
         suffix: &[u8],
     ) -> Result<usize, usize> {
         let (heap, heads, wanted) = (self.heap(), self.heads(), head(suffix));
+        let (second_heads, second) = (self.second_heads(), second_head(suffix));
         let (mut low, mut middle, mut high) = (low, middle, high);
         loop {
             let order = match u64::from_le_bytes(heads[middle]).cmp(&wanted) {
-                Ordering::Equal => cmp_suffixes(heap.suffix(middle), suffix),
+                Ordering::Equal => match second_heads.get(middle) {
+                    Some(here) => u64::from_le_bytes(*here)
+                        .cmp(&second)
+                        .then_with(|| cmp_behind::<16>(heap.suffix(middle), suffix)),
+                    None => cmp_behind_head(heap.suffix(middle), suffix),
+                },
                 order => order,
             };
             match order {
@@ -133,7 +139,7 @@ impl Base<'_> {
                 while equal != 0 {
                     let at = group * TAG_GROUP + word * 8 + equal.trailing_zeros() as usize / 8;
                     equal &= equal - 1;
-                    if heap.suffix(at) == suffix {
+                    if same(heap.suffix(at), suffix) {
                         return Some(at);
                     }
                 }
@@ -141,21 +147,6 @@ impl Base<'_> {
         }
         None
     }
-}
-
-/// The order of two suffixes with equal heads.
-#[inline]
-fn cmp_suffixes(left: &[u8], right: &[u8]) -> Ordering {
-    // Mostly the next eight bytes tell, without a call.
-    if let (Some((left, _)), Some((right, _))) =
-        (left.split_first_chunk::<16>(), right.split_first_chunk::<16>())
-    {
-        let order = head(&left[8..]).cmp(&head(&right[8..]));
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    cmp_behind_head(left, right)
 }
 
 /// Which bytes of a word are this one: the upper bit of each that is.

@@ -6,15 +6,18 @@
 //!
 //! ```text
 //! a leaf of numbers   first key >> shift, lower 40 bits | rows over keys, 17 bits | shift, 6 bits
-//! a leaf of bytes     where the tags begin
 //! ```
 //!
-//! Any other page has 0.
+//! Any other page has 0: what is looked for in those lies at their front.
 
 use core::ops::Range;
 
-use crate::base::{AT_TAGS, Base, HEADER_BYTES, ROW_BYTES};
+use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
 use crate::entry::Layout;
+
+/// Bytes at the beginning of a page in [`Layout::Var`] that a search for a key is about to look at:
+/// header, fences, and of a leaf tags and offsets.
+pub const FRONT_BYTES: usize = 9 * 64;
 
 /// Bits of the distance of a key from the first: so far a row is told.
 const DISTANCE_BITS: u32 = 16;
@@ -29,9 +32,8 @@ impl Base<'_> {
     #[must_use]
     pub fn sketch(self) -> u64 {
         match (self.layout(), self.level()) {
-            (_, 1..) => 0,
             (Layout::Fixed8, 0) => self.sketch_of_numbers(),
-            (Layout::Var, 0) => self.place(AT_TAGS) as u64,
+            _ => 0,
         }
     }
 
@@ -72,13 +74,6 @@ fn row_ahead(sketch: u64, key: u64) -> usize {
     let distance = (key >> shift).wrapping_sub(first) & FIRST;
     // No row is further from the first.
     ((distance.min(1 << DISTANCE_BITS) * scale) >> DISTANCE_BITS) as usize
-}
-
-/// By the sketch of a leaf of bytes: the bytes of its tags, or most of them.
-#[inline]
-pub(crate) fn tags_ahead(sketch: u64) -> Range<usize> {
-    let start = sketch as usize;
-    start..start + 128
 }
 
 #[cfg(test)]

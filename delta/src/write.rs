@@ -11,7 +11,7 @@ use crate::hash::fingerprint;
 use crate::heap::{Extents, ITEM_HEAD_BYTES, item_head_bytes};
 use crate::interpolation::Line;
 use crate::key::KeyRef;
-use crate::plain::{align8, head, put};
+use crate::plain::{align8, head, put, second_head};
 
 /// A base page has fewer bytes.
 const MOST_BYTES: usize = 1 << 24;
@@ -143,8 +143,8 @@ pub(crate) fn var_header(shape: &Shape<'_>, count: usize, extents: &Extents) -> 
     let mut out = header(shape, count, &Line::NONE, extents.bytes);
     let places = [
         (AT_TAGS, extents.tags),
-        (AT_HEADS, extents.heads),
         (AT_OFFSETS, extents.offsets),
+        (AT_HEADS, extents.heads),
         (AT_LINKS, extents.links),
         (AT_HEAP, extents.heap),
     ];
@@ -209,8 +209,11 @@ fn write_var(shape: &Shape<'_>, entries: &[Entry<'_>], out: &mut [u8]) {
         let start = extents.heap + offset;
         offset += put_item(&mut out[start..], &extents, key, entry);
         let suffix = &out[start + item_head_bytes(extents.value_len)..][..key.len()];
-        let key_head = head(suffix);
+        let (key_head, second) = (head(suffix), second_head(suffix));
         put(out, extents.heads + 8 * at, &key_head.to_le_bytes());
+        if shape.level > 0 {
+            put(out, extents.heads + 8 * (entries.len() + at), &second.to_le_bytes());
+        }
         if shape.level == 0 {
             scratch.clear();
             entry.key.extend_into(&mut scratch);

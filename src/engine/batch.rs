@@ -2,8 +2,9 @@
 
 use super::{End, Found};
 use delta::{Items, KeyRef};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::vec;
+use types::PageId;
 
 /// What one page gave: entries in ascending order, taken from both ends.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ struct Entries<T> {
     beside: bool,
     /// The entries that have not been taken.
     left: Range<usize>,
+    /// The page that is likely to have what comes next, or none.
+    near: PageId,
 }
 
 /// Keys in order, in one piece of memory.
@@ -81,13 +84,25 @@ impl<T> Batch<T> {
     pub(crate) fn new(keys: Keys, values: Vec<T>) -> Self {
         debug_assert!(values.len() == keys.len());
         let left = 0..keys.len();
-        Self::read(Entries { keys, values: values.into_iter(), beside: false, left })
+        Self::read(Entries {
+            keys,
+            values: values.into_iter(),
+            beside: false,
+            left,
+            near: PageId::NONE,
+        })
     }
 
     /// Entries whose values are to be made of what lies beside their keys when they are taken.
     pub(crate) fn of_items(items: Items) -> Self {
         let (left, keys) = (0..items.len(), Keys::Items(items));
-        Self::read(Entries { keys, values: Vec::new().into_iter(), beside: true, left })
+        Self::read(Entries {
+            keys,
+            values: Vec::new().into_iter(),
+            beside: true,
+            left,
+            near: PageId::NONE,
+        })
     }
 
     fn read(entries: Entries<T>) -> Self {
@@ -103,6 +118,18 @@ impl<T> Batch<T> {
     #[inline]
     pub(crate) fn empty() -> Self {
         Self::of_rows(Vec::new())
+    }
+
+    /// Notes which page is likely to have what comes next.
+    pub(crate) fn go_on_at(&mut self, near: PageId) {
+        if let Some(entries) = &mut self.read {
+            entries.near = near;
+        }
+    }
+
+    /// The page that was noted, or none.
+    pub(crate) fn near(&self) -> PageId {
+        self.read.as_ref().map_or(PageId::NONE, |entries| entries.near)
     }
 
     /// Whether every entry has been taken.
@@ -123,7 +150,7 @@ impl<T> Batch<T> {
 
     /// The next entry from this end, if it is no row. `keep` makes a value that was not read.
     pub(crate) fn pop(&mut self, end: End, keep: impl Fn(Found<'_>) -> T) -> Option<(&[u8], T)> {
-        let Entries { keys, values, beside, left } = self.read.as_deref_mut()?;
+        let Entries { keys, values, beside, left, .. } = self.read.as_deref_mut()?;
         let (at, value) = match end {
             End::First => (left.next()?, values.next()),
             End::Last => (left.next_back()?, values.next_back()),
@@ -134,4 +161,39 @@ impl<T> Batch<T> {
         };
         Some((keys.whole(at), value))
     }
+
+    /// Shows the entries in order, from the first that was not taken on, until `see` breaks off: of
+    /// each its key, which is so many bytes, with zeros behind it or not, and its value.
+    #[inline]
+    pub(crate) fn each<B>(
+        &mut self,
+        mut see: impl FnMut((&[u8], usize), Shown<'_, T>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        for row in self.rows.by_ref() {
+            let (key, value) = row.split_at(8);
+            see((key, key.len()), Shown::Beside(value))?;
+        }
+        let Some(entries) = self.read.as_deref_mut() else { return ControlFlow::Continue(()) };
+        let Entries { keys, values, beside, left, .. } = entries;
+        match keys {
+            Keys::Items(items) if *beside => {
+                items.each(left, |key, value| see(key, Shown::Beside(value)))
+            }
+            Keys::Items(items) => items.each(left, |key, _| match values.next() {
+                Some(read) => see(key, Shown::Read(read)),
+                None => unreachable!("as many values as keys"),
+            }),
+            Keys::Rows(rows) => left
+                .zip(values)
+                .try_for_each(|(at, read)| see((&rows[at][..8], 8), Shown::Read(read))),
+        }
+    }
+}
+
+/// The value of an entry that is shown.
+pub(crate) enum Shown<'b, T> {
+    /// What was kept of it when its page was read.
+    Read(T),
+    /// The bytes that lay in the page.
+    Beside(&'b [u8]),
 }

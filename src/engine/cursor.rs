@@ -1,10 +1,12 @@
 //! What an iterator holds between two pages: buffered entries and what lies between them, never a
 //! pin.
 
-use super::batch::Batch;
+use super::batch::{Batch, Shown};
 use super::scan::Wish;
 use super::unread::Unread;
 use super::{End, Found};
+use std::ops::ControlFlow;
+use types::PageId;
 
 /// Both ends of a range that is being read. `T` is what is kept of a value.
 ///
@@ -74,6 +76,31 @@ impl<T> Cursor<T> {
         Ok(side.pop(end, keep).map(|(key, value)| make(key, value)))
     }
 
+    /// Shows the entries that are left, in order, until `see` breaks off; see [`Batch::each`].
+    /// `fetch` reads a page; `see` runs unpinned.
+    #[inline]
+    pub(crate) fn each<B, E>(
+        &mut self,
+        mut fetch: impl FnMut(&Unread, Wish) -> Result<(Batch<T>, Option<Unread>), E>,
+        mut see: impl FnMut((&[u8], usize), Shown<'_, T>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, E> {
+        loop {
+            // The one place that this is called at, so that nothing is called for an entry.
+            if let broken @ ControlFlow::Break(_) = self.front.each(|key, value| see(key, value)) {
+                return Ok(broken);
+            }
+            if let Some(unread) = &self.unread {
+                let (batch, unread) = fetch(unread, self.wish(End::First))?;
+                (self.front, self.unread) = (batch, unread);
+                self.reads += 1;
+            } else if self.back.is_empty() {
+                return Ok(ControlFlow::Continue(()));
+            } else {
+                std::mem::swap(&mut self.front, &mut self.back);
+            }
+        }
+    }
+
     #[inline]
     fn side(&mut self, end: End) -> &mut Batch<T> {
         match end {
@@ -87,7 +114,8 @@ impl<T> Cursor<T> {
     fn wish(&self, end: End) -> Wish {
         let first = if matches!(self.unread, Some(Unread::Numbers(..))) { 64 } else { 48 };
         let limit = first << self.reads.saturating_sub(1).min(6);
-        Wish { end, limit, in_rows: self.in_rows }
+        let near = if end == End::First { self.front.near() } else { PageId::NONE };
+        Wish { end, limit, in_rows: self.in_rows, near }
     }
 }
 

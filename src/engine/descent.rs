@@ -16,7 +16,7 @@
 use super::lookup::Answer;
 use super::{Engine, Store, TreeCore};
 use core::ops::Range;
-use delta::{Base, Probe, Side};
+use delta::{Base, FRONT_BYTES, Probe, Side};
 use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
@@ -50,6 +50,8 @@ impl Stop<'_> {
 
 /// Says of a level which page of it is wanted.
 pub(crate) trait Seek: Copy {
+    /// Whether it is said by a key of bytes.
+    const OF_BYTES: bool;
     /// Where that page lies as seen from this one.
     fn side(self, base: Base<'_>) -> Side;
     /// The child of this page that leads there.
@@ -61,6 +63,8 @@ pub(crate) trait Seek: Copy {
 pub(crate) struct Covering<P>(pub(crate) P);
 
 impl<P: Probe> Seek for Covering<P> {
+    const OF_BYTES: bool = !P::NUMBER;
+
     #[inline]
     fn side(self, base: Base<'_>) -> Side {
         self.0.side(base)
@@ -83,6 +87,8 @@ pub(crate) enum Wanted<'k> {
 }
 
 impl Seek for Wanted<'_> {
+    const OF_BYTES: bool = true;
+
     fn side(self, base: Base<'_>) -> Side {
         match self {
             Self::Covering(key) => base.side(key),
@@ -185,7 +191,7 @@ impl<S: Store> Engine<S> {
 
     /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
     #[inline]
-    fn follow<'g>(
+    pub(crate) fn follow<'g>(
         &self,
         (tree, mut id): (&TreeCore, PageId),
         key: impl Probe,
@@ -228,10 +234,10 @@ impl<S: Store> Engine<S> {
     }
 
     /// The page of `level` that is wanted. The level must exist: the root's or one below.
-    pub(crate) fn descend<'g>(
+    pub(crate) fn descend<'g, W: Seek>(
         &self,
         tree: &TreeCore,
-        wanted: impl Seek,
+        wanted: W,
         level: u8,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
@@ -264,6 +270,9 @@ impl<S: Store> Engine<S> {
                         continue 'restart;
                     }
                 };
+                if W::OF_BYTES {
+                    chain.page().prefetch_base(0..FRONT_BYTES);
+                }
                 let base = Base::new(chain.base());
                 match wanted.side(base) {
                     Side::Inside => {}

@@ -34,7 +34,7 @@ mod tree_core;
 mod unread;
 mod update;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, Shown};
 pub(crate) use bulk::{Ascending, Item};
 pub(crate) use consolidate::{FoldLimit, Folded};
 pub(crate) use cursor::Cursor;
@@ -306,8 +306,8 @@ impl<S: Store> Engine<S> {
         for (version, record) in carried.iter().rev() {
             scratch.clear();
             scratch.resize(payload(record), 0);
-            record.write_payload(layout, &mut scratch);
             let fingerprint = delta::fingerprint(record.key);
+            record.write_payload(layout, fingerprint, &mut scratch);
             let mark = record.mark(layout, Position::UNKNOWN);
             page.carry(*version, fingerprint, mark, &scratch);
         }

@@ -11,9 +11,10 @@
 use super::batch::{Batch, Keys};
 use super::unread::Unread;
 use super::{Away, Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted, change};
-use delta::{Base, Hashed, Items, Number, PairChange, Probe};
+use delta::{Base, Hashed, Items, Number, PairChange};
 use mapping::Word;
 use sync::epoch::Guard;
+use types::PageId;
 
 /// What is wanted of the next page.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +23,16 @@ pub(crate) struct Wish {
     pub(crate) end: End,
     /// How many entries are wanted at once, about.
     pub(crate) limit: usize,
-    /// The eight bytes of a value in a row are all there is to it: reading needs no pin, and is
-    /// put off until the entry is taken.
+    /// The bytes of a value in its row, or beside its key where the page is uniform, are all there
+    /// is to it: reading needs no pin, and is put off until the entry is taken.
     pub(crate) in_rows: bool,
+    /// Of keys of bytes: the page that is likely to have them, or none.
+    pub(crate) near: PageId,
 }
+
+/// Bytes at the beginning of a page of keys of bytes that a scan looks at: what a search by hash
+/// does, and heads.
+const FRONT: std::ops::Range<usize> = 0..23 * 64;
 
 impl<S: Store> Engine<S> {
     /// Reads the entries of the page at one end of what is unread, at most about as many as wished.
@@ -58,7 +65,7 @@ impl<S: Store> Engine<S> {
                     moment.of(self, leaf, Covering(number))
                 }
                 (Unread::Bytes(start, _), End::First) => {
-                    let leaf = self.leaf_of_scan(tree, start, guard)?;
+                    let leaf = self.leaf_of_scan(tree, start, wish.near, guard)?;
                     moment.of(self, leaf, Covering(start.as_slice()))
                 }
                 (Unread::Bytes(_, end), End::Last) => {
@@ -70,7 +77,7 @@ impl<S: Store> Engine<S> {
             if S::DURABLE {
                 page.touch();
             }
-            let batch = match unread {
+            let mut batch = match unread {
                 &Unread::Numbers(first, last) => {
                     self.read_numbers(&stop, (first, last), wish, &mut read)
                 }
@@ -87,6 +94,11 @@ impl<S: Store> Engine<S> {
                 // It comes while the caller looks at what was read here.
                 right.page().prefetch();
                 right.page().prefetch_base(64..8 * 64);
+            }
+            if let Some(Unread::Bytes(next, _)) = &batch.1
+                && wish.end == End::First
+            {
+                batch.0.go_on_at(self.page_of(&stop, next, guard));
             }
             if !S::DURABLE && M::PRESENT && page.is_quiet() {
                 // What the SMO would need and is away is not brought in: nobody waits for it.
@@ -178,21 +190,36 @@ impl<S: Store> Engine<S> {
         rows
     }
 
-    /// The leaf at which a scan goes on. Where a page begins is remembered: every scan that has
-    /// read the page before comes there.
-    #[inline(never)]
+    /// The leaf at which a scan begins or goes on. An id that was noted is a hint, as good as any:
+    /// it is believed if the page that it names now has fences around the key.
     fn leaf_of_scan<'g>(
         &self,
         tree: &TreeCore,
         key: &[u8],
+        near: PageId,
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
-        let key = Hashed::new(key);
-        let stop = self.leaf(tree, key, guard)?;
-        if stop.base.low() == key.bytes() {
-            stop.remember(tree, key);
+        let noted = Some(near).filter(|id| !S::DURABLE && id.is_some());
+        if let Some(stop) =
+            noted.and_then(|id| self.follow((tree, id), key, |_| FRONT, guard, |_, _| {}))
+        {
+            self.dated(stop.chain.page());
+            return Ok(stop);
         }
-        Ok(stop)
+        self.leaf_ahead(tree, Hashed::new(key), |_| FRONT, guard)
+    }
+
+    /// The page that is likely to have the next key that is wanted: this one or its neighbour, of
+    /// which the beginning comes while the caller looks at what was read here.
+    fn page_of(&self, stop: &Stop<'_>, next: &[u8], guard: &Guard) -> PageId {
+        if stop.base.high() != Some(next) {
+            return stop.id;
+        }
+        let right = stop.base.right();
+        if let Word::Resident(chain) = self.table.load(right, guard) {
+            chain.page().prefetch_base(FRONT);
+        }
+        right
     }
 
     /// The entries of a uniform page of keys of any length, run by run; `None` if it is not, or a
@@ -207,6 +234,9 @@ impl<S: Store> Engine<S> {
     ) -> Option<(Batch<T>, Option<Unread>)> {
         let (base, page) = (stop.base, stop.chain.page());
         base.value_len()?;
+        // One after the other the lines would be waited for.
+        let prefetch = |span: std::ops::Range<usize>| page.prefetch_base(span);
+        prefetch(base.heads_span());
         // What the page has of it, and where that lies.
         let at = |key: &[u8]| base.search(key).unwrap_or_else(|at| at);
         let mut window = at(start)..end.map_or_else(|| base.count(), at);
@@ -229,6 +259,7 @@ impl<S: Store> Engine<S> {
                 }
             }
         }
+        prefetch(base.items_span(window.clone()));
         let mut records = Vec::new();
         for record in stop.chain.records() {
             let version = self.version(stop.id, page, record);

@@ -103,7 +103,7 @@ impl<S: Store> Engine<S> {
             if fresh {
                 let mark = record.mark(layout, position);
                 reservation.write(leaf.chain.head(), fingerprint, mark, |out| {
-                    record.write_payload(layout, out);
+                    record.write_payload(layout, fingerprint, out);
                 });
             } else {
                 reservation.link(leaf.chain.head());

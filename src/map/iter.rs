@@ -2,14 +2,14 @@
 
 use super::bounds::{KeyRange, spanned};
 use super::{Map, Shared};
-use crate::engine::{Cursor, End, Found, Moment, Now, Span, Unread};
+use crate::engine::{Cursor, End, Found, Moment, Now, Shown, Span, Unread};
 use crate::key::{ByteKey, EncodeKey, Key};
 use crate::memory::{Held, is_plain};
 use core::borrow::Borrow;
 use core::fmt;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 /// A range of a map that is being read. `T` is what is kept of a value.
 pub(super) struct Walk<'a, V: Clone + Send + Sync + 'static, T, M = Now> {
@@ -79,6 +79,26 @@ impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<'_, V, Held<V>, M> {
     #[inline]
     pub(super) fn value(&mut self, end: End) -> Option<Held<V>> {
         self.step(end, held, |_, value| value)
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static, M: Moment> Walk<'_, V, Held<V>, M> {
+    /// Lends every entry that is left, in order, until `see` breaks off; `see` runs unpinned.
+    pub(super) fn scan<K: Key, B>(
+        mut self,
+        mut see: impl FnMut(&K::Lent, &V) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let (shared, moment) = (self.shared, self.moment);
+        let fetch = |unread: &_, wish| Ok(shared.page((unread, moment), wish, held));
+        super::sure(self.cursor.each(fetch, |key, value| {
+            let value = match value {
+                Shown::Read(held) => held,
+                // A copy of a plain value.
+                Shown::Beside(slot) => Held::from_slot(slot),
+            };
+            let (key, len) = key;
+            K::lend(key, len, |key| see(key, value.value()))
+        }))
     }
 }
 

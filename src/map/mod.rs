@@ -8,6 +8,7 @@
 //! | `bounds` | what is taken for a range |
 //! | `many` | many keys in one call, many calls under one pin |
 //! | `iter` | ranges, from both ends, holding no pin |
+//! | `scan` | ranges whose entries are lent |
 //! | `removal` | many keys, one after the other |
 //! | `snapshot` | the map as it was at one moment |
 //! | `build` | maps from entries, and what std's traits make of a map |
@@ -23,7 +24,7 @@
 //!
 //! Not one step are:
 //!
-//! - iteration ([`Iter`], [`Keys`], [`Values`]), which sees each entry at its own moment: in order,
+//! - iteration ([`Iter`], [`Keys`], [`Values`]) and [`scan`](Map::scan), which see each entry at its own moment: in order,
 //!   none twice, and all that were there throughout; `Debug` and `Serialize` go by it;
 //! - [`pop_first`](Map::pop_first) and its kin: the entry was the outermost at one moment, and is
 //!   removed, if it still has that value, at a later one;
@@ -52,6 +53,7 @@ mod load;
 mod many;
 mod point;
 mod removal;
+mod scan;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod snapshot;

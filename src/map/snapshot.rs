@@ -369,7 +369,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Snapshot<'_, K, V> {
         Iter { walk: self.walk(span), keys: PhantomData }
     }
 
-    fn walk<T>(&self, span: Span<'_>) -> Walk<'_, V, T, AsOf> {
+    pub(super) fn walk<T>(&self, span: Span<'_>) -> Walk<'_, V, T, AsOf> {
         let shared = &self.map.shared;
         Walk::of(shared, Unread::of(span, shared.tree.layout), self.moment())
     }

@@ -249,12 +249,12 @@ fn records_read_back_as_they_were_written() {
         };
         let len = Record::encoded_len(key.len(), value.len());
         let mut bytes = vec![0xee; len + 8];
-        record.encode_into(&mut bytes);
+        let print = bwtree_delta::fingerprint(&key);
+        record.encode_into(print, &mut bytes);
         assert_eq!(bytes[len..], [0xee; 8]);
         assert_eq!(Record::decode(&bytes), record);
         assert_eq!(Record::len_at(&bytes), len);
         assert_eq!(len % 8, 0);
-        let print = bwtree_delta::fingerprint(&key);
         assert_eq!(Record::fingerprint_at(&bytes), print);
         prints[print as usize] += 1;
     }
