@@ -4,7 +4,7 @@
 //! the page stays the same its reservation is used again.
 
 use super::lookup::Answer;
-use super::{Engine, Found, Stop, Store, TreeCore};
+use super::{Engine, Found, Stop, Store, TreeCore, records_of};
 use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -65,7 +65,12 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Result<Attempt<R>, super::Away> {
         let page = leaf.chain.page();
-        page.prefetch_area();
+        if leaf.chain.head() == 0 {
+            page.prefetch_area();
+        }
+        // Of numbers known where this is compiled, and so is all that depends on it.
+        let layout = if P::NUMBER { Layout::Fixed8 } else { tree.layout };
+        let records = records_of(layout);
         let mut reserved = None;
         loop {
             let Answer { found, record, position } = leaf.find(key, fingerprint);
@@ -82,22 +87,22 @@ impl<S: Store> Engine<S> {
             };
             let net = i8::from(op == Op::Put) - i8::from(found.is_some());
             let record = Record { op, flags, net, key: key.bytes(), value };
-            let layout = if P::NUMBER { Layout::Fixed8 } else { tree.layout };
             let bytes = Record::payload_len(layout, record.key.len(), value.len());
             // What has been written once is not written again: others may look at it already.
             let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));
             let fresh = written.is_none();
             let reservation = if let Some((_, reservation)) = written {
                 reservation
-            } else if let Some(reservation) = page.reserve(bytes) {
+            } else if let Some(reservation) = page.reserve(records, bytes) {
                 reservation
             } else {
-                let need = page.records().bytes(bytes);
+                let need = records.bytes(bytes);
                 self.consolidate(tree, &leaf, need, guard)?;
                 return Ok(Attempt::Again);
             };
-            if let Some(newest) = leaf.chain.newest() {
+            if leaf.chain.head() != 0 {
                 // Versions then never fall along a chain, and per key they are in chain order.
+                let newest = page.record_of(records, leaf.chain.head());
                 self.version(leaf.id, page, newest);
             }
             if fresh {
@@ -109,7 +114,7 @@ impl<S: Store> Engine<S> {
                 reservation.link(leaf.chain.head());
             }
             if self.table.append(leaf.id, leaf.chain, &reservation) {
-                self.version(leaf.id, page, page.record(reservation.head()));
+                self.version(leaf.id, page, page.record_of(records, reservation.head()));
                 tree.count(i64::from(net));
                 if op == Op::Put {
                     leaf.remember(tree, key);

@@ -121,13 +121,13 @@ impl PageWriter {
 impl PageBox {
     /// Bytes of memory that a page with this base and area takes in production.
     pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
-        64 + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8)
+        64 + base_bytes + area_bytes.next_multiple_of(8)
     }
 
     /// Puts a record with a known version on top, as a consolidation carries it over.
     pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u16, payload: &[u8]) {
         let page = self.page();
-        let Some(reservation) = page.reserve(payload.len()) else {
+        let Some(reservation) = page.reserve(page.records(), payload.len()) else {
             panic!("the area of a page under construction is too small")
         };
         reservation.write(self.head, fingerprint, mark, |out| out.copy_from_slice(payload));
@@ -328,8 +328,9 @@ impl<'g> PageRef<'g> {
     }
 
     /// Reserves room for a record with this payload; `None` if the area is full.
-    pub fn reserve(self, payload_bytes: usize) -> Option<Reservation<'g>> {
+    pub fn reserve(self, records: Records, payload_bytes: usize) -> Option<Reservation<'g>> {
         let header = self.header();
+        debug_assert_eq!(records, header.records_are);
         let bytes = header.records_are.bytes(payload_bytes) as u64;
         let fits = |tail: u64| {
             (tail & u64::from(u32::MAX)) + bytes <= header.area_bytes as u64
@@ -353,6 +354,12 @@ impl<'g> PageRef<'g> {
     /// In a model no page is quiet.
     pub fn is_quiet(self) -> bool {
         false
+    }
+
+    /// The record that `head` names.
+    pub fn record_of(self, records: Records, head: Head) -> RecordRef<'g> {
+        debug_assert_eq!(records, self.records());
+        self.record(head)
     }
 
     /// The record that `head` names.

@@ -85,15 +85,17 @@ impl PageWriter {
     /// A page with room for a base page and a delta area.
     ///
     /// # Panics
-    /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB).
+    /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB), or the
+    /// base page is no multiple of 8 bytes.
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
+        assert!(base_bytes.is_multiple_of(8), "a base page of {base_bytes} bytes");
         // Pairs are all of one size: their places need not be told.
         let has_slots = records == Records::Sized && area_bytes > 0;
         let (slots, slots_bytes) = if has_slots { (SLOTS, SLOTS_BYTES) } else { (0, 0) };
         let size = PageBox::size_for(base_bytes, area_bytes + slots_bytes);
         assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
         let page = memory::allocate(size).cast::<Page>();
-        let area_bytes = size - HEADER_BYTES - base_bytes.next_multiple_of(8) - slots_bytes;
+        let area_bytes = size - HEADER_BYTES - base_bytes - slots_bytes;
         let pairs = if records == Records::Pairs { PAIRS } else { 0 };
         // SAFETY: the allocation is large enough, aligned for `Page` and ours alone.
         unsafe {
@@ -156,8 +158,7 @@ impl PageWriter {
 impl PageBox {
     /// Bytes of memory that a page with this base and area takes.
     pub fn size_for(base_bytes: usize, area_bytes: usize) -> usize {
-        (HEADER_BYTES + base_bytes.next_multiple_of(8) + area_bytes.next_multiple_of(8))
-            .next_multiple_of(memory::ALIGN)
+        (HEADER_BYTES + base_bytes + area_bytes.next_multiple_of(8)).next_multiple_of(memory::ALIGN)
     }
 
     /// Puts a record with a known version on top, as a consolidation carries it over.
@@ -166,7 +167,7 @@ impl PageBox {
     /// If the area has no room: its size is the caller's to compute.
     pub fn carry(&mut self, version: u64, fingerprint: u8, mark: u16, payload: &[u8]) {
         let page = self.page();
-        let Some(reservation) = page.reserve(payload.len()) else {
+        let Some(reservation) = page.reserve(page.records(), payload.len()) else {
             panic!("the area of a page under construction is too small")
         };
         reservation.write(self.head, fingerprint, mark, |out| out.copy_from_slice(payload));
@@ -252,7 +253,7 @@ impl<'g> PageRef<'g> {
 
     #[inline]
     fn area_start(self) -> usize {
-        HEADER_BYTES + (self.header().base_bytes as usize).next_multiple_of(8)
+        HEADER_BYTES + self.header().base_bytes as usize
     }
 
     /// The bytes of the base page.
@@ -476,11 +477,12 @@ impl<'g> PageRef<'g> {
         (header.area_bytes as usize, (used as usize).min(header.area_bytes as usize))
     }
 
-    /// Reserves room for a record with this payload; `None` if the area is full.
+    /// Reserves room for a record with this payload, of the kind that the page has; `None` if the
+    /// area is full.
     #[inline]
-    pub fn reserve(self, payload_bytes: usize) -> Option<Reservation<'g>> {
+    pub fn reserve(self, records: Records, payload_bytes: usize) -> Option<Reservation<'g>> {
+        debug_assert_eq!(records, self.records());
         let header = self.header();
-        let records = self.records();
         let bytes = records.bytes(payload_bytes) as u64;
         let capacity = match records {
             Records::Sized => u64::from(header.area_bytes),
@@ -514,10 +516,17 @@ impl<'g> PageRef<'g> {
     /// The record that `head` names.
     #[inline]
     pub fn record(self, head: Head) -> RecordRef<'g> {
+        self.record_of(self.records(), head)
+    }
+
+    /// The same, where it is known how the records of the page lie.
+    #[inline]
+    pub fn record_of(self, records: Records, head: Head) -> RecordRef<'g> {
+        debug_assert_eq!(records, self.records());
         debug_assert!(head != 0 && usize::from(head) * 8 < self.size_bytes());
         // SAFETY: heads come from words and records of this page, so the offset is inside it.
         let record = unsafe { self.page.cast::<u8>().add(usize::from(head) * 8) };
-        RecordRef { page: self, record, records: self.records() }
+        RecordRef { page: self, record, records }
     }
 }
 
