@@ -95,15 +95,12 @@ impl<'a> Heap<'a> {
     /// Flags and value of the item at this position.
     #[inline]
     pub(crate) fn value(self, at: usize) -> (u8, &'a [u8]) {
-        match self.value_len {
-            Some(value_len) => {
-                let end = self.offset(at + 1);
-                (0, &self.bytes[end - value_len..end])
-            }
-            None => {
-                let item = self.item(at);
-                (item.flags, item.value)
-            }
+        if let Some(value_len) = self.value_len {
+            let end = self.offset(at + 1);
+            (0, &self.bytes[end - value_len..end])
+        } else {
+            let item = self.item(at);
+            (item.flags, item.value)
         }
     }
 
