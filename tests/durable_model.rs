@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex};
 
 use bwtree::io::SimDisk;
@@ -244,6 +244,14 @@ impl Ordered<Vec<u8>, Vec<u8>> for Store {
         to: Bound<&Vec<u8>>,
         pulls: &[Pull],
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (mut lent, most) = (Vec::new(), pulls.len().clamp(1, 100));
+        let end = self.tree().scan((from, to), |key, value| {
+            lent.push((key.to_vec(), value.to_vec()));
+            if lent.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let given = self.tree().range((from, to)).map(|entry| owned(entry.unwrap()));
+        assert_eq!(lent, given.take(most).collect::<Vec<_>>(), "what a scan lends");
+        assert_eq!(end.unwrap().is_break(), lent.len() == most, "where a scan breaks off");
         pull(self.tree().range((from, to)).map(|entry| owned(entry.unwrap())), pulls)
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::iter::FusedIterator;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex};
 
 use bwtree::map::Entry;
@@ -19,6 +19,30 @@ use bwtree_tests::{Ask, Mix, Ordered, Pull, Random, Side, Tally, drive, pull, se
 
 /// A `Map` as the driver wants it.
 struct Mapped<K, V: Clone + Send + Sync + 'static>(Map<K, V>);
+
+impl<K, V> Mapped<K, V>
+where
+    K: Key + Borrow<K> + EncodeKey,
+    V: Clone + Eq + Debug + Send + Sync + 'static,
+{
+    /// A scan lends what a range gives, all of it or the first few.
+    fn check_scans(&self, from: Bound<&K>, to: Bound<&K>, few: usize) {
+        let given = |(key, value): (K, V)| (key.to_encoded(), value);
+        let all: Vec<_> = self.0.range((from, to)).map(given).collect();
+        for most in [few, usize::MAX] {
+            let mut lent = Vec::new();
+            let end = self.0.scan((from, to), |key, value| {
+                lent.push((key.to_encoded(), value.clone()));
+                if lent.len() >= most { ControlFlow::Break(lent.len()) } else { CONTINUE }
+            });
+            let broken = (!all.is_empty()).then_some(most.max(1)).filter(|most| *most <= all.len());
+            assert_eq!(end.break_value(), broken, "where a scan breaks off");
+            assert_eq!(lent, all[..broken.unwrap_or(all.len())], "what a scan lends");
+        }
+    }
+}
+
+const CONTINUE: ControlFlow<usize> = ControlFlow::Continue(());
 
 impl<K, V> Ordered<K, V> for Mapped<K, V>
 where
@@ -79,6 +103,7 @@ where
         let (begin, rest) = pulls.split_at(pulls.len() / 3);
         let mut out = pull(&mut range, begin);
         out.extend(pull(range.clone(), rest));
+        self.check_scans(from, to, begin.len());
         out
     }
 

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bwtree::{Key, Map, Snapshot};
+use bwtree::{EncodeKey, Key, Map, Snapshot};
 use bwtree_tests::{Random, seed};
 
 /// Keys and values of a kind of map.
@@ -86,6 +86,14 @@ fn agree<M: Kind>(shot: &Shot<'_, M>, model: &Model<M>, random: &mut Random) {
     let inside = || model.range(&low..=&high).map(|(k, v)| (k.clone(), v.clone()));
     assert!(shot.range(low.clone()..=high.clone()).eq(inside()));
     assert!(shot.range(low.clone()..=high.clone()).rev().eq(inside().rev()));
+    let mut inside = inside();
+    let differs = shot.scan(low.clone()..=high.clone(), |key, value| match inside.next() {
+        Some(entry) if (key.to_encoded(), value) == (entry.0.to_encoded(), &entry.1) => {
+            ControlFlow::Continue(())
+        }
+        other => ControlFlow::Break(other),
+    });
+    assert_eq!((differs, inside.next()), (ControlFlow::Continue(()), None));
     assert_eq!(
         shot.multi_get([&low, &high]),
         [model.get(&low), model.get(&high)].map(Option::<&_>::cloned)

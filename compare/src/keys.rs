@@ -48,6 +48,8 @@ pub(crate) trait Key:
     fn lowest() -> Self;
     /// Shows the key.
     fn view(&self) -> &Self::View;
+    /// Shows what bwtree's scan lends of a key.
+    fn view_lent(lent: &<Self as bwtree::Key>::Lent) -> &Self::View;
     /// Shows the key that has these bytes.
     fn view_bytes<R>(bytes: &[u8], then: impl FnOnce(&Self::View) -> R) -> R;
     /// Bytes in the order of the keys, for peers that know nothing else.
@@ -75,6 +77,9 @@ impl Key for u64 {
     fn view(&self) -> &u64 {
         self
     }
+    fn view_lent(lent: &u64) -> &u64 {
+        lent
+    }
     fn view_bytes<R>(bytes: &[u8], then: impl FnOnce(&u64) -> R) -> R {
         let bytes: &[u8; 8] = bytes.first_chunk().unwrap_or(&[0; 8]);
         then(&Self::from_be_bytes(*bytes))
@@ -97,6 +102,9 @@ impl Key for String {
     }
     fn view(&self) -> &[u8] {
         self.as_bytes()
+    }
+    fn view_lent(lent: &str) -> &[u8] {
+        lent.as_bytes()
     }
     fn view_bytes<R>(bytes: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
         then(bytes)

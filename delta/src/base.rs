@@ -26,9 +26,10 @@
 //! The head of a key in Var is that of its suffix: what is left behind the prefix. The eight bytes
 //! behind it are its second head: there are few separators, and many begin alike. Its tag is the
 //! [`fingerprint`](crate::fingerprint) of the whole key: who looks for a key whose hash is known
-//! looks at a byte an entry, and at one entry. Tags and offsets follow the header, so that what such
-//! a search needs can be asked for before anything is known of the page. Where all values are of one length and no entry has
-//! flags, the page is *uniform*: value length and flags are not in the heap but in the header.
+//! looks at a byte an entry, and at one entry. Tags and offsets follow the header, so that what
+//! such a search needs can be asked for before anything is known of the page. Where all values are
+//! of one length and no entry has flags, the page is *uniform*: value length and flags are not in
+//! the heap but in the header.
 
 use core::fmt;
 use core::ops::Range;

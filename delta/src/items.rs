@@ -10,8 +10,8 @@ use crate::key::KeyRef;
 use crate::record::{Op, Record};
 use crate::runs::{Part, fold_parts};
 
-/// Zeros follow a key that is shown, up to a multiple of so many bytes: who checks it a few words at
-/// a time then has no rest to check byte by byte.
+/// Zeros follow a key that is shown, up to a multiple of so many bytes: who checks it a few words
+/// at a time then has no rest to check byte by byte.
 const PADDING: usize = 16;
 
 /// Entries in the order of their keys, in three pieces of memory.
@@ -128,8 +128,8 @@ impl Items {
     }
 
     /// Shows the entries at these positions, until `see` breaks off: the key in one piece, which is
-    /// so many bytes, with zeros up to a multiple of sixteen behind it, and the value. An entry that
-    /// was shown is taken off the positions.
+    /// so many bytes, with zeros up to a multiple of sixteen behind it, and the value. An entry
+    /// that was shown is taken off the positions.
     ///
     /// # Panics
     /// If there are no such positions.

@@ -224,6 +224,9 @@ impl Tree {
     ///
     /// Cost: as [`range`](Self::range).
     ///
+    /// # Errors
+    /// If a page or a value can't be read, or the tree was dropped. What was shown before stands.
+    ///
     /// ```
     /// # fn main() -> bwtree::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use super::{Handle, Index, from};
 use crate::keys::Key;
 use crate::values::Value;
 use bwtree::Map;
+use std::ops::ControlFlow;
 
 impl<K: Key, V: Value> Index<K, V> for Map<K, V> {
     type Handle<'a> = &'a Self;
@@ -30,9 +31,14 @@ impl<K: Key, V: Value> Handle<K, V> for &Map<K, V> {
         Map::remove(self, key).is_some()
     }
     fn scan(&mut self, start: &K, count: usize, mut see: impl FnMut(&K::View, &V)) {
-        for (key, value) in self.range::<K, _>(from(start)).take(count) {
-            see(key.view(), &value);
-        }
+        let mut left = count;
+        let _all = Map::scan::<K, _, ()>(self, from(start), |key, value| {
+            if left > 0 {
+                see(K::view_lent(key), value);
+                left -= 1;
+            }
+            if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
     }
     fn get_many(&mut self, keys: &[K], found: &mut Vec<Option<V>>) {
         *found = self.multi_get(keys);
