@@ -85,8 +85,8 @@ impl PageWriter {
     /// A page with room for a base page and a delta area.
     ///
     /// # Panics
-    /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB), or the
-    /// base page is no multiple of 8 bytes.
+    /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB), or
+    /// the base page is no multiple of 8 bytes.
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
         assert!(base_bytes.is_multiple_of(8), "a base page of {base_bytes} bytes");
         // Pairs are all of one size: their places need not be told.
