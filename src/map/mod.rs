@@ -24,8 +24,9 @@
 //!
 //! Not one step are:
 //!
-//! - iteration ([`Iter`], [`Keys`], [`Values`]) and [`scan`](Map::scan), which see each entry at its own moment: in order,
-//!   none twice, and all that were there throughout; `Debug` and `Serialize` go by it;
+//! - iteration ([`Iter`], [`Keys`], [`Values`]) and [`scan`](Map::scan), which see each entry at
+//!   its own moment: in order, none twice, and all that were there throughout; `Debug` and
+//!   `Serialize` go by it;
 //! - [`pop_first`](Map::pop_first) and its kin: the entry was the outermost at one moment, and is
 //!   removed, if it still has that value, at a later one;
 //! - [`retain`](Map::retain), [`extract_if`](Map::extract_if),

@@ -39,8 +39,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// });
     /// assert!(all.is_continue() && sum == 5);
     ///
-    /// let first_even = map.scan(.., |key, value| {
-    ///     if value % 2 == 0 { ControlFlow::Break(key.to_owned()) } else { ControlFlow::Continue(()) }
+    /// let first_even = map.scan(.., |key, value| match value % 2 {
+    ///     0 => ControlFlow::Break(key.to_owned()),
+    ///     _ => ControlFlow::Continue(()),
     /// });
     /// assert_eq!(first_even, ControlFlow::Break("b".to_owned()));
     /// ```
