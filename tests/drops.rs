@@ -350,6 +350,48 @@ fn beside_snapshots() {
     assert!(ever > 10_000 && looks > 300);
 }
 
+/// Pages of texts are not those of numbers: values lie anywhere in them.
+#[test]
+fn of_texts_beside_snapshots() {
+    let mut random = Random::new(seed("of_texts_beside_snapshots"));
+    let text = |number: u64| format!("{}{number:03}", "key ".repeat(number as usize % 4));
+    let mut ever = 0;
+    for round in 0..8 {
+        let ledger = Arc::new(Ledger::default());
+        let map = Map::with_tiny_pages();
+        let mut open = Vec::new();
+        for at in 0..2500 {
+            let (number, new) = (random.below(300), Counted::new(at, &ledger));
+            let key = text(number);
+            match random.below(20) {
+                0..9 => drop(map.insert(key, new)),
+                9..17 => drop(map.remove(&key)),
+                17 => drop(map.remove_range(key..text(number + 40))),
+                18 => {
+                    let mut run: Vec<String> = (number..number + 60).map(text).collect();
+                    run.sort_unstable();
+                    { &map }.extend(run.into_iter().map(|key| (key, new.clone())));
+                }
+                _ => drop(map.fetch_and_update(&key, |_| Some(new.clone()))),
+            }
+            if random.once_in(9) {
+                open.push((map.snapshot(), map.iter().collect::<Vec<_>>()));
+            }
+            if open.len() > 1 + round * 2 {
+                let (snapshot, before) = open.swap_remove(random.index(open.len()));
+                assert!(snapshot.iter().eq(before));
+            }
+        }
+        drop(open);
+        map.check().unwrap();
+        drop(map);
+        settle(&ledger, 0);
+        ever += ledger.ever.load(Ordering::Relaxed);
+    }
+    println!("of_texts_beside_snapshots: {ever} values");
+    assert!(ever > 20_000);
+}
+
 #[test]
 fn beside_snapshots_of_other_threads() {
     let mut random = Random::new(seed("beside_snapshots_of_other_threads"));

@@ -17,7 +17,7 @@ use bwtree_tests::concurrent::{Boxed, Concurrent, Way};
 use bwtree_tests::history::{History, Operation, Outcome};
 use bwtree_tests::{Checked, Random, Recorder, Scribe, check, seed};
 
-/// Runs of each kind, each of [`KEYS`] histories.
+/// Runs of each kind, each of [`KEYS`] histories, if `BWTREE_HISTORIES` says nothing else.
 const RUNS: u64 = 5000;
 const KEYS: u64 = 8;
 const THREADS: usize = 3;
@@ -172,13 +172,19 @@ impl Total {
     }
 }
 
+fn wanted() -> u64 {
+    let text = std::env::var("BWTREE_HISTORIES").unwrap_or_default();
+    if text.is_empty() { RUNS } else { text.parse().unwrap() }
+}
+
 fn runs(name: &str, kind: Kind, map: &impl Concurrent) {
+    let wanted = wanted();
     let mut random = Random::new(seed(name));
     // Two sets of keys take turns: one is recorded while the other one is emptied.
     let set = |first: u64| -> Vec<u64> { (first..first + KEYS).map(|key| key * GAP).collect() };
     let (sets, gate) = ([set(1), set(1 + KEYS)], Gate::default());
     let values = AtomicU64::new(1);
-    let recorders: Vec<Recorder<u64, u64>> = (0..RUNS).map(|_| Recorder::new()).collect();
+    let recorders: Vec<Recorder<u64, u64>> = (0..wanted).map(|_| Recorder::new()).collect();
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let mut random = random.fork();
@@ -211,8 +217,8 @@ fn runs(name: &str, kind: Kind, map: &impl Concurrent) {
         total.add(name, &mut recorder.into_history());
     }
     println!("{name}: {total:?}, 0 violations");
-    assert!(total.histories > RUNS * 2, "{total:?}");
-    assert!(total.overlapping > RUNS / 10, "the threads hardly met: {total:?}");
+    assert!(total.histories > wanted * 2, "{total:?}");
+    assert!(total.overlapping > wanted / 10, "the threads hardly met: {total:?}");
 }
 
 #[test]

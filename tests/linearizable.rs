@@ -18,6 +18,7 @@ use bwtree::io::MemoryDisk;
 use bwtree::{CleanOptions, Db, Map, SyncPolicy};
 use bwtree_tests::concurrent::{Boxed, Concurrent, Way};
 use bwtree_tests::history::{Operation, Outcome};
+use bwtree_tests::watch::Watch;
 use bwtree_tests::{Checked, Random, Recorder, Scribe, check, seed};
 
 /// How long each kind of run is repeated.
@@ -249,6 +250,7 @@ fn a_tree_that_is_synced_cleaned_and_evicted() {
 /// Scans while two threads make keys come and go; every tenth one is always there.
 fn scans(name: &str, map: &(impl Concurrent + ?Sized)) -> (u64, u64) {
     const KEYS: u64 = 600;
+    const ENOUGH: u64 = 100;
     let mut random = Random::new(seed(name));
     for key in (0..KEYS).step_by(10) {
         map.put(key, key);
@@ -275,8 +277,10 @@ fn scans(name: &str, map: &(impl Concurrent + ?Sized)) -> (u64, u64) {
         let mut random = random.fork();
         scope.spawn(move || {
             let _ends = Ends(done);
+            let watch = Watch::new(Duration::from_secs(60));
             let started = Instant::now();
-            while started.elapsed() < PATIENCE / 2 {
+            // A scan gives way every few entries: on a busy machine it takes as long as others do.
+            while started.elapsed() < PATIENCE / 2 || count.load(Ordering::Relaxed) < ENOUGH {
                 let (a, b) = (random.below(KEYS), random.below(KEYS));
                 let (from, to) = (a.min(b), a.max(b));
                 let way = Way::any(&mut random);
@@ -286,14 +290,15 @@ fn scans(name: &str, map: &(impl Concurrent + ?Sized)) -> (u64, u64) {
                 let stable = all.iter().map(|(key, _)| *key).filter(|key| key % 10 == 0);
                 let expected = (from..to).filter(|key| key % 10 == 0);
                 assert!(stable.eq(expected), "lost from {from}..{to}, {way:?}: {all:?}");
-                count.fetch_add(1, Ordering::Relaxed);
+                let scans = count.fetch_add(1, Ordering::Relaxed) + 1;
+                watch.report(format!("{name}: {scans} scans"));
                 seen.fetch_add(all.len() as u64, Ordering::Relaxed);
             }
         });
     });
     let (count, seen) = (count.into_inner(), seen.into_inner());
     println!("{name}: {count} scans, {seen} entries");
-    assert!(count > 100, "{count} scans");
+    assert!(count >= ENOUGH && seen > count, "{count} scans, {seen} entries");
     (count, seen)
 }
 
