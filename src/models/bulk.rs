@@ -18,7 +18,7 @@ const AFTER: &[(u8, u8)] = &[(10, 1), (12, 2), (20, 1), (22, 2), (30, 1), (33, 2
 
 /// Pages that have two entries each when they are made of a run.
 fn thirds() -> Limits {
-    Limits { leaf_bytes: 160, ..splitting(ONE) }
+    Limits { leaf_bytes: 176, ..splitting(ONE) }
 }
 
 /// Puts the run, each key with value 2.

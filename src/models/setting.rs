@@ -22,14 +22,14 @@ use types::PageId;
 /// Area for one record with a one-byte key and value: each write consolidates its page.
 pub(super) const ONE: usize = 32;
 
-/// Pages that split at four entries. They never merge.
+/// Pages that split at four entries of two bytes. They never merge.
 pub(super) fn splitting(area_bytes: usize) -> Limits {
     Limits { leaf_bytes: 146, inner_bytes: 4096, area_bytes }
 }
 
 /// Pages that never split. With one entry or none they merge.
 pub(super) fn merging(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 496, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 520, inner_bytes: 4096, area_bytes }
 }
 
 /// Pages that neither split nor merge.
