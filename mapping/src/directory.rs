@@ -10,7 +10,9 @@
 //!
 //! Buckets of equal width are of use where keys are spread evenly. Where they are not, many leaves
 //! share a bucket and hints miss. Misses are counted, hits are not (a read writes nothing shared);
-//! what misses more often than splits explain switches itself off until the tree has doubled.
+//! what misses more often than splits explain switches itself off until it is made anew: at the
+//! split after which the tree has doubled, or by which it was asked for as many keys outside of its
+//! range as it has buckets.
 #![expect(unsafe_code, reason = "the hints are replaced as a whole and live as long as the pin")]
 
 use core::fmt;
@@ -188,7 +190,10 @@ impl Directory {
     pub fn learn_anew(&self, key: u64, id: PageId, low: u64, guard: &Guard) {
         let Some(hints) = self.hints(guard) else { return };
         let Some((at, place)) = hints.bucket(key) else {
-            hints.outside.fetch_add(1, Ordering::Relaxed);
+            // Once it is outgrown there is nothing more to count, and nothing shared to write.
+            if !hints.is_outgrown(0) {
+                hints.outside.fetch_add(1, Ordering::Relaxed);
+            }
             return;
         };
         let known = hints.known(at);

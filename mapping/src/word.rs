@@ -86,7 +86,7 @@ impl Seen {
     #[inline]
     pub(crate) fn with_pointer(pointer: *mut Page, head: Head, tag: usize) -> Self {
         assert!(pointer.addr() & !POINTER_MASK == 0, "a page address above 2^48");
-        Self(pointer.map_addr(|p| p | usize::from(head) << HEAD_SHIFT | tag))
+        Self::joined(pointer, head, tag)
     }
 
     pub(crate) fn with_number(number: u64, tag: usize) -> Self {
@@ -96,6 +96,11 @@ impl Seen {
     /// A word with a page that is published: so its address is known to fit.
     #[inline]
     pub(crate) fn of(page: PageRef<'_>, head: Head, tag: usize) -> Self {
-        Self(page.as_raw().map_addr(|p| p | usize::from(head) << HEAD_SHIFT | tag))
+        Self::joined(page.as_raw(), head, tag)
+    }
+
+    #[inline]
+    fn joined(pointer: *mut Page, head: Head, tag: usize) -> Self {
+        Self(pointer.map_addr(|p| p | usize::from(head) << HEAD_SHIFT | tag))
     }
 }

@@ -83,29 +83,17 @@ impl<T> Batch<T> {
     /// As many values as keys.
     pub(crate) fn new(keys: Keys, values: Vec<T>) -> Self {
         debug_assert!(values.len() == keys.len());
-        let left = 0..keys.len();
-        Self::read(Entries {
-            keys,
-            values: values.into_iter(),
-            beside: false,
-            left,
-            near: PageId::NONE,
-        })
+        Self::read(keys, values, false)
     }
 
     /// Entries whose values are to be made of what lies beside their keys when they are taken.
     pub(crate) fn of_items(items: Items) -> Self {
-        let (left, keys) = (0..items.len(), Keys::Items(items));
-        Self::read(Entries {
-            keys,
-            values: Vec::new().into_iter(),
-            beside: true,
-            left,
-            near: PageId::NONE,
-        })
+        Self::read(Keys::Items(items), Vec::new(), true)
     }
 
-    fn read(entries: Entries<T>) -> Self {
+    fn read(keys: Keys, values: Vec<T>, beside: bool) -> Self {
+        let (left, values, near) = (0..keys.len(), values.into_iter(), PageId::NONE);
+        let entries = Entries { keys, values, beside, left, near };
         Self { rows: Vec::new().into_iter(), read: Some(Box::new(entries)) }
     }
 

@@ -235,8 +235,7 @@ impl<S: Store> Engine<S> {
         let (base, page) = (stop.base, stop.chain.page());
         base.value_len()?;
         // One after the other the lines would be waited for.
-        let prefetch = |span: std::ops::Range<usize>| page.prefetch_base(span);
-        prefetch(base.heads_span());
+        page.prefetch_base(base.heads_span());
         // What the page has of it, and where that lies.
         let at = |key: &[u8]| base.search(key).unwrap_or_else(|at| at);
         let mut window = at(start)..end.map_or_else(|| base.count(), at);
@@ -259,7 +258,7 @@ impl<S: Store> Engine<S> {
                 }
             }
         }
-        prefetch(base.items_span(window.clone()));
+        page.prefetch_base(base.items_span(window.clone()));
         let mut records = Vec::new();
         for record in stop.chain.records() {
             let version = self.version(stop.id, page, record);

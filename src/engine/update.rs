@@ -65,7 +65,8 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Result<Attempt<R>, super::Away> {
         let page = leaf.chain.page();
-        if leaf.chain.head() == 0 {
+        // Of numbers it is on its way, if the word told where it is.
+        if !P::NUMBER || leaf.chain.head() == 0 {
             page.prefetch_area();
         }
         // Of numbers known where this is compiled, and so is all that depends on it.

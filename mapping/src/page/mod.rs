@@ -101,6 +101,14 @@ pub(crate) const VERSIONS: u64 = 1 << 42;
 /// Which record of a page is the newest: 0 is none.
 pub type Head = u16;
 
+/// Whether a record that lies from one byte of the area to another is the one with which that
+/// becomes nearly full: seven eighths of it.
+#[inline]
+const fn nears_end(record: (usize, usize), area_bytes: usize) -> bool {
+    let (before, behind) = record;
+    before * 8 < area_bytes * 7 && area_bytes * 7 <= behind * 8
+}
+
 /// A page as it was seen in its word: the page and its newest record then.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'g> {

@@ -378,7 +378,7 @@ impl Reservation<'_> {
     pub fn nears_end(&self) -> bool {
         let header = self.page.header();
         let behind = self.before + header.records_are.bytes(self.payload_bytes);
-        self.before * 8 < header.area_bytes * 7 && header.area_bytes * 7 <= behind * 8
+        super::nears_end((self.before, behind), header.area_bytes)
     }
 
     /// Writes the record. To be done once.

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "records are bytes of the page that they lie in")]
 
 use super::PageRef;
-use crate::page::{Head, MOST_MARKS, PAIR_BYTES, Records, VERSIONS};
+use crate::page::{Head, MOST_MARKS, PAIR_BYTES, Records, VERSIONS, nears_end};
 use core::fmt;
 use core::ptr::NonNull;
 use core::slice;
@@ -38,13 +38,12 @@ impl Reservation<'_> {
         (self.offset / 8) as Head
     }
 
-    /// Whether this is the record with which the area becomes nearly full: seven eighths of it.
+    /// Whether this is the record with which the area becomes nearly full.
     #[inline]
     pub fn nears_end(&self) -> bool {
-        let area = self.page.header().area_bytes as usize;
         let before = self.offset as usize - self.page.area_start();
         let behind = before + self.records.bytes(self.payload_bytes as usize);
-        before * 8 < area * 7 && area * 7 <= behind * 8
+        nears_end((before, behind), self.page.header().area_bytes as usize)
     }
 
     /// The first word of the record.
