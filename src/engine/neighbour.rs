@@ -23,7 +23,9 @@
 //! or one that was passed before, may be away again by then, and so on for ever. So a leaf that is
 //! met behind an empty page, or for the second time, is looked at where it lies, in the log: if it
 //! has no entry of the range, that holds for as long as its word has the same token, which no later
-//! eviction gives it again; and such a page is passed without being brought in.
+//! eviction gives it again; and such a page is passed without being brought in, if its range is
+//! the one that is wanted. If it is not, a split has not been posted yet, and the way goes on by
+//! the page's right link: that takes the page itself.
 
 use super::descent::{Away, Stop, Wanted};
 use super::{Engine, Found, Store, TreeCore, change};
@@ -127,7 +129,8 @@ impl<S: Store> Engine<S> {
     }
 
     /// Brings a page in; behind an empty one, or at the second time, looks first whether that is
-    /// needed.
+    /// needed. It is if the page is known to be vacant and was not passed: then it is on the way to
+    /// another one, whose key its parent does not know yet, and its right link is wanted.
     fn meet(
         &self,
         id: PageId,
@@ -135,7 +138,11 @@ impl<S: Store> Engine<S> {
         behind_empty: bool,
         known: &mut Known,
     ) -> Result<(), S::Error> {
-        let look = behind_empty || known.contains_key(&id);
+        let on_the_way = known.get(&id).and_then(Option::as_ref).is_some_and(|vacancy| {
+            let guard = self.pin();
+            self.is_unchanged(id, Passed::Away { token: vacancy.token }, &guard)
+        });
+        let look = !on_the_way && (behind_empty || known.contains_key(&id));
         let vacancy = if look { S::vacant(self, id, span)? } else { None };
         let vacant = vacancy.is_some();
         known.insert(id, vacancy);

@@ -2,10 +2,11 @@
 //!
 //! Guarded by the second load of the words of the pages that were passed, in `engine::neighbour`.
 
-use super::setting::{ONE, Setting, join_both, lasting, merging};
+use super::setting::{Logged, ONE, Setting, join_both, lasting, merging};
 use super::{explore, start};
-use crate::engine::{End, Store};
-use core::convert::Infallible;
+use crate::engine::{End, Span, Store};
+use core::fmt::Debug;
+use gc::Evictable;
 use std::ops::Bound;
 use std::sync::Arc;
 use types::PageId;
@@ -13,11 +14,15 @@ use types::PageId;
 const RIGHT: PageId = PageId::new(3);
 
 /// The key at one end of the tree.
-fn outermost<S: Store<Error = Infallible>>(it: &Setting<S>, end: End) -> Option<u8> {
-    let all = (Bound::Unbounded, Bound::Unbounded);
-    match it.engine.end_of(&it.tree, all, end, |key, _| key.to_vec()[0]) {
+fn outermost<S: Store<Error: Debug>>(it: &Setting<S>, end: End) -> Option<u8> {
+    end_of(it, (Bound::Unbounded, Bound::Unbounded), end)
+}
+
+/// The key at one end of a range.
+fn end_of<S: Store<Error: Debug>>(it: &Setting<S>, span: Span<'_>, end: End) -> Option<u8> {
+    match it.engine.end_of(&it.tree, span, end, |key, _| key.to_vec()[0]) {
         Ok(key) => key,
-        Err(never) => match never {},
+        Err(error) => panic!("a search fails: {error:?}"),
     }
 }
 
@@ -54,5 +59,21 @@ fn an_entry_is_found_while_its_page_is_merged_into_the_one_that_was_passed() {
         let (_, first) = join_both(merger, start(move || outermost(&two, End::First)));
         assert_eq!(first, Some(50));
         it.expect(&[(50, 1)]);
+    });
+}
+
+/// The page on the way is away, empty, and brought in only to be given up again; what is looked for
+/// is in the one that it links to, which its parent does not name.
+#[test]
+fn a_search_goes_by_the_right_link_of_a_page_that_comes_and_goes() {
+    explore("neighbour/away", || {
+        let it = Logged::half_split(lasting(4 * ONE), &[(0, &[]), (50, &[50])]);
+        it.setting.engine.try_evict(2);
+        let (one, two) = (Arc::clone(&it), Arc::clone(&it));
+        let evictor = start(move || one.setting.engine.try_evict(2));
+        let behind = (Bound::Included(&[50_u8][..]), Bound::Unbounded);
+        let search = start(move || end_of(&two.setting, behind, End::First));
+        let (_, first) = join_both(evictor, search);
+        assert_eq!(first, Some(50));
     });
 }

@@ -343,13 +343,22 @@ fn opened(disk: &MemoryDisk) -> (LogStore, Recovered) {
 impl Logged {
     /// A tree with these leaves, all of them committed.
     pub(super) fn new(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Self::naming(limits, leaves, leaves.len())
+    }
+
+    /// The same, but the root does not name the last leaf: its split was not posted.
+    pub(super) fn half_split(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
+        Self::naming(limits, leaves, leaves.len() - 1)
+    }
+
+    fn naming(limits: Limits, leaves: &[Leaf<'_>], named: usize) -> Arc<Self> {
         let disk = MemoryDisk::new();
         let (store, recovered) = opened(&disk);
         let empty = Engine::new(store, limits);
         sure(empty.recover(&recovered));
         drop(empty);
         let (store, _) = opened(&disk);
-        let setting = Setting::planted(store, limits, leaves, leaves.len(), Layout::Var);
+        let setting = Setting::planted(store, limits, leaves, named, Layout::Var);
         setting.engine.store.trees.insert(TREE, Arc::clone(&setting.tree));
         sure(setting.engine.store.log.appender().begin(&[], &[], 0));
         sure(setting.engine.sync());
