@@ -50,6 +50,23 @@ fn a_snapshot_of_a_page_that_is_consolidated_stays_as_it_is() {
     });
 }
 
+/// Who folds a record that somebody else has installed may be the one who dates it, and only then
+/// knows whether a cut needs what the record hides (A8).
+#[test]
+fn a_snapshot_of_a_page_with_a_record_that_another_writer_dates_stays_as_it_is() {
+    explore("snapshot/put/put that consolidates", || {
+        let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
+        let (one, two, three) = (Arc::clone(&it), Arc::clone(&it), Arc::clone(&it));
+        let first = start(move || one.put(10, 2));
+        let second = start(move || two.put(20, 3));
+        let cut = start(move || open(&three));
+        let (_, cut) = (join_both(first, second), join(cut));
+        let [ten, twenty] = all_of(&it, cut, [10, 20]);
+        assert!(matches!((ten, twenty), (Some(1 | 2), None | Some(3))), "{ten:?}, {twenty:?}");
+        it.expect(&[(10, 2), (20, 3)]);
+    });
+}
+
 #[test]
 fn a_snapshot_of_a_page_that_is_split_stays_as_it_is() {
     let model = |it: Arc<Tree>| {
