@@ -10,6 +10,7 @@ use crate::engine::{Engine, Meter, Store, handle_of};
 use core::any::TypeId;
 use core::convert::Infallible;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use std::sync::Arc;
 use sync::epoch::Guard;
 use types::PageId;
@@ -184,6 +185,16 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
         Self { slot, value: PhantomData }
     }
 
+    /// Shows the value of a slot in a page, without a count of its own. To be called pinned, with a
+    /// slot found under that pin.
+    #[inline]
+    pub(crate) fn lend<R>(slot: &[u8], look: impl FnOnce(&V) -> R) -> R {
+        let Ok(slot) = <[u8; 8]>::try_from(slot) else { unreachable!("slots have eight bytes") };
+        // The count is the page's, which the pin keeps alive.
+        let held = ManuallyDrop::new(Self { slot, value: PhantomData });
+        look(held.value())
+    }
+
     /// The bytes of the slot that this was read from. As long as this lives, no other value of
     /// the map gets the same ones, unless it is plain and equal.
     pub(crate) fn slot(&self) -> [u8; 8] {
@@ -198,7 +209,7 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
             // begins where the slot does and is no more aligned.
             return unsafe { &*(&raw const self.slot).cast::<V>() };
         }
-        // SAFETY: our count keeps the value alive.
+        // SAFETY: our count keeps the value alive, or in `lend` the page's.
         unsafe { &*pointer::<V>(handle_of(&self.slot)) }
     }
 
@@ -208,7 +219,7 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
         if is_plain::<V>() {
             return self.value().clone();
         }
-        let this = core::mem::ManuallyDrop::new(self);
+        let this = ManuallyDrop::new(self);
         // SAFETY: our count, which `this` does not give back any more.
         let value = unsafe { Arc::from_raw(pointer::<V>(handle_of(&this.slot))) };
         Arc::try_unwrap(value).unwrap_or_else(|value| (*value).clone())

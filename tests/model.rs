@@ -30,14 +30,21 @@ where
         let given = |(key, value): (K, V)| (key.to_encoded(), value);
         let all: Vec<_> = self.0.range((from, to)).map(given).collect();
         for most in [few, usize::MAX] {
-            let mut lent = Vec::new();
-            let end = self.0.scan((from, to), |key, value| {
-                lent.push((key.to_encoded(), value.clone()));
-                if lent.len() >= most { ControlFlow::Break(lent.len()) } else { CONTINUE }
-            });
             let broken = (!all.is_empty()).then_some(most.max(1)).filter(|most| *most <= all.len());
-            assert_eq!(end.break_value(), broken, "where a scan breaks off");
-            assert_eq!(lent, all[..broken.unwrap_or(all.len())], "what a scan lends");
+            for pinned in [false, true] {
+                let mut lent = Vec::new();
+                let see = |key: &K::Lent, value: &V| {
+                    lent.push((key.to_encoded(), value.clone()));
+                    if lent.len() >= most { ControlFlow::Break(lent.len()) } else { CONTINUE }
+                };
+                let end = if pinned {
+                    self.0.session().scan((from, to), see)
+                } else {
+                    self.0.scan((from, to), see)
+                };
+                assert_eq!(end.break_value(), broken, "where a scan breaks off");
+                assert_eq!(lent, all[..broken.unwrap_or(all.len())], "what a scan lends");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 use crate::base::Base;
 use crate::key::KeyRef;
 use crate::record::{Op, Record};
-use crate::runs::{Part, fold_parts};
+use crate::runs::{Part, each_part, fold_parts};
 
 /// Zeros follow a key that is shown, up to a multiple of so many bytes: who checks it a few words
 /// at a time then has no rest to check byte by byte.
@@ -145,11 +145,7 @@ impl Items {
             let end = ends[at] as usize;
             let (suffix, value) = bytes[start..end].split_at(end - start - *value_len);
             start = end;
-            key.truncate(*prefix_len);
-            key.extend_from_slice(suffix);
-            let len = key.len();
-            key.extend_from_slice(&[0; PADDING - 1]);
-            see((&key[..len.next_multiple_of(PADDING)], len), value)?;
+            see(padded(key, *prefix_len, suffix), value)?;
         }
         ControlFlow::Continue(())
     }
@@ -163,4 +159,48 @@ impl Items {
     pub fn value(&self, at: usize) -> &[u8] {
         self.item(at).1
     }
+}
+
+/// Shows the entries of a leaf at these positions after its records (newest first, each with its
+/// version), whose keys all belong there, until `see` breaks off; as [`Items::each`], but where
+/// they lie. `key` is memory to put keys together in.
+///
+/// # Panics
+/// If the page has no such positions.
+#[inline]
+pub fn each_item<B>(
+    base: Base<'_>,
+    window: Range<usize>,
+    newest_first: &[(u64, Record<'_>)],
+    key: &mut Vec<u8>,
+    mut see: impl FnMut((&[u8], usize), &[u8]) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let (heap, prefix) = (base.heap(), base.prefix());
+    key.clear();
+    key.extend_from_slice(prefix);
+    each_part(
+        base,
+        window,
+        newest_first,
+        |_, _| {},
+        |part| match part {
+            Part::Of(from, to) => (from..to).try_for_each(|at| {
+                let item = heap.item(at);
+                see(padded(key, prefix.len(), item.suffix), item.value)
+            }),
+            Part::One(record) => {
+                see(padded(key, prefix.len(), &record.key[prefix.len()..]), record.value)
+            }
+        },
+    )
+}
+
+/// The key with this suffix, behind the prefix that lies in `key` already, and how long it is.
+#[inline]
+fn padded<'k>(key: &'k mut Vec<u8>, prefix_len: usize, suffix: &[u8]) -> (&'k [u8], usize) {
+    key.truncate(prefix_len);
+    key.extend_from_slice(suffix);
+    let len = key.len();
+    key.extend_from_slice(&[0; PADDING - 1]);
+    (&key[..len.next_multiple_of(PADDING)], len)
 }

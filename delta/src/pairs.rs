@@ -3,7 +3,7 @@
 //! A consolidation changes few of the rows that it copies. So it looks up where each change
 //! belongs, and what lies between two changes is copied in one piece.
 
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 use std::borrow::Cow;
 
 use crate::base::{Base, HEADER_BYTES, ROW_BYTES};
@@ -105,15 +105,100 @@ fn order(changes: &[PairChange<'_>]) -> Option<[u8; FEW]> {
     Some(order)
 }
 
-/// Shows the changes in the order of their keys; of one key the newest first, as they come.
-#[inline]
-fn in_order<'c, 'a>(changes: &'c mut [PairChange<'a>], mut see: impl FnMut(&'c PairChange<'a>)) {
-    if let Some(order) = order(changes) {
-        let changes = &*changes;
-        order[..changes.len()].iter().for_each(|at| see(&changes[usize::from(*at)]));
-    } else {
-        changes.sort_by_key(|change| change.key);
-        changes.iter().for_each(see);
+/// What rows of a leaf consist of after its records.
+struct Part<'a> {
+    /// Rows of the page that lie one behind the other; none, perhaps.
+    rows: &'a [Row],
+    /// The row that a record puts behind them.
+    put: Option<Row>,
+}
+
+/// The rows of a leaf at some positions after its records, whose keys all belong there. What does
+/// not survive goes to `drop`.
+struct Merge<'c, 'a, D> {
+    rows: &'a [Row],
+    line: Line,
+    /// The rows that are left.
+    left: Range<usize>,
+    changes: InOrder<'c, 'a>,
+    /// The key of the last change.
+    last: Option<u64>,
+    drop: D,
+}
+
+/// Changes in the order of their keys.
+struct InOrder<'c, 'a> {
+    changes: &'c [PairChange<'a>],
+    /// If they do not lie in that order: where they do.
+    order: Option<[u8; FEW]>,
+    next: usize,
+}
+
+impl<'c, 'a> InOrder<'c, 'a> {
+    /// Of changes that come newest first.
+    fn new(changes: &'c mut [PairChange<'a>]) -> Self {
+        let order = order(changes);
+        if order.is_none() {
+            changes.sort_by_key(|change| change.key);
+        }
+        Self { changes, order, next: 0 }
+    }
+}
+
+impl<'c, 'a> Iterator for InOrder<'c, 'a> {
+    type Item = &'c PairChange<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'c PairChange<'a>> {
+        let nth = self.next;
+        if nth == self.changes.len() {
+            return None;
+        }
+        self.next += 1;
+        self.changes.get(self.order.as_ref().map_or(nth, |order| usize::from(order[nth])))
+    }
+}
+
+impl<'c, 'a, D: FnMut(&'a [u8])> Merge<'c, 'a, D> {
+    /// Of changes that come newest first; they are put in order here.
+    #[inline]
+    fn new(base: Base<'a>, left: Range<usize>, changes: &'c mut [PairChange<'a>], drop: D) -> Self {
+        let (rows, line, changes) = (base.pairs(), base.line(), InOrder::new(changes));
+        Self { rows, line, left, changes, last: None, drop }
+    }
+}
+
+impl<'a, D: FnMut(&'a [u8])> Iterator for Merge<'_, 'a, D> {
+    type Item = Part<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Part<'a>> {
+        for change in &mut self.changes {
+            if self.last.replace(change.key) == Some(change.key) {
+                if let Some(value) = change.value {
+                    (self.drop)(value);
+                }
+                continue;
+            }
+            let upto = match change.position.get() {
+                Some(position) => usize::from(position),
+                None => lower_bound(self.rows, &self.line, change.key),
+            };
+            debug_assert_eq!(upto, lower_bound(self.rows, &self.line, change.key), "of a key");
+            let rows = &self.rows[self.left.start..upto];
+            self.left.start = upto;
+            if let Some(old) = self.rows.get(upto)
+                && head(&old[..]) == change.key
+            {
+                self.left.start += 1;
+                (self.drop)(&old[8..]);
+            }
+            let put = change.value.map(|value| row(change.key.to_be_bytes(), *value));
+            return Some(Part { rows, put });
+        }
+        let rows = &self.rows[self.left.clone()];
+        self.left.start = self.left.end;
+        (!rows.is_empty()).then_some(Part { rows, put: None })
     }
 }
 
@@ -124,37 +209,13 @@ fn fold_rows<'a>(
     base: Base<'a>,
     window: Range<usize>,
     changes: &mut [PairChange<'a>],
-    mut drop: impl FnMut(&'a [u8]),
+    drop: impl FnMut(&'a [u8]),
     out: &mut Vec<Row>,
 ) {
-    let (rows, line) = (base.pairs(), base.line());
-    let Range { start: mut copied, end } = window;
-    let mut last = None;
-    in_order(changes, |change| {
-        if last.replace(change.key) == Some(change.key) {
-            if let Some(value) = change.value {
-                drop(value);
-            }
-            return;
-        }
-        let upto = match change.position.get() {
-            Some(position) => usize::from(position),
-            None => lower_bound(rows, &line, change.key),
-        };
-        debug_assert_eq!(upto, lower_bound(rows, &line, change.key), "position of a key");
-        out.extend_from_slice(&rows[copied..upto]);
-        copied = upto;
-        if let Some(old) = rows.get(upto)
-            && head(&old[..]) == change.key
-        {
-            copied += 1;
-            drop(&old[8..]);
-        }
-        if let Some(value) = change.value {
-            out.push(row(change.key.to_be_bytes(), *value));
-        }
-    });
-    out.extend_from_slice(&rows[copied..end]);
+    for part in Merge::new(base, window, changes, drop) {
+        out.extend_from_slice(part.rows);
+        out.extend(part.put);
+    }
 }
 
 /// Appends the rows of a leaf at these positions after its records, whose keys all belong there.
@@ -169,6 +230,28 @@ pub fn read_rows<'a>(
     out: &mut Vec<[u8; 16]>,
 ) {
     fold_rows(base, window, changes, |_| {}, out);
+}
+
+/// Shows the same rows where they lie, until `see` breaks off.
+///
+/// # Panics
+/// If the page has no such positions.
+#[inline]
+pub fn each_row<'a, B>(
+    base: Base<'a>,
+    window: Range<usize>,
+    changes: &mut [PairChange<'a>],
+    mut see: impl FnMut(&[u8; 16]) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    for part in Merge::new(base, window, changes, |_| {}) {
+        // The one place that this is called at, so that nothing is called for a row.
+        for rows in [part.rows, part.put.as_slice()] {
+            for row in rows {
+                see(row)?;
+            }
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// The row of this key and value.

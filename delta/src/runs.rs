@@ -8,7 +8,8 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::ops::Range;
+use std::convert::Infallible;
+use std::ops::{ControlFlow, Range};
 
 use crate::base::{Base, HEADER_BYTES};
 use crate::contents::Sheet;
@@ -457,9 +458,25 @@ pub(crate) fn fold_parts<'a>(
     base: Base<'a>,
     window: Range<usize>,
     newest_first: &[(u64, Record<'a>)],
-    mut drop: impl FnMut(u8, &'a [u8]),
+    drop: impl FnMut(u8, &'a [u8]),
     mut put: impl FnMut(Part<'_, 'a>),
 ) {
+    let put = |part: Part<'_, 'a>| {
+        put(part);
+        ControlFlow::<Infallible>::Continue(())
+    };
+    let _all = each_part(base, window, newest_first, drop, put);
+}
+
+/// The same, until `put` breaks off.
+#[inline]
+pub(crate) fn each_part<'a, B>(
+    base: Base<'a>,
+    window: Range<usize>,
+    newest_first: &[(u64, Record<'a>)],
+    mut drop: impl FnMut(u8, &'a [u8]),
+    mut put: impl FnMut(Part<'_, 'a>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
     let Range { start: mut copied, end } = window;
     let mut newest: Option<&[u8]> = None;
     for place in places(base, window, newest_first) {
@@ -472,7 +489,7 @@ pub(crate) fn fold_parts<'a>(
         }
         let at = place.at / 2;
         if copied < at {
-            put(Part::Of(copied, at));
+            put(Part::Of(copied, at))?;
         }
         copied = at;
         if place.at % 2 == 1 {
@@ -481,19 +498,21 @@ pub(crate) fn fold_parts<'a>(
             copied += 1;
         }
         if record.op == Op::Put {
-            put(Part::One(record));
+            put(Part::One(record))?;
         }
     }
-    if copied < end {
-        put(Part::Of(copied, end));
-    }
+    if copied < end { put(Part::Of(copied, end)) } else { ControlFlow::Continue(()) }
 }
 
 /// Where each record belongs, in the order of the keys; of one key the newest first. All belong to
-/// the positions of the window.
-fn places(base: Base<'_>, window: Range<usize>, newest_first: &[(u64, Record<'_>)]) -> Vec<Place> {
+/// the positions of the window. Each is looked for when it is asked for.
+fn places<'p>(
+    base: Base<'p>,
+    window: Range<usize>,
+    newest_first: &'p [(u64, Record<'_>)],
+) -> impl Iterator<Item = Place> + 'p {
     let prefix_len = base.prefix_len();
-    let suffix = |record: usize| &newest_first[record].1.key[prefix_len..];
+    let suffix = move |record: usize| &newest_first[record].1.key[prefix_len..];
     let unplaced = |record| Place { at: 0, head: head(suffix(record)), record };
     let mut places: Vec<Place> = (0..newest_first.len()).map(unplaced).collect();
     places.sort_by(|left, right| {
@@ -502,7 +521,7 @@ fn places(base: Base<'_>, window: Range<usize>, newest_first: &[(u64, Record<'_>
     });
     // Both are in order, so one walk along the entries finds all.
     let (heads, heap, mut at) = (&base.heads()[..window.end], base.heap(), window.start);
-    for place in &mut places {
+    places.into_iter().map(move |place| {
         let below = |head: &[u8; 8]| u64::from_le_bytes(*head) < place.head;
         at += heads[at..].iter().take_while(|head| below(head)).count();
         let mut order = Ordering::Greater;
@@ -513,9 +532,8 @@ fn places(base: Base<'_>, window: Range<usize>, newest_first: &[(u64, Record<'_>
             }
             at += 1;
         }
-        place.at = 2 * at + usize::from(order == Ordering::Equal);
-    }
-    places
+        Place { at: 2 * at + usize::from(order == Ordering::Equal), ..place }
+    })
 }
 
 /// A key in one piece.

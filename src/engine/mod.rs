@@ -11,6 +11,7 @@
 //! | `past` | what leaves were, for the cuts of a tree in memory |
 //! | `merged` | the entries of a leaf in order, records over base page |
 //! | `scan` | one page of entries at a time, forward and back |
+//! | `show` | the same where they lie, under a pin |
 //! | `batch` | what a scan has read of one page |
 //! | `neighbour` | the outermost entry of a range, exactly |
 //! | `unread` | what of a range has not been read yet |
@@ -30,6 +31,7 @@ mod merged;
 mod neighbour;
 mod past;
 mod scan;
+mod show;
 mod tree_core;
 mod unread;
 mod update;

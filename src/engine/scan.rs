@@ -11,6 +11,7 @@
 use super::batch::{Batch, Keys};
 use super::unread::Unread;
 use super::{Away, Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted, change};
+use core::ops::Range;
 use delta::{Base, Hashed, Items, Number, PairChange};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -32,7 +33,10 @@ pub(crate) struct Wish {
 
 /// Bytes at the beginning of a page of keys of bytes that a scan looks at: what a search by hash
 /// does, and heads.
-const FRONT: std::ops::Range<usize> = 0..23 * 64;
+pub(super) const FRONT: Range<usize> = 0..23 * 64;
+
+/// Bytes at the beginning of a page of numbers that a scan goes on with.
+pub(super) const FIRST_ROWS: Range<usize> = 64..8 * 64;
 
 impl<S: Store> Engine<S> {
     /// Reads the entries of the page at one end of what is unread, at most about as many as wished.
@@ -89,20 +93,16 @@ impl<S: Store> Engine<S> {
             };
             if let Some(Unread::Numbers(next, _)) = batch.1
                 && stop.base.high_number() == Some(next)
-                && let Word::Resident(right) = self.table.load(stop.base.right(), guard)
             {
-                // It comes while the caller looks at what was read here.
-                right.page().prefetch();
-                right.page().prefetch_base(64..8 * 64);
+                self.prefetch_right(&stop, FIRST_ROWS, guard);
             }
             if let Some(Unread::Bytes(next, _)) = &batch.1
                 && wish.end == End::First
             {
                 batch.0.go_on_at(self.page_of(&stop, next, guard));
             }
-            if !S::DURABLE && M::PRESENT && page.is_quiet() {
-                // What the SMO would need and is away is not brought in: nobody waits for it.
-                let _away = self.consolidate(tree, &stop, 0, guard);
+            if M::PRESENT {
+                self.fold_if_quiet(tree, &stop, guard);
             }
             Ok(batch)
         })
@@ -117,18 +117,7 @@ impl<S: Store> Engine<S> {
         read: &mut impl FnMut(Found<'_>) -> T,
     ) -> (Batch<T>, Option<Unread>) {
         let base = stop.base;
-        let (low, high) = (base.low_number(), base.high_number());
-        // What the page has of it, and where that lies.
-        let (mut from, mut upto) = (first.max(low), last);
-        let mut window = 0..base.count();
-        if first > low {
-            window.start = base.row_at(first);
-        }
-        match high {
-            Some(high) if high <= last => upto = high - 1,
-            _ if last < u64::MAX => window.end = base.row_at(last + 1).max(window.start),
-            _ => {}
-        }
+        let (mut window, (mut from, mut upto)) = rows_within(base, (first, last));
         // What lies beyond the rows that are wanted is not looked at.
         if window.len() > wish.limit {
             match wish.end {
@@ -158,17 +147,35 @@ impl<S: Store> Engine<S> {
     fn rows(
         &self,
         stop: &Stop<'_>,
-        window: std::ops::Range<usize>,
+        window: Range<usize>,
         (from, upto): (u64, u64),
     ) -> Vec<[u8; 16]> {
-        let Some(newest) = stop.chain.newest() else {
+        if stop.chain.head() == 0 {
             return stop.base.rows_at(window).to_vec();
-        };
-        // Older ones have their versions: a writer sees to that before it installs on top.
-        self.version(stop.id, stop.chain.page(), newest);
+        }
+        self.with_changes(stop, (from, upto), |changes| {
+            let mut rows = Vec::with_capacity(window.len() + changes.len());
+            delta::read_rows(stop.base, window, changes, &mut rows);
+            rows
+        })
+    }
+
+    /// What `then` makes of the records of a page of numbers from one number to another, newest
+    /// first.
+    #[inline]
+    pub(super) fn with_changes<'g, R>(
+        &self,
+        stop: &Stop<'g>,
+        (from, upto): (u64, u64),
+        then: impl FnOnce(&mut [PairChange<'g>]) -> R,
+    ) -> R {
+        if let Some(newest) = stop.chain.newest() {
+            // Older ones have their versions: a writer sees to that before it installs on top.
+            self.version(stop.id, stop.chain.page(), newest);
+        }
         // As many as an area usually holds.
-        let (mut few, mut count) = ([PairChange::NONE; 24], 0);
-        let mut many = Vec::new();
+        let mut few = [PairChange::NONE; 24];
+        let (mut many, mut count) = (Vec::new(), 0);
         for (mark, key, value) in stop.chain.pairs() {
             if !(from..=upto).contains(&u64::from_be_bytes(key)) {
                 continue;
@@ -184,15 +191,12 @@ impl<S: Store> Engine<S> {
             }
             count += 1;
         }
-        let changes = few.get_mut(..count).unwrap_or(&mut many);
-        let mut rows = Vec::with_capacity(window.len() + changes.len());
-        delta::read_rows(stop.base, window, changes, &mut rows);
-        rows
+        then(few.get_mut(..count).unwrap_or(&mut many))
     }
 
     /// The leaf at which a scan begins or goes on. An id that was noted is a hint, as good as any:
     /// it is believed if the page that it names now has fences around the key.
-    fn leaf_of_scan<'g>(
+    pub(super) fn leaf_of_scan<'g>(
         &self,
         tree: &TreeCore,
         key: &[u8],
@@ -211,15 +215,20 @@ impl<S: Store> Engine<S> {
 
     /// The page that is likely to have the next key that is wanted: this one or its neighbour, of
     /// which the beginning comes while the caller looks at what was read here.
-    fn page_of(&self, stop: &Stop<'_>, next: &[u8], guard: &Guard) -> PageId {
+    pub(super) fn page_of(&self, stop: &Stop<'_>, next: &[u8], guard: &Guard) -> PageId {
         if stop.base.high() != Some(next) {
             return stop.id;
         }
-        let right = stop.base.right();
-        if let Word::Resident(chain) = self.table.load(right, guard) {
-            chain.page().prefetch_base(FRONT);
+        self.prefetch_right(stop, FRONT, guard);
+        stop.base.right()
+    }
+
+    /// Asks for the beginning of the next page, which comes while the caller looks at this one.
+    pub(super) fn prefetch_right(&self, stop: &Stop<'_>, front: Range<usize>, guard: &Guard) {
+        if let Word::Resident(right) = self.table.load(stop.base.right(), guard) {
+            right.page().prefetch();
+            right.page().prefetch_base(front);
         }
-        right
     }
 
     /// The entries of a uniform page of keys of any length, run by run; `None` if it is not, or a
@@ -306,8 +315,30 @@ impl<S: Store> Engine<S> {
     }
 }
 
+/// What a page of numbers has of those from one to another: where it lies, and from which to which
+/// that is.
+#[inline]
+pub(super) fn rows_within(base: Base<'_>, (first, last): (u64, u64)) -> (Range<usize>, (u64, u64)) {
+    let low = base.low_number();
+    let (from, mut upto) = (first.max(low), last);
+    let mut window = 0..base.count();
+    if first > low {
+        window.start = base.row_at(first);
+    }
+    match base.high_number() {
+        Some(high) if high <= last => upto = high - 1,
+        _ if last < u64::MAX => window.end = base.row_at(last + 1).max(window.start),
+        _ => {}
+    }
+    (window, (from, upto))
+}
+
 /// What is still unread when all that a page of bytes has of it was read at this end.
-fn rest(base: Base<'_>, (start, end): (&[u8], Option<&[u8]>), at: End) -> Option<Unread> {
+pub(super) fn rest(
+    base: Base<'_>,
+    (start, end): (&[u8], Option<&[u8]>),
+    at: End,
+) -> Option<Unread> {
     match at {
         End::First => base.high().and_then(|high| Unread::bytes_from(high, end)),
         End::Last => Unread::bytes_below(start, base.low()),

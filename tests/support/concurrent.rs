@@ -1,7 +1,7 @@
 //! What the kinds of maps have in common, as the tests with several threads use them.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use bwtree::{Bytes, Map, Tree};
 
@@ -16,14 +16,17 @@ pub enum Way {
     Back,
     /// From both ends in turn: a bit says which, over and over.
     Both(u64),
+    /// From the front, shown in a session; where there is none, as the others are.
+    Shown,
 }
 
 impl Way {
     /// Any of them.
     pub fn any(random: &mut Random) -> Self {
-        match random.below(3) {
+        match random.below(4) {
             0 => Self::Forward,
             1 => Self::Back,
+            2 => Self::Shown,
             _ => Self::Both(random.next_u64()),
         }
     }
@@ -32,15 +35,12 @@ impl Way {
     pub fn take<T>(self, mut range: impl DoubleEndedIterator<Item = T>) -> Vec<T> {
         let (mut front, mut back) = (Vec::new(), Vec::new());
         let bits = match self {
-            Self::Forward => 0,
+            Self::Forward | Self::Shown => 0,
             Self::Back => u64::MAX,
             Self::Both(bits) => bits,
         };
         for step in 0_u32.. {
-            if step % 8 == 3 {
-                // So that others write meanwhile, however the threads are scheduled.
-                std::thread::yield_now();
-            }
+            give_way(step as usize);
             let from_back = bits >> (step % 64) & 1 == 1;
             let entry = if from_back { range.next_back() } else { range.next() };
             let Some(entry) = entry else { break };
@@ -48,6 +48,13 @@ impl Way {
         }
         front.extend(back.into_iter().rev());
         front
+    }
+}
+
+/// Now and then, so that others write meanwhile, however the threads are scheduled.
+fn give_way(step: usize) {
+    if step % 8 == 3 {
+        std::thread::yield_now();
     }
 }
 
@@ -123,7 +130,16 @@ impl Concurrent for Map<u64, u64> {
     }
 
     fn scan(&self, from: Bound<u64>, to: Bound<u64>, way: Way) -> Vec<(u64, u64)> {
-        way.take(self.range::<u64, _>((from, to)))
+        if way != Way::Shown {
+            return way.take(self.range::<u64, _>((from, to)));
+        }
+        let mut all = Vec::new();
+        let _all = self.session().scan::<u64, _, ()>((from, to), |key, value| {
+            give_way(all.len());
+            all.push((*key, *value));
+            ControlFlow::Continue(())
+        });
+        all
     }
 
     fn scan_snapshot(
@@ -184,7 +200,17 @@ impl Concurrent for Boxed {
     }
 
     fn scan(&self, from: Bound<u64>, to: Bound<u64>, way: Way) -> Vec<(u64, u64)> {
-        way.take(self.0.range::<String, _>((from.map(text), to.map(text))).map(numbers))
+        let range = (from.map(text), to.map(text));
+        if way != Way::Shown {
+            return way.take(self.0.range::<String, _>(range).map(numbers));
+        }
+        let mut all = Vec::new();
+        let _all = self.0.session().scan::<String, _, ()>(range, |key, value| {
+            give_way(all.len());
+            all.push(numbers((key.to_owned(), value.clone())));
+            ControlFlow::Continue(())
+        });
+        all
     }
 
     fn scan_snapshot(

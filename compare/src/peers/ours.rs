@@ -32,7 +32,7 @@ impl<K: Key, V: Value> Handle<K, V> for &Map<K, V> {
     }
     fn scan(&mut self, start: &K, count: usize, mut see: impl FnMut(&K::View, &V)) {
         let mut left = count;
-        let _all = Map::scan::<K, _, ()>(self, from(start), |key, value| {
+        let _all = self.session().scan(from(start), |key, value| {
             if left > 0 {
                 see(K::view_lent(key), value);
                 left -= 1;
