@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 use crate::base::Base;
 use crate::key::KeyRef;
 use crate::record::{Op, Record};
-use crate::runs::{Part, each_part, fold_parts};
+use crate::runs::{Part, Parts};
 
 /// Zeros follow a key that is shown, up to a multiple of so many bytes: who checks it a few words
 /// at a time then has no rest to check byte by byte.
@@ -44,24 +44,18 @@ impl Items {
         let more: usize = newest_first.iter().map(changed).sum();
         let mut bytes = Vec::with_capacity(copied + more);
         let mut ends = Vec::with_capacity(count);
-        fold_parts(
-            base,
-            window,
-            newest_first,
-            |_, _| {},
-            |part| match part {
-                Part::Of(from, to) => {
-                    let shift = (bytes.len() as u32).wrapping_sub(heap.offset(from) as u32);
-                    bytes.extend_from_slice(heap.items(from, to));
-                    heap.extend_offsets(from + 1..to + 1, shift, &mut ends);
-                }
-                Part::One(record) => {
-                    bytes.extend_from_slice(&record.key[prefix.len()..]);
-                    bytes.extend_from_slice(record.value);
-                    ends.push(bytes.len() as u32);
-                }
-            },
-        );
+        for Part { of, put } in Parts::new(base, window, newest_first, |_, _| {}) {
+            if !of.is_empty() {
+                let shift = (bytes.len() as u32).wrapping_sub(heap.offset(of.start) as u32);
+                bytes.extend_from_slice(heap.items(of.start, of.end));
+                heap.extend_offsets(of.start + 1..of.end + 1, shift, &mut ends);
+            }
+            if let Some(record) = put {
+                bytes.extend_from_slice(&record.key[prefix.len()..]);
+                bytes.extend_from_slice(record.value);
+                ends.push(bytes.len() as u32);
+            }
+        }
         let mut key = Vec::with_capacity(prefix.len() + 64);
         key.extend_from_slice(prefix);
         Self { key, prefix_len: prefix.len(), bytes, ends, value_len }
@@ -143,9 +137,10 @@ impl Items {
         let mut start = if left.start == 0 { 0 } else { ends[left.start - 1] as usize };
         for at in left {
             let end = ends[at] as usize;
-            let (suffix, value) = bytes[start..end].split_at(end - start - *value_len);
+            let (item, value) = (start..end - *value_len, &bytes[end - *value_len..end]);
+            let shown = padded(key, *prefix_len, &bytes[item.start..], item.len());
             start = end;
-            see(padded(key, *prefix_len, suffix), value)?;
+            see(shown, value)?;
         }
         ControlFlow::Continue(())
     }
@@ -161,12 +156,12 @@ impl Items {
     }
 }
 
-/// Shows the entries of a leaf at these positions after its records (newest first, each with its
-/// version), whose keys all belong there, until `see` breaks off; as [`Items::each`], but where
-/// they lie. `key` is memory to put keys together in.
+/// Shows the entries of a uniform leaf at these positions after its records (newest first, each
+/// with its version), whose keys all belong there, until `see` breaks off; as [`Items::each`], but
+/// where they lie. `key` is memory to put keys together in.
 ///
 /// # Panics
-/// If the page has no such positions.
+/// If the page is not uniform, or has no such positions.
 #[inline]
 pub fn each_item<B>(
     base: Base<'_>,
@@ -175,32 +170,60 @@ pub fn each_item<B>(
     key: &mut Vec<u8>,
     mut see: impl FnMut((&[u8], usize), &[u8]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    let (heap, prefix) = (base.heap(), base.prefix());
+    let Some(value_len) = base.value_len() else { panic!("a page that is not uniform") };
+    let (heap, prefix_len) = (base.heap(), base.prefix_len());
     key.clear();
-    key.extend_from_slice(prefix);
-    each_part(
-        base,
-        window,
-        newest_first,
-        |_, _| {},
-        |part| match part {
-            Part::Of(from, to) => (from..to).try_for_each(|at| {
-                let item = heap.item(at);
-                see(padded(key, prefix.len(), item.suffix), item.value)
-            }),
-            Part::One(record) => {
-                see(padded(key, prefix.len(), &record.key[prefix.len()..]), record.value)
-            }
-        },
-    )
+    key.extend_from_slice(base.prefix());
+    for Part { of: mut left, mut put } in Parts::new(base, window, newest_first, |_, _| {}) {
+        let mut start = heap.offset(left.start);
+        loop {
+            let (bytes, suffix_len, value) = if let Some(at) = left.next() {
+                let (begin, end) = (start, heap.offset(at + 1));
+                start = end;
+                let value = &heap.bytes[end - value_len..end];
+                (&heap.bytes[begin..], end - value_len - begin, value)
+            } else if let Some(record) = put.take() {
+                let suffix = &record.key[prefix_len..];
+                (suffix, suffix.len(), record.value)
+            } else {
+                break;
+            };
+            // The one place that this is called at, so that nothing is called for an entry.
+            see(padded(key, prefix_len, bytes, suffix_len), value)?;
+        }
+    }
+    ControlFlow::Continue(())
 }
 
-/// The key with this suffix, behind the prefix that lies in `key` already, and how long it is.
-#[inline]
-fn padded<'k>(key: &'k mut Vec<u8>, prefix_len: usize, suffix: &[u8]) -> (&'k [u8], usize) {
+/// Bytes that are copied at once, of most suffixes all.
+const CHUNK: usize = 32;
+
+/// The key of this suffix, with which `bytes` begins, behind the prefix that lies in `key` already;
+/// and how long it is.
+#[expect(clippy::inline_always, reason = "a call costs as much as what it does")]
+#[inline(always)]
+fn padded<'k>(
+    key: &'k mut Vec<u8>,
+    prefix_len: usize,
+    bytes: &[u8],
+    suffix_len: usize,
+) -> (&'k [u8], usize) {
+    let len = prefix_len + suffix_len;
+    match bytes.first_chunk::<CHUNK>() {
+        // Of a length that is known where this is compiled, so that nothing is called.
+        Some(chunk) if suffix_len <= CHUNK && key.len() >= len + CHUNK => {
+            key[prefix_len..][..CHUNK].copy_from_slice(chunk);
+        }
+        _ => put_suffix(key, prefix_len, &bytes[..suffix_len]),
+    }
+    key[len..][..PADDING].fill(0);
+    (&key[..len.next_multiple_of(PADDING)], len)
+}
+
+#[cold]
+#[inline(never)]
+fn put_suffix(key: &mut Vec<u8>, prefix_len: usize, suffix: &[u8]) {
     key.truncate(prefix_len);
     key.extend_from_slice(suffix);
-    let len = key.len();
-    key.extend_from_slice(&[0; PADDING - 1]);
-    (&key[..len.next_multiple_of(PADDING)], len)
+    key.resize(key.len() + 4 * CHUNK, 0);
 }

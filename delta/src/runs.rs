@@ -8,14 +8,13 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::convert::Infallible;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use crate::base::{Base, HEADER_BYTES};
 use crate::contents::Sheet;
 use crate::entry::{Entry, Shape};
 use crate::hash::fingerprint;
-use crate::heap::{Extents, NARROW_BYTES, TAG_GROUP, VAR_ROW_BYTES, item_head_bytes};
+use crate::heap::{Extents, Heap, NARROW_BYTES, TAG_GROUP, VAR_ROW_BYTES, item_head_bytes};
 use crate::key::KeyRef;
 use crate::plain::{cmp_behind_head, head, second_head};
 use crate::record::{Op, Record};
@@ -49,15 +48,6 @@ impl Run<'_> {
             Self::One(_) => 1,
         }
     }
-}
-
-/// Where a change belongs.
-struct Place {
-    /// Twice the position, and one more if the key is there.
-    at: usize,
-    head: u64,
-    /// Which record says so.
-    record: usize,
 }
 
 impl<'a> Runs<'a> {
@@ -94,13 +84,13 @@ impl<'a> Runs<'a> {
         }
         runs.runs.reserve(2 * newest_first.len() + 1);
         let drop = |flags, value| dropped.push((flags, value));
-        fold_parts(base, 0..base.count(), newest_first, drop, |part| match part {
-            Part::Of(from, to) => runs.copy(from, to),
-            Part::One(record) => {
+        for part in Parts::new(base, 0..base.count(), newest_first, drop) {
+            runs.copy(part.of.start, part.of.end);
+            if let Some(record) = part.put {
                 let key = KeyRef::from(record.key);
                 runs.push(Entry { key, value: record.value, flags: record.flags });
             }
-        });
+        }
         Some(runs)
     }
 
@@ -444,96 +434,112 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// What a leaf consists of after its records.
-pub(crate) enum Part<'p, 'a> {
-    /// Entries of the page, from one position up to another.
-    Of(usize, usize),
-    One(&'p Record<'a>),
+/// What entries of a leaf consist of after its records.
+pub(crate) struct Part<'p, 'a> {
+    /// Entries of the page at these positions; none, perhaps.
+    pub(crate) of: Range<usize>,
+    /// The record that puts an entry behind them.
+    pub(crate) put: Option<&'p Record<'a>>,
 }
 
-/// Gives the entries of a leaf at these positions after its records, whose keys all belong there,
-/// to `put`, and what does not survive to `drop`.
-#[inline]
-pub(crate) fn fold_parts<'a>(
-    base: Base<'a>,
-    window: Range<usize>,
-    newest_first: &[(u64, Record<'a>)],
-    drop: impl FnMut(u8, &'a [u8]),
-    mut put: impl FnMut(Part<'_, 'a>),
-) {
-    let put = |part: Part<'_, 'a>| {
-        put(part);
-        ControlFlow::<Infallible>::Continue(())
-    };
-    let _all = each_part(base, window, newest_first, drop, put);
+/// The entries of a leaf at some positions after its records, whose keys all belong there. What
+/// does not survive goes to `drop`.
+pub(crate) struct Parts<'p, 'a, D> {
+    walk: Walk<'p, 'a>,
+    /// The positions that are left.
+    left: Range<usize>,
+    /// The key of the last record.
+    last: Option<&'a [u8]>,
+    drop: D,
 }
 
-/// The same, until `put` breaks off.
-#[inline]
-pub(crate) fn each_part<'a, B>(
-    base: Base<'a>,
-    window: Range<usize>,
-    newest_first: &[(u64, Record<'a>)],
-    mut drop: impl FnMut(u8, &'a [u8]),
-    mut put: impl FnMut(Part<'_, 'a>) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    let Range { start: mut copied, end } = window;
-    let mut newest: Option<&[u8]> = None;
-    for place in places(base, window, newest_first) {
-        let record = &newest_first[place.record].1;
-        if newest.replace(record.key) == Some(record.key) {
-            if record.op == Op::Put {
-                drop(record.flags, record.value);
-            }
-            continue;
-        }
-        let at = place.at / 2;
-        if copied < at {
-            put(Part::Of(copied, at))?;
-        }
-        copied = at;
-        if place.at % 2 == 1 {
-            let old = base.heap().item(at);
-            drop(old.flags, old.value);
-            copied += 1;
-        }
-        if record.op == Op::Put {
-            put(Part::One(record))?;
-        }
+impl<'p, 'a, D: FnMut(u8, &'a [u8])> Parts<'p, 'a, D> {
+    #[inline]
+    pub(crate) fn new(
+        base: Base<'a>,
+        left: Range<usize>,
+        newest_first: &'p [(u64, Record<'a>)],
+        drop: D,
+    ) -> Self {
+        Self { walk: Walk::new(base, left.clone(), newest_first), left, last: None, drop }
     }
-    if copied < end { put(Part::Of(copied, end)) } else { ControlFlow::Continue(()) }
 }
 
-/// Where each record belongs, in the order of the keys; of one key the newest first. All belong to
-/// the positions of the window. Each is looked for when it is asked for.
-fn places<'p>(
-    base: Base<'p>,
-    window: Range<usize>,
-    newest_first: &'p [(u64, Record<'_>)],
-) -> impl Iterator<Item = Place> + 'p {
-    let prefix_len = base.prefix_len();
-    let suffix = move |record: usize| &newest_first[record].1.key[prefix_len..];
-    let unplaced = |record| Place { at: 0, head: head(suffix(record)), record };
-    let mut places: Vec<Place> = (0..newest_first.len()).map(unplaced).collect();
-    places.sort_by(|left, right| {
-        let rough = left.head.cmp(&right.head);
-        rough.then_with(|| cmp_behind_head(suffix(left.record), suffix(right.record)))
-    });
-    // Both are in order, so one walk along the entries finds all.
-    let (heads, heap, mut at) = (&base.heads()[..window.end], base.heap(), window.start);
-    places.into_iter().map(move |place| {
-        let below = |head: &[u8; 8]| u64::from_le_bytes(*head) < place.head;
-        at += heads[at..].iter().take_while(|head| below(head)).count();
+impl<'p, 'a, D: FnMut(u8, &'a [u8])> Iterator for Parts<'p, 'a, D> {
+    type Item = Part<'p, 'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Part<'p, 'a>> {
+        while let Some((at, there, record)) = self.walk.next() {
+            if self.last.replace(record.key) == Some(record.key) {
+                if record.op == Op::Put {
+                    (self.drop)(record.flags, record.value);
+                }
+                continue;
+            }
+            let of = self.left.start..at;
+            self.left.start = at;
+            if there {
+                let old = self.walk.heap.item(at);
+                (self.drop)(old.flags, old.value);
+                self.left.start += 1;
+            }
+            return Some(Part { of, put: (record.op == Op::Put).then_some(record) });
+        }
+        let of = self.left.clone();
+        self.left.start = self.left.end;
+        (!of.is_empty()).then_some(Part { of, put: None })
+    }
+}
+
+/// Where each record belongs, in the order of the keys; of one key the newest first. Records and
+/// entries are both in order, so one walk along the entries finds all, each when it is asked for.
+struct Walk<'p, 'a> {
+    heads: &'a [[u8; 8]],
+    heap: Heap<'a>,
+    prefix_len: usize,
+    newest_first: &'p [(u64, Record<'a>)],
+    /// The head of the suffix of each record that is left, and which record it is.
+    order: std::vec::IntoIter<(u64, usize)>,
+    at: usize,
+}
+
+impl<'p, 'a> Walk<'p, 'a> {
+    fn new(base: Base<'a>, window: Range<usize>, newest_first: &'p [(u64, Record<'a>)]) -> Self {
+        let prefix_len = base.prefix_len();
+        let suffix = |record: usize| &newest_first[record].1.key[prefix_len..];
+        let mut order: Vec<(u64, usize)> =
+            (0..newest_first.len()).map(|record| (head(suffix(record)), record)).collect();
+        order.sort_by(|left, right| {
+            let rough = left.0.cmp(&right.0);
+            rough.then_with(|| cmp_behind_head(suffix(left.1), suffix(right.1)))
+        });
+        let (heads, heap) = (&base.heads()[..window.end], base.heap());
+        let order = order.into_iter();
+        Self { heads, heap, prefix_len, newest_first, order, at: window.start }
+    }
+}
+
+impl<'p, 'a> Iterator for Walk<'p, 'a> {
+    /// The position, whether the key is there, and the record.
+    type Item = (usize, bool, &'p Record<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (wanted, record) = self.order.next()?;
+        let record = &self.newest_first[record].1;
+        let below = |head: &[u8; 8]| u64::from_le_bytes(*head) < wanted;
+        self.at += self.heads[self.at..].iter().take_while(|head| below(head)).count();
+        let suffix = &record.key[self.prefix_len..];
         let mut order = Ordering::Greater;
-        while heads.get(at).is_some_and(|head| u64::from_le_bytes(*head) == place.head) {
-            order = cmp_behind_head(heap.suffix(at), suffix(place.record));
+        while self.heads.get(self.at).is_some_and(|head| u64::from_le_bytes(*head) == wanted) {
+            order = cmp_behind_head(self.heap.suffix(self.at), suffix);
             if order != Ordering::Less {
                 break;
             }
-            at += 1;
+            self.at += 1;
         }
-        Place { at: 2 * at + usize::from(order == Ordering::Equal), ..place }
-    })
+        Some((self.at, order == Ordering::Equal, record))
+    }
 }
 
 /// A key in one piece.

@@ -77,7 +77,8 @@ impl<S: Store> Engine<S> {
                     records.push((version, change));
                 }
             }
-            let shown = delta::each_item(base, window, &records, memory, &mut see);
+            let shown =
+                delta::each_item(base, window, &records, memory, |key, value| see(key, value));
             *near = base.right();
             self.fold_if_quiet(tree, &stop, guard);
             Ok(with_left(shown, left))
