@@ -17,8 +17,9 @@
 //!
 //! # Protocol
 //!
-//! 1. Only the *holder* of a slab, which is a shard, allocates in it: it *sweeps* the bits into a
-//!    list of free runs, takes pages out of that, and sets their bits.
+//! 1. Only the *holder* of a slab, which is a shard, allocates in it: it *sweeps* the bits, makes
+//!    lists of free runs of them, step by step as it needs some, takes pages out of those, and sets
+//!    their bits.
 //! 2. Freeing clears bits, from any thread, held or not; so neighbours become one run by
 //!    themselves, which the next sweep finds. Nobody waits: shards are tried, never waited for,
 //!    and a thread that finds none takes its page from the global allocator.

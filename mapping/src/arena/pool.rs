@@ -1,7 +1,7 @@
 //! Who holds which slab, which one is next, and when memory goes back.
 
 use super::shard::{Held, Shard};
-use super::slab::{Freed, GIVER, NOBODY, Run, Slab};
+use super::slab::{Freed, GIVER, NOBODY, Run, Slab, Sweep};
 use super::slab_set::SlabSet;
 use core::cell::Cell;
 use std::sync::OnceLock;
@@ -203,7 +203,7 @@ impl<M: Memory> Pool<M> {
         for set in [&self.roomy, &self.spare, &self.vacant] {
             set.remove(at);
         }
-        let held = Held::sweep(at, slab, shard.runs());
+        let held = Held::sweep(at, slab, shard.free());
         let absent = slab.set_absent(0);
         if absent > 0 {
             self.resident_pages.fetch_add(u64::from(absent), Ordering::Relaxed);
@@ -409,14 +409,16 @@ impl<M: Memory> Pool<M> {
         }
         let (mut absent, size) = (0, self.sizes.page_units);
         self.memory.expect_gaps(at);
-        slab.sweep(|run| {
+        let mut sweep = Sweep::default();
+        slab.sweep(&mut sweep);
+        while sweep.step(|run| {
             let first = run.first.div_ceil(size);
             let pages = ((run.first + run.units) / size).saturating_sub(first);
             if pages > 0 {
                 absent += pages;
                 self.memory.give_back(at, first, pages);
             }
-        });
+        }) {}
         let before = slab.set_absent(absent);
         // Units come into use by a shard that holds the slab, which then counts all as there.
         self.resident_pages.fetch_sub(u64::from(absent - before), Ordering::Relaxed);

@@ -47,11 +47,13 @@ fn bin_above(units: u32) -> u32 {
     bin(units + low)
 }
 
-impl Runs {
-    pub(super) fn new() -> Self {
+impl Default for Runs {
+    fn default() -> Self {
         Self { links: Vec::new(), heads: [NONE; BINS], filled: 0 }
     }
+}
 
+impl Runs {
     /// Forgets all of them.
     pub(super) fn clear(&mut self) {
         self.links.clear();
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_run_that_fits_is_found_and_what_is_left_of_it_stays() {
-        let mut runs = Runs::new();
+        let mut runs = Runs::default();
         let run = |first, units| Run { first, units };
         for run in [run(0, 40), run(100, 41), run(200, 60), run(300, 7)] {
             runs.add(run);
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn no_unit_is_given_twice() {
-        let mut runs = Runs::new();
+        let mut runs = Runs::default();
         let mut used = vec![false; 4096];
         for at in 0..16 {
             runs.add(Run { first: at * 256, units: 256 - at });

@@ -4,7 +4,33 @@
 //! runs is taken from the second, and the first is left when neither has room.
 
 use super::runs::Runs;
-use super::slab::{Run, Slab};
+use super::slab::{Run, Slab, Sweep};
+
+/// The free runs of a slab, and the sweep that they come from.
+#[derive(Debug, Default)]
+pub(super) struct Free {
+    runs: Runs,
+    sweep: Sweep,
+}
+
+impl Free {
+    /// Takes a run of so many units. If none is known that is long enough, the sweep goes on.
+    #[inline]
+    fn take(&mut self, units: u32) -> Option<Run> {
+        loop {
+            let taken = self.runs.take(units);
+            if taken.is_some() || !self.find_more() {
+                return taken;
+            }
+        }
+    }
+
+    #[cold]
+    fn find_more(&mut self) -> bool {
+        let Self { runs, sweep } = self;
+        sweep.step(|run| runs.add(run))
+    }
+}
 
 /// A slab that is held, and its free runs.
 #[derive(Debug)]
@@ -12,20 +38,25 @@ pub(super) struct Held {
     pub(super) slab: usize,
     /// It is empty, and is kept nevertheless.
     pub(super) kept: bool,
-    runs: Runs,
+    free: Free,
 }
 
 impl Held {
     /// Sweeps a slab that the caller has become the holder of.
-    pub(super) fn sweep(at: usize, slab: &Slab, mut runs: Runs) -> Self {
-        runs.clear();
-        slab.sweep(|run| runs.add(run));
-        Self { slab: at, kept: false, runs }
+    pub(super) fn sweep(at: usize, slab: &Slab, mut free: Free) -> Self {
+        free.runs.clear();
+        slab.sweep(&mut free.sweep);
+        Self { slab: at, kept: false, free }
     }
 
     /// Whether a page of so many units fits.
     pub(super) fn has(&mut self, units: u32) -> bool {
-        self.runs.has(units)
+        while !self.free.runs.has(units) {
+            if !self.free.find_more() {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -34,7 +65,7 @@ impl Held {
 pub(super) struct Shard {
     held: [Option<Held>; 2],
     /// Of a slab that was given up, for the next.
-    spare: Option<Runs>,
+    spare: Free,
 }
 
 impl Shard {
@@ -44,19 +75,19 @@ impl Shard {
     }
 
     /// Where the free runs of the next slab are kept.
-    pub(super) fn runs(&mut self) -> Runs {
-        self.spare.take().unwrap_or_else(Runs::new)
+    pub(super) fn free(&mut self) -> Free {
+        core::mem::take(&mut self.spare)
     }
 
     /// Takes them back.
-    pub(super) fn put_back(&mut self, runs: Held) {
-        self.spare = Some(runs.runs);
+    pub(super) fn put_back(&mut self, held: Held) {
+        self.spare = held.free;
     }
 
     /// Takes a run of so many units from one of its slabs.
     #[inline]
     pub(super) fn take(&mut self, units: u32) -> Option<(&mut Held, Run)> {
-        self.held().find_map(|held| held.runs.take(units).map(|run| (held, run)))
+        self.held().find_map(|held| held.free.take(units).map(|run| (held, run)))
     }
 
     /// Adds a slab; if it has two, the first of them is given up.

@@ -82,29 +82,14 @@ impl Slab {
         self.count.fetch_add(0, Ordering::AcqRel) & IN_USE == 0
     }
 
-    /// Calls `found` with every free run, in order. Only by the holder.
-    pub(super) fn sweep(&self, mut found: impl FnMut(Run)) {
+    /// Reads which units are in use. Only by the holder.
+    pub(super) fn sweep(&self, into: &mut Sweep) {
         // ORDERING: AcqRel, before the bits are read: what is counted before this is seen below.
         self.count.fetch_and(IN_USE, Ordering::AcqRel);
-        // The end of what is in use before.
-        let mut start = 0;
-        let mut report = |start: u32, end: u32| {
-            if end > start {
-                found(Run { first: start, units: end - start });
-            }
-        };
-        for (at, word) in (0_u32..).zip(&self.used) {
-            // ORDERING: Acquire pairs with the Release in `free`: whoever used the page is done.
-            let mut used = word.load(Ordering::Acquire);
-            while used != 0 {
-                let skip = used.trailing_zeros();
-                report(start, at * 64 + skip);
-                let end = skip + (used >> skip).trailing_ones();
-                start = at * 64 + end;
-                used = used.checked_shr(end).map_or(0, |rest| rest << end);
-            }
-        }
-        report(start, self.used.len() as u32 * 64);
+        *into = Sweep { used: core::mem::take(&mut into.used), at: 0, start: 0 };
+        into.used.clear();
+        // ORDERING: Acquire pairs with the Release in `free`: whoever used the page is done.
+        into.used.extend(self.used.iter().map(|word| word.load(Ordering::Acquire)));
     }
 
     /// Sets the bits of a free run. Only by the holder.
@@ -132,6 +117,53 @@ impl Slab {
     }
 }
 
+/// Words that are gone through at once.
+const STEP: usize = 32;
+
+/// The units of a slab that were in use at one moment, and how far they were gone through.
+///
+/// That takes a while, with some hundred runs. So it is done step by step, as more are needed.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    used: Vec<u64>,
+    /// The next word.
+    at: usize,
+    /// The end of what is in use before.
+    start: u32,
+}
+
+impl Sweep {
+    /// Goes a step on, and calls `found` with every free run, in order. Says whether there was
+    /// anything left.
+    pub(super) fn step(&mut self, mut found: impl FnMut(Run)) -> bool {
+        let Self { used, at, start } = self;
+        if *at >= used.len() {
+            return false;
+        }
+        let mut report = |start: u32, end: u32| {
+            if end > start {
+                found(Run { first: start, units: end - start });
+            }
+        };
+        let end = (*at + STEP).min(used.len());
+        for (word, first) in used[*at..end].iter().zip((*at as u32 * 64..).step_by(64)) {
+            let mut used = *word;
+            while used != 0 {
+                let skip = used.trailing_zeros();
+                report(*start, first + skip);
+                let end = skip + (used >> skip).trailing_ones();
+                *start = first + end;
+                used = used.checked_shr(end).map_or(0, |rest| rest << end);
+            }
+        }
+        *at = end;
+        if end == used.len() {
+            report(*start, used.len() as u32 * 64);
+        }
+        true
+    }
+}
+
 /// The words that a run lies in, and its bits in each.
 #[inline]
 fn words(run: Run) -> impl Iterator<Item = (usize, u64)> {
@@ -151,8 +183,9 @@ mod tests {
     use super::*;
 
     fn free_runs(slab: &Slab) -> Vec<(u32, u32)> {
-        let mut out = Vec::new();
-        slab.sweep(|run| out.push((run.first, run.units)));
+        let (mut out, mut sweep) = (Vec::new(), Sweep::default());
+        slab.sweep(&mut sweep);
+        while sweep.step(|run| out.push((run.first, run.units))) {}
         out
     }
 
