@@ -184,6 +184,27 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         self.shared.set(&key, Some(Fresh::new(value))).map(Held::into_value)
     }
 
+    /// As [`insert`](Self::insert), with a key that is only borrowed: a map keeps the bytes of its
+    /// keys, so of a `&str` no `String` need be made.
+    ///
+    /// LINEARIZES: as [`insert`](Self::insert).
+    ///
+    /// # Panics
+    /// If no key has as many bytes as `key`: a `[u8]` of another length where keys are arrays.
+    ///
+    /// ```
+    /// let map: bwtree::Map<String, u32> = bwtree::Map::new();
+    /// assert_eq!(map.insert_ref("a", 1), None);
+    /// assert_eq!(map.insert_ref("a", 2), Some(1));
+    /// ```
+    pub fn insert_ref<Q>(&self, key: &Q, value: V) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: EncodeKey + ?Sized,
+    {
+        self.shared.set(key, Some(Fresh::new(value))).map(Held::into_value)
+    }
+
     /// Removes `key`, and returns the value that it had.
     ///
     /// LINEARIZES: at the CAS of the leaf's page word; where there is no such key, at its load.
