@@ -10,7 +10,9 @@
 
 use super::batch::{Batch, Keys};
 use super::unread::Unread;
-use super::{Away, Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Wanted, change};
+use super::{
+    Away, Covering, End, Engine, Found, Moment, Stop, Store, TreeCore, Versioned, Wanted, change,
+};
 use core::ops::Range;
 use delta::{Base, Hashed, Items, Number, PairChange};
 use mapping::Word;
@@ -215,7 +217,7 @@ impl<S: Store> Engine<S> {
 
     /// The page that is likely to have the next key that is wanted: this one or its neighbour, of
     /// which the beginning comes while the caller looks at what was read here.
-    pub(super) fn page_of(&self, stop: &Stop<'_>, next: &[u8], guard: &Guard) -> PageId {
+    fn page_of(&self, stop: &Stop<'_>, next: &[u8], guard: &Guard) -> PageId {
         if stop.base.high() != Some(next) {
             return stop.id;
         }
@@ -229,6 +231,32 @@ impl<S: Store> Engine<S> {
             right.page().prefetch();
             right.page().prefetch_base(front);
         }
+    }
+
+    /// Folds a page that was scanned before and has not changed since.
+    #[inline]
+    pub(super) fn fold_if_quiet(&self, tree: &TreeCore, stop: &Stop<'_>, guard: &Guard) {
+        if !S::DURABLE && stop.chain.page().is_quiet() {
+            // What the SMO would need and is away is not brought in: nobody waits for it.
+            let _away = self.consolidate(tree, stop, 0, guard);
+        }
+    }
+
+    /// The records of a page from one key up to another, with their versions, newest first.
+    pub(super) fn records_within<'g>(
+        &self,
+        stop: &Stop<'g>,
+        (from, upto): (&[u8], Option<&[u8]>),
+    ) -> Versioned<'g> {
+        let mut records = Vec::new();
+        for record in stop.chain.records() {
+            let version = self.version(stop.id, stop.chain.page(), record);
+            let change = change(record);
+            if change.key >= from && upto.is_none_or(|upto| change.key < upto) {
+                records.push((version, change));
+            }
+        }
+        records
     }
 
     /// The entries of a uniform page of keys of any length, run by run; `None` if it is not, or a
@@ -268,17 +296,9 @@ impl<S: Store> Engine<S> {
             }
         }
         page.prefetch_base(base.items_span(window.clone()));
-        let mut records = Vec::new();
-        for record in stop.chain.records() {
-            let version = self.version(stop.id, page, record);
-            let change = change(record);
-            if change.key < from || upto.is_some_and(|upto| change.key >= upto) {
-                continue;
-            }
-            if !Items::takes(base, &change) {
-                return None;
-            }
-            records.push((version, change));
+        let records = self.records_within(stop, (from, upto));
+        if !records.iter().all(|(_, record)| Items::takes(base, record)) {
+            return None;
         }
         let items = Items::read(base, window, &records);
         if wish.in_rows {

@@ -4,11 +4,10 @@
 //! pinned: for those who have pinned their thread anyway.
 
 use super::scan::{FIRST_ROWS, FRONT, rest, rows_within};
-use super::{Engine, Stop, Store, TreeCore, Unread, change};
+use super::{Engine, Store, TreeCore, Unread};
 use crate::engine::End;
 use delta::Number;
 use std::ops::ControlFlow;
-use sync::epoch::Guard;
 use types::PageId;
 
 /// Rows and entries that a short scan looks at.
@@ -42,7 +41,7 @@ impl<S: Store> Engine<S> {
                 delta::each_row(stop.base, window, changes, &mut see)
             });
             self.fold_if_quiet(tree, &stop, guard);
-            Ok(with_left(shown, left))
+            Ok(shown.map_continue(|()| left))
         })
     }
 
@@ -69,35 +68,12 @@ impl<S: Store> Engine<S> {
             if left.is_some() && window.len() < FEW {
                 self.prefetch_right(&stop, FRONT, guard);
             }
-            let mut records = Vec::new();
-            for record in stop.chain.records() {
-                let version = self.version(stop.id, page, record);
-                let change = change(record);
-                if change.key >= start && end.is_none_or(|end| change.key < end) {
-                    records.push((version, change));
-                }
-            }
+            let records = self.records_within(&stop, (start, end));
             let shown =
                 delta::each_item(base, window, &records, memory, |key, value| see(key, value));
             *near = base.right();
             self.fold_if_quiet(tree, &stop, guard);
-            Ok(with_left(shown, left))
+            Ok(shown.map_continue(|()| left))
         })
-    }
-
-    /// Folds a page that was scanned before and has not changed since.
-    #[inline]
-    pub(super) fn fold_if_quiet(&self, tree: &TreeCore, stop: &Stop<'_>, guard: &Guard) {
-        if !S::DURABLE && stop.chain.page().is_quiet() {
-            // What the SMO would need and is away is not brought in: nobody waits for it.
-            let _away = self.consolidate(tree, stop, 0, guard);
-        }
-    }
-}
-
-fn with_left<B>(shown: ControlFlow<B>, left: Option<Unread>) -> ControlFlow<B, Option<Unread>> {
-    match shown {
-        ControlFlow::Break(broken) => ControlFlow::Break(broken),
-        ControlFlow::Continue(()) => ControlFlow::Continue(left),
     }
 }

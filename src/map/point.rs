@@ -181,7 +181,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// ```
     #[expect(clippy::needless_pass_by_value, reason = "as BTreeMap has it")]
     pub fn insert(&self, key: K, value: V) -> Option<V> {
-        self.shared.set(&key, Some(Fresh::new(value))).map(Held::into_value)
+        self.insert_ref(&key, value)
     }
 
     /// As [`insert`](Self::insert), with a key that is only borrowed: a map keeps the bytes of its

@@ -409,16 +409,14 @@ impl<M: Memory> Pool<M> {
         }
         let (mut absent, size) = (0, self.sizes.page_units);
         self.memory.expect_gaps(at);
-        let mut sweep = Sweep::default();
-        slab.sweep(&mut sweep);
-        while sweep.step(|run| {
+        slab.sweep(Sweep::default()).all(|run| {
             let first = run.first.div_ceil(size);
             let pages = ((run.first + run.units) / size).saturating_sub(first);
             if pages > 0 {
                 absent += pages;
                 self.memory.give_back(at, first, pages);
             }
-        }) {}
+        });
         let before = slab.set_absent(absent);
         // Units come into use by a shard that holds the slab, which then counts all as there.
         self.resident_pages.fetch_sub(u64::from(absent - before), Ordering::Relaxed);

@@ -14,13 +14,13 @@ pub(super) struct Free {
 }
 
 impl Free {
-    /// Takes a run of so many units. If none is known that is long enough, the sweep goes on.
+    /// What `look` finds among the runs. While that is nothing, the sweep goes on.
     #[inline]
-    fn take(&mut self, units: u32) -> Option<Run> {
+    fn find<R>(&mut self, look: impl Fn(&mut Runs) -> Option<R>) -> Option<R> {
         loop {
-            let taken = self.runs.take(units);
-            if taken.is_some() || !self.find_more() {
-                return taken;
+            let found = look(&mut self.runs);
+            if found.is_some() || !self.find_more() {
+                return found;
             }
         }
     }
@@ -45,18 +45,13 @@ impl Held {
     /// Sweeps a slab that the caller has become the holder of.
     pub(super) fn sweep(at: usize, slab: &Slab, mut free: Free) -> Self {
         free.runs.clear();
-        slab.sweep(&mut free.sweep);
+        free.sweep = slab.sweep(free.sweep);
         Self { slab: at, kept: false, free }
     }
 
     /// Whether a page of so many units fits.
     pub(super) fn has(&mut self, units: u32) -> bool {
-        while !self.free.runs.has(units) {
-            if !self.free.find_more() {
-                return false;
-            }
-        }
-        true
+        self.free.find(|runs| runs.has(units).then_some(())).is_some()
     }
 }
 
@@ -87,7 +82,10 @@ impl Shard {
     /// Takes a run of so many units from one of its slabs.
     #[inline]
     pub(super) fn take(&mut self, units: u32) -> Option<(&mut Held, Run)> {
-        self.held().find_map(|held| held.free.take(units).map(|run| (held, run)))
+        self.held().find_map(|held| {
+            let run = held.free.find(|runs| runs.take(units));
+            run.map(|run| (held, run))
+        })
     }
 
     /// Adds a slab; if it has two, the first of them is given up.

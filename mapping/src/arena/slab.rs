@@ -82,14 +82,15 @@ impl Slab {
         self.count.fetch_add(0, Ordering::AcqRel) & IN_USE == 0
     }
 
-    /// Reads which units are in use. Only by the holder.
-    pub(super) fn sweep(&self, into: &mut Sweep) {
+    /// Reads which units are in use, into the memory of an earlier sweep. Only by the holder.
+    pub(super) fn sweep(&self, earlier: Sweep) -> Sweep {
         // ORDERING: AcqRel, before the bits are read: what is counted before this is seen below.
         self.count.fetch_and(IN_USE, Ordering::AcqRel);
-        *into = Sweep { used: core::mem::take(&mut into.used), at: 0, start: 0 };
-        into.used.clear();
+        let mut used = earlier.used;
+        used.clear();
         // ORDERING: Acquire pairs with the Release in `free`: whoever used the page is done.
-        into.used.extend(self.used.iter().map(|word| word.load(Ordering::Acquire)));
+        used.extend(self.used.iter().map(|word| word.load(Ordering::Acquire)));
+        Sweep { used, at: 0, start: 0 }
     }
 
     /// Sets the bits of a free run. Only by the holder.
@@ -133,6 +134,11 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
+    /// Calls `found` with every free run, in order.
+    pub(super) fn all(mut self, mut found: impl FnMut(Run)) {
+        while self.step(&mut found) {}
+    }
+
     /// Goes a step on, and calls `found` with every free run, in order. Says whether there was
     /// anything left.
     pub(super) fn step(&mut self, mut found: impl FnMut(Run)) -> bool {
@@ -183,9 +189,8 @@ mod tests {
     use super::*;
 
     fn free_runs(slab: &Slab) -> Vec<(u32, u32)> {
-        let (mut out, mut sweep) = (Vec::new(), Sweep::default());
-        slab.sweep(&mut sweep);
-        while sweep.step(|run| out.push((run.first, run.units))) {}
+        let mut out = Vec::new();
+        slab.sweep(Sweep::default()).all(|run| out.push((run.first, run.units)));
         out
     }
 
