@@ -66,6 +66,18 @@ pub enum Error {
 /// The result of an operation on a [`Db`](crate::Db).
 pub type Result<T> = core::result::Result<T, Error>;
 
+impl Error {
+    /// Whether bytes that were written could not be read back as they were: damage, or a device
+    /// that refuses to read. It concerns what was to be read, and nothing else.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::Log(lss::Error::Corrupt { .. }) => true,
+            Self::Log(lss::Error::Io { op, .. }) => *op == "read",
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

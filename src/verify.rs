@@ -12,9 +12,11 @@ pub(crate) struct Walk {
     pub(crate) pages: u64,
     pub(crate) entries: u64,
     pub(crate) depth: u32,
+    /// Bytes of the largest page in memory, its area included.
+    pub(crate) largest_page: u64,
 }
 
-/// Walks every level from left to right and checks I4, I11 and I12: fences meet, every page is
+/// Walks every level from left to right and checks I4, I11, I12 and I15: fences meet, every page is
 /// reachable once, every child of an inner page begins at its separator, entries are in order, and
 /// as many as were counted. Nobody may be writing.
 pub(crate) fn check_tree<S: Store>(
@@ -52,6 +54,7 @@ pub(crate) fn check_tree<S: Store>(
             }
             children.extend(page.children);
             walk.entries += page.entries;
+            walk.largest_page = walk.largest_page.max(page.bytes);
             match page.high {
                 Some(high) if page.right.is_some() => low = high,
                 None if page.right.is_none() => {}
@@ -97,6 +100,7 @@ struct Facts {
     high: Option<Vec<u8>>,
     right: PageId,
     entries: u64,
+    bytes: u64,
     children: Vec<(Vec<u8>, PageId)>,
 }
 
@@ -110,6 +114,14 @@ fn page_facts<S: Store>(engine: &Engine<S>, id: PageId) -> Result<Result<Facts, 
         let base = Base::new(chain.base());
         if let Err(what) = delta::check(base) {
             return Ok(Err(what.to_string()));
+        }
+        let absorbed: Vec<PageId> = base.absorbed().collect();
+        let (bytes, area) = (chain.page().size_bytes(), chain.page().area().0);
+        let most = engine.limits.largest_page(&base.shape(&absorbed));
+        // A leaf that came back too large from the log has no area, and cannot grow.
+        let takes_records = !base.is_leaf() || area >= engine.limits.area_bytes;
+        if S::DURABLE && takes_records && bytes > most {
+            return Ok(Err(format!("it has {bytes} bytes, {most} are the most (I15)")));
         }
         let stop = crate::engine::Stop { id, chain, base, parent: PageId::NONE };
         let children = match base.level() {
@@ -126,6 +138,7 @@ fn page_facts<S: Store>(engine: &Engine<S>, id: PageId) -> Result<Result<Facts, 
             high: base.high().map(<[u8]>::to_vec),
             right: base.right(),
             entries,
+            bytes: bytes as u64,
             children,
         }))
     })

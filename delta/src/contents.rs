@@ -1,13 +1,13 @@
 //! What a page that is to be built will hold, in either layout.
 
-use crate::base::Base;
+use crate::base::{Base, ROW_BYTES};
 use crate::entry::{Entry, Layout, Shape};
 use crate::key::KeyRef;
 use crate::overlay::overlay;
 use crate::pairs::{PairChange, Pairs};
 use crate::record::Record;
 use crate::runs::Runs;
-use crate::split::{cuts, rows_in, shortest_separator, split_index};
+use crate::split::{Fill, cuts, rows_in, shortest_separator, split_index};
 use crate::{base_bytes, write_base};
 
 /// The entries of a page that is to be built.
@@ -172,6 +172,23 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// Bytes that the entry at this position takes in a page with a prefix of this length, about.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn entry_bytes(&self, at: usize, prefix_len: usize) -> usize {
+        let (key, value) = match self {
+            Self::Pairs(_) => (8, 8),
+            Self::Runs(runs) => {
+                let entry = runs.entry(at);
+                (entry.key.len(), entry.value.len())
+            }
+            Self::Entries(entries) => (entries[at].key.len(), entries[at].value.len()),
+        };
+        ROW_BYTES + value + key.saturating_sub(prefix_len)
+    }
+
     /// Where to split: see [`split_index`].
     ///
     /// # Panics
@@ -263,20 +280,20 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Where to cut a page of this shape into pages that are as full as they can be with at most
-    /// `bytes`: the positions at which the second, the third, ... begin. None if one page will do.
+    /// Where to cut a page of this shape into pages that are as full as `fill` allows: the positions
+    /// at which the second, the third, ... begin. None if one page will do.
     ///
     /// A page that grows at its end (`rising`) leaves the rest for its last page, else that and the
     /// one before share what they have. Each gets an entry at least, an inner page two if it can.
     #[must_use]
-    pub fn cuts(&self, shape: &Shape<'_>, bytes: usize, rising: bool) -> Vec<usize> {
+    pub fn cuts(&self, shape: &Shape<'_>, fill: Fill, rising: bool) -> Vec<usize> {
         let mut cuts = match self {
             Self::Pairs(pairs) => {
-                let each = rows_in(shape, bytes);
+                let each = rows_in(shape, fill);
                 (1..pairs.len().div_ceil(each)).map(|page| page * each).collect()
             }
-            Self::Runs(runs) => cuts(&runs.entries(), shape, bytes),
-            Self::Entries(entries) => cuts(entries, shape, bytes),
+            Self::Runs(runs) => cuts(&runs.entries(), shape, fill),
+            Self::Entries(entries) => cuts(entries, shape, fill),
         };
         if !rising && let Some(last) = cuts.pop() {
             let begin = cuts.last().copied().unwrap_or(0);

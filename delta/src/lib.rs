@@ -93,5 +93,5 @@ pub use record::{Op, Position, Record};
 pub use rows::{Absorbed, Entries};
 pub use runs::Runs;
 pub use sketch::FRONT_BYTES;
-pub use split::{shortest_separator, split_index};
+pub use split::{FENCE_BYTES, Fill, shortest_separator, split_index, uncounted};
 pub use write::{base_bytes, write_base};

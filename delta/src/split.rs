@@ -39,6 +39,28 @@ pub(crate) fn index_at(sizes: &[usize], append_pattern: bool) -> usize {
     sizes.len() - 1
 }
 
+/// How full [`Contents::cuts`](crate::Contents::cuts) makes a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes of a base page, without those of its fences that are above [`FENCE_BYTES`].
+    pub bytes: usize,
+    /// Entries that a page has even if they take more than `bytes`, as long as they take no more
+    /// than `most_bytes`.
+    pub entries: usize,
+    /// Bytes that a page of more than the fewest entries never exceeds.
+    pub most_bytes: usize,
+}
+
+/// Bytes of the two fences of a page that count as its own. What is above them is left out of every
+/// limit: where keys begin alike for thousands of bytes, two fences alone could fill a page.
+pub const FENCE_BYTES: usize = 64;
+
+/// Bytes of fences of these lengths that no limit counts.
+#[must_use]
+pub const fn uncounted(fence_bytes: usize) -> usize {
+    fence_bytes.saturating_sub(FENCE_BYTES)
+}
+
 /// Fewest entries that a cut leaves in a page.
 fn fewest(shape: &Shape<'_>) -> usize {
     // Levels of single children would go on for ever.
@@ -46,13 +68,13 @@ fn fewest(shape: &Shape<'_>) -> usize {
 }
 
 /// How many rows a page in [`Layout::Fixed8`] holds in that many bytes.
-pub(crate) fn rows_in(shape: &Shape<'_>, bytes: usize) -> usize {
-    (bytes.saturating_sub(HEADER_BYTES) / ROW_BYTES).max(fewest(shape))
+pub(crate) fn rows_in(shape: &Shape<'_>, fill: Fill) -> usize {
+    (fill.bytes.saturating_sub(HEADER_BYTES) / ROW_BYTES).max(fewest(shape))
 }
 
 /// Where to cut the entries of a page in [`Layout::Var`]: see
 /// [`Contents::cuts`](crate::Contents::cuts).
-pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Vec<usize> {
+pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, fill: Fill) -> Vec<usize> {
     let item_head = item_head_bytes(uniform(entries));
     let size = |entry: &Entry<'_>| item_head + entry.key.len() + entry.value.len();
     let page = |fences, count, heap_bytes| {
@@ -70,8 +92,11 @@ pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, bytes: usize) -> Ve
         held += size(last);
         shared = next.map_or(0, |next| shared_prefix(low, next, shared));
         let heap_bytes = held - shared * (end - begin);
-        if page(low_len + high_len, end - begin, heap_bytes) <= bytes
+        let bytes = page(low_len + high_len, end - begin, heap_bytes);
+        let enough = end - begin > fill.entries || bytes > fill.most_bytes;
+        if bytes - uncounted(low_len + high_len) <= fill.bytes
             || end - begin <= fewest(shape)
+            || !enough
         {
             continue;
         }

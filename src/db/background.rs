@@ -5,6 +5,7 @@
 
 use super::SyncPolicy;
 use crate::error::{Error, Result};
+use crate::paging::sparse::SparseWalk;
 use crate::paging::{DurableEngine, Place};
 use gc::pacing::{LogUse, goal_bytes, relocation_bytes};
 use gc::{Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Worker};
@@ -117,6 +118,7 @@ fn relieve(engine: &DurableEngine, sweeper: &mut Sweeper) -> Result<Next> {
 
 fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Result<Worker> {
     let (mut written_before, mut hand) = (0, 0);
+    let mut sparse = SparseWalk::default();
     spawn(engine, "bwtree-clean", schedule.interval, move |engine| {
         let log = &engine.store.log;
         engine.store.check()?;
@@ -125,6 +127,7 @@ fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Res
         }
         engine.free_buried()?;
         hand = engine.settle_pages(hand);
+        let more = sparse.step(engine)?;
         log.reclaim()?;
         let moved = engine.store.cleaning_bytes.load(sync::atomic::Ordering::Relaxed);
         let written = log.counters().bytes_written.saturating_sub(moved);
@@ -134,15 +137,16 @@ fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Res
             live_bytes: log.live_bytes(),
         };
         written_before = written;
+        let next = if more { Next::Again } else { Next::Wait };
         if !schedule.enabled {
-            return Ok(Next::Wait);
+            return Ok(next);
         }
         let goal = goal_bytes(use_now.disk_bytes, use_now.live_bytes, &schedule);
         let budget = relocation_bytes(use_now, &schedule);
         if goal > 0 && (budget > 0 || use_now.written_bytes > 0) {
             engine.clean(goal, budget, Reach::Worthwhile, |_| true)?;
         }
-        Ok(Next::Wait)
+        Ok(next)
     })
 }
 

@@ -96,10 +96,18 @@ impl Builder {
     /// Pages and segments so small that a few entries make the store do everything; for tests.
     #[doc(hidden)]
     pub fn tiny(mut self) -> Self {
-        self.limits = Limits { leaf_bytes: 560, inner_bytes: 400, area_bytes: 320 };
+        self.limits =
+            Limits { leaf_bytes: 560, inner_bytes: 400, area_bytes: 320, min_children: 4 };
         self.options.segment_bytes_min = 16 << 10;
         self.options.segment_bytes_max = 16 << 10;
         self.options.frame_bytes = 2048;
+        self
+    }
+
+    /// Leaves that split above so many bytes; for tests of stores whose pages are too large.
+    #[doc(hidden)]
+    pub fn leaf_bytes(mut self, bytes: usize) -> Self {
+        self.limits.leaf_bytes = bytes;
         self
     }
 

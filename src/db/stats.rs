@@ -44,6 +44,9 @@ pub struct Stats {
     pub splits: u64,
     /// Merges of pages.
     pub merges: u64,
+    /// Records that consolidations could not fold, because a commit under way does not have them,
+    /// or because the log did not yet.
+    pub records_carried: u64,
     /// Pages that were evicted.
     pub evictions: u64,
     /// Pages that were brought back.
@@ -96,6 +99,8 @@ pub struct VerifyReport {
     pub entries: u64,
     /// Levels of the deepest tree.
     pub depth: u32,
+    /// Bytes of the largest page that was found, its delta area included.
+    pub largest_page: u64,
     /// Bytes of parts whose checksums were compared.
     pub part_bytes: u64,
 }
@@ -145,6 +150,7 @@ pub(super) fn stats(db: &Db) -> Stats {
         consolidations: read(&counters.consolidations),
         splits: read(&counters.splits),
         merges: read(&counters.merges),
+        records_carried: read(&counters.carried),
         evictions: read(&counters.evictions),
         page_ins: read(&counters.page_ins),
         memory: MemoryStats {
@@ -161,6 +167,7 @@ pub(super) fn stats(db: &Db) -> Stats {
 /// Reads every part from the log, then walks every tree.
 pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let engine = &db.inner.engine;
+    let _at_rest = engine.store.at_rest();
     let mut report = VerifyReport::default();
     for id in (1..engine.table.id_limit()).map(PageId::new) {
         let place = {
@@ -174,11 +181,13 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let catalog = db.inner.catalog.core();
     let mut walk = |name: &str, core: &TreeCore| -> Result<()> {
         let wrong = |what| Error::Corrupt { what: format!("tree {name:?}: {what}") };
-        let Walk { pages, entries, depth } = check_tree(engine, core)?.map_err(wrong)?;
+        let Walk { pages, entries, depth, largest_page } =
+            check_tree(engine, core)?.map_err(wrong)?;
         report.trees += 1;
         report.pages += pages;
         report.entries += entries;
         report.depth = report.depth.max(depth);
+        report.largest_page = report.largest_page.max(largest_page);
         Ok(())
     };
     walk("the catalog", catalog)?;

@@ -37,6 +37,7 @@
 
 use super::descent::{Away, Stop};
 use super::{Change, Decision, Engine, FoldLimit, Folded, Found, Store, TreeCore, handle_of};
+use crate::smo::points_at;
 use delta::{Contents, Entry, Hashed, Number};
 use sync::epoch::Guard;
 
@@ -225,15 +226,16 @@ impl<S: Store> Engine<S> {
         let come = contents.len() - before;
         let absorbed = self.still_absorbed(leaf.base, guard);
         let shape = leaf.base.shape(&absorbed);
-        let cuts = if contents.base_bytes(&shape) <= self.limits.leaf_bytes {
+        let points = if contents.base_bytes(&shape) <= self.limits.split_above(&shape) {
             Vec::new()
         } else {
             let at_end = contents.key(contents.len() - 1) == part.key(count - 1);
             let rising = shape.right.is_none() && at_end;
-            contents.cuts(&shape, self.limits.full_bytes(0), rising)
+            points_at(&contents, &shape, &contents.cuts(&shape, self.limits.fill(0), rising))
         };
         let folded = Folded { contents, dropped, base_version: 0, past, ..folded };
-        let Some(pages) = self.replace_by_pages(tree, leaf, &shape, folded, &cuts, 0, guard) else {
+        let Some(pages) = self.replace_by_pages(tree, leaf, &shape, folded, &points, 0, guard)
+        else {
             return Step::Lost(count);
         };
         tree.count(come as i64);

@@ -8,15 +8,19 @@
 //! - not what the log does not hold yet, as long as that is little: it can then still be written
 //!   as a small part, where folding it would make the whole page an image.
 //!
-//! Of the carried versions of one key, only the newest and those that an open cut needs are kept.
+//! Of the carried versions of one key, only the newest and those that an open cut needs are kept,
+//! and carried records make a page split as its entries do: so a page stays within its bound (I15)
+//! however long a cut is open.
+//!
 //! Stamping comes first, reading the registry after it (A8; the proof is in `mapping::clock`).
 
 use super::{Counters, Engine, Past, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
 use crate::engine::descent::Away;
 use crate::paging::Place;
-use delta::{Base, Contents, Op, PairChange, Pairs};
-use mapping::{Birth, Chain, Records};
+use delta::{Base, Contents, Op, PairChange, Pairs, uncounted};
+use mapping::{Birth, Chain, Records, Word};
 use std::collections::HashMap;
+use sync::atomic::Ordering;
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -50,6 +54,14 @@ pub(crate) enum FoldLimit {
     Cuts,
     /// The same, but leave what is not flushed as records while it is little.
     KeepUnflushed,
+}
+
+/// Fewest bytes of a record in an area.
+const MIN_RECORD_BYTES: usize = 16;
+
+/// Bytes of the fences of a page that no limit counts.
+pub(crate) fn fence_excess(base: Base<'_>) -> usize {
+    uncounted(base.low().len() + base.high().map_or(0, <[u8]>::len))
 }
 
 impl<S: Store> Engine<S> {
@@ -196,14 +208,29 @@ impl<S: Store> Engine<S> {
         need: usize,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let mut folded = self.fold(leaf.id, leaf.chain, FoldLimit::KeepUnflushed, guard);
+        self.consolidate_within(tree, leaf, need, FoldLimit::KeepUnflushed, guard)
+    }
+
+    /// The same, folding as much as this limit allows.
+    pub(crate) fn consolidate_within(
+        &self,
+        tree: &TreeCore,
+        leaf: &Stop<'_>,
+        need: usize,
+        limit: FoldLimit,
+        guard: &Guard,
+    ) -> Result<(), Away> {
+        let mut folded = self.fold(leaf.id, leaf.chain, limit, guard);
         folded.past = self.past_of(leaf.chain, folded.base_version);
         let absorbed = self.still_absorbed(leaf.base, guard);
         let shape = leaf.base.shape(&absorbed);
         let bytes = folded.contents.base_bytes(&shape);
         Counters::count(&self.counters.consolidations);
-        if bytes > self.limits.leaf_bytes && folded.contents.len() > 1 {
-            return self.split(tree, leaf, &shape, folded, need, guard);
+        let carried = folded.carried.len() as u64;
+        self.counters.carried.fetch_add(carried, Ordering::Relaxed);
+        let points = self.split_points(leaf, &shape, &folded, bytes);
+        if !points.is_empty() {
+            return self.split(tree, leaf, &shape, folded, &points, need, guard);
         }
         let old = leaf.chain.page();
         let birth =
@@ -218,9 +245,51 @@ impl<S: Store> Engine<S> {
         }
         let (replaced, Folded { dropped, past, .. }) = ((leaf.id, leaf.chain), folded);
         self.succeed(replaced, &past, dropped, std::iter::once(leaf.id), guard);
-        if bytes < self.limits.merge_below(0) && leaf.id != tree.root {
+        if bytes - fence_excess(leaf.base) < self.limits.merge_below(0) && leaf.id != tree.root {
             return self.try_merge(tree, leaf.id, shape.low, 0, guard);
         }
         Ok(())
+    }
+
+    /// Splits a leaf that is larger than a leaf may be (I15), as one that came back from the log or
+    /// out of a merge can be. What it would need and is not resident is not brought in for it: such
+    /// a leaf has no area, so the next writer goes on with it.
+    pub(crate) fn restore_bound(&self, tree: &TreeCore, id: PageId, guard: &Guard) {
+        if let Word::Resident(chain) = self.table.load(id, guard)
+            && let base = Base::new(chain.base())
+            && base.is_leaf()
+            && base.count() > 1
+            && base.byte_len() > self.limits.split_above(&base.shape(&[]))
+        {
+            let stop = Stop { id, chain, base, parent: PageId::NONE };
+            let _away = self.consolidate(tree, &stop, 0, guard);
+        }
+    }
+
+    /// Bytes that a page would have if its records were folded and it cut off that much of each
+    /// key, about; long fences don't count.
+    pub(crate) fn live_bytes(&self, chain: Chain<'_>, prefix_len: usize) -> usize {
+        let base = Base::new(chain.base());
+        let (count, used) = (base.count(), chain.page().area().1);
+        let longer = base.shape(&[]).prefix().len().saturating_sub(prefix_len);
+        let bytes = base.byte_len() - fence_excess(base) + count * longer;
+        if !S::DURABLE || !base.is_leaf() || count == 0 || used == 0 {
+            return bytes + used;
+        }
+        let net: i64 = chain.records().map(|record| i64::from(change(record).net)).sum();
+        let live = usize::try_from(count as i64 + net).unwrap_or(0);
+        if live < count { bytes * live / count } else { bytes + used }
+    }
+
+    /// Whether removals have left less than a quarter of what a leaf's base page holds, and it can
+    /// be folded now: the area of a page of large entries has room for the removal of all of them.
+    pub(crate) fn has_run_dry(&self, leaf: &Stop<'_>) -> bool {
+        let count = leaf.base.count();
+        let most_removed = leaf.chain.page().area().1 / MIN_RECORD_BYTES;
+        count > 0
+            && 4 * most_removed >= 3 * count
+            && self.clock.oldest_open().is_none()
+            && 4 * self.live_bytes(leaf.chain, usize::MAX)
+                < leaf.base.byte_len() - fence_excess(leaf.base)
     }
 }

@@ -38,7 +38,7 @@ mod update;
 
 pub(crate) use batch::{Batch, Shown};
 pub(crate) use bulk::{Ascending, Item};
-pub(crate) use consolidate::{FoldLimit, Folded};
+pub(crate) use consolidate::{FoldLimit, Folded, fence_excess};
 pub(crate) use cursor::Cursor;
 pub(crate) use descent::{Away, Covering, Stop, Wanted};
 pub(crate) use lookup::Found;
@@ -51,7 +51,7 @@ pub(crate) use unread::Unread;
 pub(crate) use update::{Change, Decision};
 
 use crate::paging::Place;
-use delta::{Base, Contents, Layout, Position, Record, Shape, Sheet};
+use delta::{Base, Contents, Fill, Layout, Position, Record, Shape, Sheet, uncounted};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
     Word,
@@ -135,7 +135,17 @@ pub(crate) struct Limits {
     pub(crate) inner_bytes: usize,
     /// Bytes of delta area that a leaf gets.
     pub(crate) area_bytes: usize,
+    /// Children that an inner page may have even if it is above `inner_bytes` by their separators.
+    pub(crate) min_children: usize,
 }
+
+/// Bytes that no page of more than two entries is meant to exceed, however long its keys are.
+const MAX_BASE_BYTES: usize = 128 << 10;
+/// Bytes of the largest record: a key and a value in the page, each as long as may be, and a head.
+const MAX_RECORD_BYTES: usize =
+    types::limits::MAX_KEY_BYTES + types::limits::MAX_INLINE_VALUE_BYTES + 64;
+/// Pages that one page may have absorbed before a commit knows of it: each takes room in the page.
+pub(crate) const MAX_ABSORBED: usize = 256;
 
 impl Limits {
     /// What production uses for a layout.
@@ -143,9 +153,16 @@ impl Limits {
         match layout {
             Layout::Fixed8 => {
                 // Rounded up to what pages are multiples of, an area has 24 records in the mean.
-                Self { leaf_bytes: 4096 + 192, inner_bytes: 4096, area_bytes: 22 * 24 }
+                Self {
+                    leaf_bytes: 4096 + 192,
+                    inner_bytes: 4096,
+                    area_bytes: 22 * 24,
+                    min_children: 2,
+                }
             }
-            Layout::Var => Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048 },
+            Layout::Var => {
+                Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048, min_children: 16 }
+            }
         }
     }
 
@@ -153,9 +170,45 @@ impl Limits {
         if level == 0 { self.leaf_bytes } else { self.inner_bytes }
     }
 
-    /// Pages that are made of sorted input have up to this many bytes.
-    pub(crate) fn full_bytes(self, level: u8) -> usize {
-        self.page_bytes(level) / 16 * 15
+    /// Bytes of base page above which a page of this shape splits (I15). Long fences and the list
+    /// of absorbed pages do not count: they are bounded by themselves.
+    pub(crate) fn split_above(self, shape: &Shape<'_>) -> usize {
+        let fences = shape.low.len() + shape.high.map_or(0, <[u8]>::len);
+        self.page_bytes(shape.level)
+            + uncounted(fences)
+            + size_of::<PageId>() * shape.absorbed.len()
+    }
+
+    /// Whether an inner page with this base is within bounds: by its bytes, or by having so few
+    /// children that levels of smaller ones would pile up.
+    pub(crate) fn inner_fits(self, shape: &Shape<'_>, children: usize, bytes: usize) -> bool {
+        bytes <= self.split_above(shape)
+            || children <= 2
+            || (children <= self.min_children && bytes <= MAX_BASE_BYTES)
+    }
+
+    /// Bytes that a page of this shape never exceeds, its area and carried records included (I15):
+    /// two leaves may have become one by a merge that the next write undoes, records that a cut
+    /// keeps from being folded make a page split as its entries do, and an area has room for the
+    /// record that it was made for.
+    pub(crate) fn largest_page(self, shape: &Shape<'_>) -> usize {
+        let fences = shape.low.len() + shape.high.map_or(0, <[u8]>::len);
+        match shape.level {
+            0 => {
+                4 * (self.split_above(shape) + self.area_bytes + MAX_RECORD_BYTES)
+                    + size_of::<PageId>() * 2 * MAX_ABSORBED
+            }
+            _ => self.split_above(shape).max(MAX_BASE_BYTES + fences),
+        }
+    }
+
+    /// How full pages are that are made of sorted input, or cut out of a page that is too large.
+    pub(crate) fn fill(self, level: u8) -> Fill {
+        Fill {
+            bytes: self.page_bytes(level) / 16 * 15,
+            entries: if level == 0 { 1 } else { self.min_children },
+            most_bytes: MAX_BASE_BYTES,
+        }
     }
 
     /// A page below this many bytes asks to be merged.
@@ -194,6 +247,9 @@ pub(crate) struct Counters {
     pub(crate) merges: AtomicU64,
     pub(crate) evictions: AtomicU64,
     pub(crate) page_ins: AtomicU64,
+    /// Records that a consolidation, a split or a merge has carried over because a cut was open or
+    /// the log does not hold them yet.
+    pub(crate) carried: AtomicU64,
     /// Entries that the list of pages with a history has got since it was gone through.
     pub(crate) histories: AtomicU64,
 }
@@ -282,7 +338,17 @@ impl<S: Store> Engine<S> {
         Birth { base_version, serial, tree }
     }
 
+    /// Bytes that these records take in the area of a page.
+    pub(crate) fn record_bytes(&self, layout: Layout, carried: &[(u64, Record<'_>)]) -> usize {
+        let payload =
+            |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
+        carried.iter().map(|(_, r)| records_of(layout).bytes(payload(r))).sum()
+    }
+
     /// A page of this shape with these contents, and these records (newest first) on top.
+    ///
+    /// A leaf that is larger than a leaf may be, as one that comes back from the log or out of a
+    /// merge can be, gets no area: the first writer that wants room in it splits it (I15).
     pub(crate) fn build(
         &self,
         shape: &Shape<'_>,
@@ -294,13 +360,15 @@ impl<S: Store> Engine<S> {
         let (layout, records) = (shape.layout, records_of(shape.layout));
         let payload =
             |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
+        let base_bytes = contents.base_bytes(shape);
         let room = if shape.level == 0 {
-            let held: usize = carried.iter().map(|(_, r)| records.bytes(payload(r))).sum();
-            held + self.limits.area_bytes.max(need)
+            let held = self.record_bytes(layout, carried);
+            let too_large = base_bytes > self.limits.split_above(shape) && contents.len() > 1;
+            held + if too_large { 0 } else { self.limits.area_bytes.max(need) }
         } else {
             0
         };
-        let mut page = NewPage(PageWriter::new(contents.base_bytes(shape), room, records, birth));
+        let mut page = NewPage(PageWriter::new(base_bytes, room, records, birth));
         contents.write(shape, &mut page);
         let sketch = Base::new(page.written()).sketch();
         let mut page = page.0.finish(sketch);

@@ -4,7 +4,7 @@
 //! the page stays the same its reservation is used again.
 
 use super::lookup::Answer;
-use super::{Engine, Found, Stop, Store, TreeCore, records_of};
+use super::{Engine, FoldLimit, Found, Stop, Store, TreeCore, records_of};
 use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -121,7 +121,9 @@ impl<S: Store> Engine<S> {
                     leaf.remember(tree, key);
                 }
                 if reservation.nears_end() {
-                    self.relieve(tree, &leaf, guard);
+                    self.relieve(tree, &leaf, FoldLimit::KeepUnflushed, guard);
+                } else if S::DURABLE && op == Op::Remove && self.has_run_dry(&leaf) {
+                    self.relieve(tree, &leaf, FoldLimit::Cuts, guard);
                 }
                 return Ok(Attempt::Done(result));
             }
@@ -133,16 +135,17 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Consolidates a page whose area is nearly full: others go on meanwhile, and as one record
-    /// only crosses that line, few copies are made for nothing (B9).
+    /// Consolidates a page whose area is nearly full, or most of which was removed: others go on
+    /// meanwhile, and as one record only crosses that line, few copies are made for nothing (B9).
     #[cold]
-    fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, guard: &Guard) {
+    fn relieve(&self, tree: &TreeCore, leaf: &Stop<'_>, limit: FoldLimit, guard: &Guard) {
         if let Word::Resident(chain) = self.table.load(leaf.id, guard)
             && chain.page() == leaf.chain.page()
         {
             // The write is installed: a page that the SMO would need and that is away is not
             // brought in for it. Who comes over the right link next goes on with it.
-            let _away = self.consolidate(tree, &Stop { chain, ..*leaf }, 0, guard);
+            let leaf = Stop { chain, ..*leaf };
+            let _away = self.consolidate_within(tree, &leaf, 0, limit, guard);
         }
     }
 }

@@ -220,7 +220,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     #[doc(hidden)]
     #[must_use]
     pub fn with_tiny_pages() -> Self {
-        Self::with_limits(Limits { leaf_bytes: 400, inner_bytes: 300, area_bytes: 300 })
+        Self::with_limits(Limits {
+            leaf_bytes: 400,
+            inner_bytes: 300,
+            area_bytes: 300,
+            min_children: 2,
+        })
     }
 
     fn with_limits(limits: Limits) -> Self {

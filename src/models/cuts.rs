@@ -117,6 +117,25 @@ fn a_cut_beside_a_split_of_the_root_is_a_prefix_and_a_tree() {
     });
 }
 
+/// A page took what a slow commit kept from being folded until it was larger than a page can be.
+#[test]
+fn records_that_a_cut_keeps_split_a_page_as_entries_do() {
+    explore("cut/carry and split", || {
+        let writes = |it: &Logged| {
+            it.setting.put(20, 2);
+            it.setting.put(25, 3);
+            it.setting.put(15, 4);
+        };
+        let mut state = vec![(10, 1), (30, 1), (50, 1)];
+        let mut states = vec![state.clone()];
+        for (at, entry) in [(1, (20, 2)), (2, (25, 3)), (1, (15, 4))] {
+            state.insert(at, entry);
+            states.push(state.clone());
+        }
+        prefixes(splitting(ONE), &[(0, &[10, 30]), (50, &[50])], 1, writes, &states);
+    });
+}
+
 #[test]
 fn what_a_merge_moves_leaves_with_the_absorber() {
     explore("cut/merge", || {

@@ -24,17 +24,17 @@ pub(super) const ONE: usize = 32;
 
 /// Pages that split at four entries of two bytes. They never merge.
 pub(super) fn splitting(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 146, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 146, inner_bytes: 4096, area_bytes, min_children: 2 }
 }
 
 /// Pages that never split. With one entry or none they merge.
 pub(super) fn merging(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 520, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 520, inner_bytes: 4096, area_bytes, min_children: 2 }
 }
 
 /// Pages that neither split nor merge.
 pub(super) fn lasting(area_bytes: usize) -> Limits {
-    Limits { leaf_bytes: 250, inner_bytes: 4096, area_bytes }
+    Limits { leaf_bytes: 250, inner_bytes: 4096, area_bytes, min_children: 2 }
 }
 
 /// Area for one record of a tree of numbers.
@@ -42,12 +42,12 @@ pub(super) const PAIR: usize = 24;
 
 /// Pages of numbers that split at four entries. They never merge: see [`splitting`].
 pub(super) fn splitting_numbers(records: usize) -> Limits {
-    Limits { leaf_bytes: 120, inner_bytes: 4096, area_bytes: records * PAIR }
+    Limits { leaf_bytes: 120, inner_bytes: 4096, area_bytes: records * PAIR, min_children: 2 }
 }
 
 /// Pages of numbers that never split. With one entry or none they merge: see [`merging`].
 pub(super) fn merging_numbers(records: usize) -> Limits {
-    Limits { leaf_bytes: 380, inner_bytes: 4096, area_bytes: records * PAIR }
+    Limits { leaf_bytes: 380, inner_bytes: 4096, area_bytes: records * PAIR, min_children: 2 }
 }
 
 /// Key or value of a tree in this layout.

@@ -70,7 +70,7 @@ fn decode_place(chunk: u32, bytes: &[u8]) -> Option<((PageId, Place), usize)> {
         values: addresses.collect(),
         ..Place::default()
     };
-    place.image_values = place.values.len();
+    (place.image_values, place.image_count) = (place.values.len(), place.count);
     let live = place.is_merged() == place.image.is_none();
     let id = PageId::new(chunk.checked_mul(CHUNK_PAGES)?.checked_add(number)?);
     (number < CHUNK_PAGES && live && id.is_some()).then_some(((id, place), HEAD_BYTES + end))
@@ -85,6 +85,7 @@ mod tests {
         let live = Place {
             tree: 7,
             count: -3,
+            image_count: -3,
             image: at(1),
             deltas: vec![at(2), at(3)],
             values: vec![at(4)],

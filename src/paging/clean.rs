@@ -55,6 +55,7 @@ impl DurableEngine {
         mut progress: impl FnMut(&Cleaned) -> bool,
     ) -> Result<Cleaned> {
         self.store.check()?;
+        let _changing = self.store.at_rest();
         let victims = choose(&self.segment_use(), goal_bytes, reach);
         let mut cleaned = Cleaned { segments: victims.len() as u64, ..Cleaned::default() };
         let victims: HashSet<u32> = victims.into_iter().collect();

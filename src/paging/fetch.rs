@@ -3,6 +3,10 @@
 //! Nobody is pinned during the reads. The parts cannot turn into others meanwhile: an address is
 //! never used twice, and at worst a part is gone because the page was moved, which is looked up
 //! again. The word says whether the page still is away: its token is new at each eviction.
+//!
+//! Image and delta parts together may be more than a page should be (I15): a page that is evicted
+//! after each few writes is never consolidated. Such a page comes in without an area, however large
+//! it is, and is split at once.
 
 use super::place::Place;
 use super::store::{DELTA, DurableEngine, IMAGE};
@@ -54,6 +58,11 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
             release_all(&page);
         } else {
             Counters::count(&engine.counters.page_ins);
+            let tree = engine.store.trees.get(&place.tree).map(|tree| Arc::clone(&tree));
+            // What a reader only looks at stays evictable.
+            if let Some(tree) = tree.filter(|_| !engine.store.read_only) {
+                engine.restore_bound(&tree, id, &engine.pin());
+            }
             return Ok(());
         }
     }

@@ -14,6 +14,7 @@
 //! | `checkpoint` | dirty chunks and the superblock |
 //! | `clean` | live pages leave segments that are mostly dead |
 //! | `recover` | open: chunks, the parts after them, a usable table |
+//! | `sparse` | leaves that have run empty are merged |
 //! | `store` | what ties these to the engine |
 
 pub(crate) mod buried;
@@ -26,6 +27,7 @@ pub(crate) mod fetch;
 mod place;
 pub(crate) mod recover;
 mod settle;
+pub(crate) mod sparse;
 pub(crate) mod store;
 pub(crate) mod values;
 mod visit;

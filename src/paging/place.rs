@@ -26,6 +26,8 @@ pub(crate) struct Place {
     pub(crate) image_values: usize,
     /// Entries in the page.
     pub(crate) count: i32,
+    /// Entries in the image; as many as `count` if it was made before the last opening.
+    pub(crate) image_count: i32,
     /// The page that has absorbed this one, and a durable commit says so.
     pub(crate) merged_into: PageId,
 }
@@ -39,6 +41,16 @@ impl Place {
     /// Whether a delta part is not enough for this page.
     pub(crate) fn wants_image(&self, page: PageRef<'_>) -> bool {
         self.image.is_none() || page.base_version() > self.flushed || page.serial() != self.serial
+    }
+
+    /// Bytes that an image of a leaf would have now, about: entries that were removed since the
+    /// image was written take their share of it with them.
+    pub(crate) fn live_bytes(&self) -> usize {
+        let image = self.image.len as usize;
+        match usize::try_from(self.count) {
+            Ok(count) if self.count < self.image_count => image * count / self.image_count as usize,
+            _ => image + self.deltas.iter().map(|delta| delta.len as usize).sum::<usize>(),
+        }
     }
 
     /// All parts of the page, and the values that they name.

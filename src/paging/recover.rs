@@ -86,6 +86,7 @@ fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<(
                 image_values: part.refs.len(),
                 values: part.refs.clone(),
                 count: number.cast_signed(),
+                image_count: number.cast_signed(),
                 ..Place::default()
             };
             places.insert(part.page, place);

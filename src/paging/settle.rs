@@ -21,6 +21,7 @@ const QUIET_CUTS: u64 = 4;
 impl DurableEngine {
     /// Looks at the pages from `hand` on, folds those that are quiet, and returns where to go on.
     pub(crate) fn settle_pages(&self, hand: u32) -> u32 {
+        let _changing = self.store.at_rest();
         let limit = self.table.id_limit();
         let first = if hand >= limit { 1 } else { hand.max(1) };
         let end = first.saturating_add(STEP_PAGES).min(limit);

@@ -8,7 +8,7 @@ use gc::{Budget, Category, Pressure, Waker};
 use lss::Log;
 use mapping::DirtyList;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use sync::atomic::{AtomicU64, Ordering};
 use sync::epoch::Guard;
@@ -54,6 +54,9 @@ pub(crate) struct LogStore {
     pub(crate) freed: Mutex<Vec<PageId>>,
     /// Chunks of the table that have changed since the last checkpoint.
     pub(crate) dirty_chunks: Mutex<BTreeSet<u32>>,
+    /// Held by background work while it changes the shape of trees, and by a check of them, which
+    /// wants them at rest. Nothing that a reader or a writer does waits for it.
+    upkeep: Mutex<()>,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
     /// Wakes who evicts and flushes.
@@ -104,6 +107,7 @@ impl LogStore {
             unfinished: Mutex::default(),
             freed: Mutex::default(),
             dirty_chunks: Mutex::default(),
+            upkeep: Mutex::default(),
             failure: OnceLock::new(),
             evictor: OnceLock::new(),
             user_bytes: AtomicU64::new(0),
@@ -130,6 +134,11 @@ impl LogStore {
             Some(error) => Err(error.into()),
             None => Ok(()),
         }
+    }
+
+    /// Waits until no background work changes the shape of trees, and keeps it from that.
+    pub(crate) fn at_rest(&self) -> MutexGuard<'_, ()> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn mark_chunk(&self, id: PageId) {

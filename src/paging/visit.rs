@@ -40,6 +40,8 @@ use types::{Address, PageId};
 const MAX_DELTAS: usize = 32;
 /// An image is written when the delta parts have this many times its bytes.
 const DELTAS_PER_IMAGE: u64 = 3;
+/// An image of at most this many bytes is not written again because its entries are gone.
+const MIN_DEAD_IMAGE_BYTES: u32 = 256;
 /// Bytes of separated values that may be dead in the parts of a page, besides as many as live.
 const DEAD_VALUE_BYTES: u64 = 128 << 10;
 
@@ -340,6 +342,7 @@ impl Cut<'_, '_> {
             values: refs.clone(),
             image_values: refs.len(),
             count,
+            image_count: count,
             ..Place::default()
         };
         let serial = page.serial();
@@ -402,5 +405,7 @@ fn crowded(place: &Place) -> bool {
     let image = u64::from(place.image.len).max(512);
     place.deltas.len() >= MAX_DELTAS
         || bytes(&place.deltas) > DELTAS_PER_IMAGE * image
+        // More than half of the image is entries that are gone: it says what the page takes.
+        || (place.count < place.image_count / 2 && place.image.len > MIN_DEAD_IMAGE_BYTES)
         || bytes(&place.values) > DEAD_VALUE_BYTES + 2 * bytes(&place.values[..place.image_values])
 }

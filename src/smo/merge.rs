@@ -12,11 +12,13 @@
 //!    absorbed any more.
 //!
 //! Anybody may do each step, and whoever needs R's range does. L cannot be capped meanwhile, for
-//! that would need an intention on P. L' may be larger than a page should be: the next
-//! consolidation splits it, so the absorb never has to.
+//! that would need an intention on P. L' may be larger than a page should be, for L takes records
+//! until then. It has no area in that case, and the thread that buries R splits it: so the absorb
+//! itself never has to (I15).
 
 use crate::engine::{
-    Away, Counters, Covering, Engine, FoldLimit, Folded, Store, TreeCore, Versioned,
+    Away, Counters, Covering, Engine, FoldLimit, Folded, MAX_ABSORBED, Stop, Store, TreeCore,
+    Versioned,
 };
 use delta::{Base, Contents, Shape};
 use mapping::{Chain, Word};
@@ -44,28 +46,47 @@ impl<S: Store> Engine<S> {
             return Ok(());
         }
         // The first child absorbs its right neighbour instead: R must have a separator in P.
-        let right_at = at.max(1);
+        self.merge_children(tree, &parent, at.max(1), guard).map(|_merged| ())
+    }
+
+    /// Merges the child at this position of an inner page into the one before it, if both are
+    /// resident and fit one page. Says whether it was begun.
+    pub(crate) fn merge_children(
+        &self,
+        tree: &TreeCore,
+        parent: &Stop<'_>,
+        right_at: usize,
+        guard: &Guard,
+    ) -> Result<bool, Away> {
+        let base = parent.base;
         let (left, right) = (base.child(right_at - 1), base.child(right_at));
-        let size = |id| match self.table.load(id, guard) {
+        let page = |id| match self.table.load(id, guard) {
             Word::Resident(chain) => {
                 let page = Base::new(chain.base());
-                page.merging().is_none().then(|| page.byte_len() + chain.page().area().1)
+                let may = page.merging().is_none() && page.absorbed().count() < MAX_ABSORBED;
+                may.then_some(chain)
             }
             _ => None,
         };
-        let (Some(left_bytes), Some(right_bytes)) = (size(left), size(right)) else {
-            return Ok(());
+        let (Some(left), Some(right_page)) = (page(left), page(right)) else { return Ok(false) };
+        let merged = Shape {
+            high: Base::new(right_page.base()).high(),
+            ..Base::new(left.base()).shape(&[])
         };
-        if left_bytes + right_bytes > self.limits.merge_up_to(level) {
-            return Ok(());
+        // A page over both ranges cuts off less of each key.
+        let prefix_len = merged.prefix().len();
+        let bytes = self.live_bytes(left, prefix_len) + self.live_bytes(right_page, prefix_len);
+        if bytes > self.limits.merge_up_to(base.level() - 1) {
+            return Ok(false);
         }
         let absorbed = self.still_absorbed(base, guard);
         let shape = Shape { merging: right, ..base.shape(&absorbed) };
         let children = Contents::of(base);
-        if self.replace_inner(parent.id, parent.chain, &shape, &children, guard) {
+        let begun = self.replace_inner(parent.id, parent.chain, &shape, &children, guard);
+        if begun {
             self.help_merge(tree, parent.id, right, guard)?;
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// Finishes the merge of `right` that `parent` intends, if it does.
@@ -109,6 +130,7 @@ impl<S: Store> Engine<S> {
                 continue;
             }
             self.bury(right, capped, left, guard);
+            self.restore_bound(tree, left, guard);
             let bytes = children.base_bytes(&shape);
             if bytes < self.limits.merge_below(base.level()) && parent != tree.root {
                 return self.try_merge(tree, parent, base.low(), base.level(), guard);

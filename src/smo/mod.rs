@@ -14,6 +14,8 @@ mod merge;
 mod post;
 mod split;
 
+pub(crate) use split::points_at;
+
 use crate::engine::{Engine, Store};
 use delta::{Contents, Shape};
 use mapping::Chain;

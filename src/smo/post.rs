@@ -90,14 +90,16 @@ impl<S: Store> Engine<S> {
         let shape: Shape<'_> = base.shape(&absorbed);
         let stop = Stop { id: parent, chain: seen, base, parent: PageId::NONE };
         let at_end = base.separator(base.count() - 1) < *last;
-        let cuts = self.inner_cuts(&children, &shape, shape.right.is_none() && at_end);
-        if cuts.is_empty() {
+        let rising = shape.right.is_none() && at_end;
+        let points = self.inner_points(&children, &shape, rising);
+        if points.is_empty() {
             self.replace_inner(parent, seen, &shape, &children, guard);
         } else if links.len() == 1 {
-            self.split(tree, &stop, &shape, Folded::inner(children), 0, guard)?;
+            let middle = self.middle_point(&children, &shape, rising);
+            self.split(tree, &stop, &shape, Folded::inner(children), &middle, 0, guard)?;
         } else if let children = Folded::inner(children)
             && let Some(pages) =
-                self.replace_by_pages(tree, &stop, &shape, children, &cuts, 0, guard)
+                self.replace_by_pages(tree, &stop, &shape, children, &points, 0, guard)
         {
             self.announce(tree, &stop, shape.level, &pages, guard)?;
         }

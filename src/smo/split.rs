@@ -5,7 +5,7 @@
 //! goes by the right links; nobody gets to the others before (A1).
 
 use crate::engine::{Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change};
-use delta::{Base, Contents, Layout, Record, Shape};
+use delta::{Base, Contents, Fill, KeyRef, Layout, Record, Shape, shortest_separator};
 use mapping::{PageBox, Word};
 use sync::epoch::Guard;
 use types::PageId;
@@ -13,13 +13,21 @@ use types::PageId;
 /// A page of a level: the key that it begins at, and its id.
 pub(crate) type Link = (Vec<u8>, PageId);
 
+/// Where a page is cut in two: how many entries of its base stay left, and the key that the right
+/// one begins at.
+#[derive(Debug, Clone)]
+pub(crate) struct SplitPoint {
+    at: usize,
+    low: Vec<u8>,
+}
+
 /// What is to be known of the pages that take the place of one.
 struct Plan<'a> {
     tree: u32,
     /// The page that is replaced.
     id: PageId,
     shape: Shape<'a>,
-    cuts: &'a [usize],
+    points: &'a [SplitPoint],
     /// Bytes of area that each leaf gets at least.
     need: usize,
     /// What leaves keep of the page.
@@ -34,21 +42,47 @@ struct Fresh {
 }
 
 impl<S: Store> Engine<S> {
-    /// Splits a page that has been folded to `folded` in two. If the word has changed meanwhile, or
-    /// no page id is left, nothing happens.
+    /// Where a leaf that has been folded to `folded` is to be split: nowhere, if it is within its
+    /// bound, or has but one key. `bytes` are those of its base page.
+    pub(crate) fn split_points(
+        &self,
+        stop: &Stop<'_>,
+        shape: &Shape<'_>,
+        folded: &Folded<'_>,
+        bytes: usize,
+    ) -> Vec<SplitPoint> {
+        let (contents, carried) = (&folded.contents, &folded.carried);
+        let most = self.limits.split_above(shape);
+        let beside = self.record_bytes(shape.layout, carried);
+        // What is carried because it is not flushed yet is less than an area, and no reason.
+        if bytes + beside.saturating_sub(self.limits.area_bytes) <= most {
+            return Vec::new();
+        }
+        let rising = grows_at_its_end(stop, contents, carried);
+        if beside > self.limits.area_bytes {
+            return points_among_records(contents, carried, shape, self.limits.fill(0), rising);
+        }
+        match contents.len() {
+            0 | 1 => Vec::new(),
+            _ if bytes <= 2 * most => points_at(contents, shape, &[contents.split_index(rising)]),
+            _ => points_at(contents, shape, &contents.cuts(shape, self.limits.fill(0), rising)),
+        }
+    }
+
+    /// Splits a page that has been folded to `folded` at these points. If the word has changed
+    /// meanwhile, or no page id is left, nothing happens.
+    #[expect(clippy::too_many_arguments, reason = "a page, what takes its place, and where")]
     pub(crate) fn split(
         &self,
         tree: &TreeCore,
         stop: &Stop<'_>,
         shape: &Shape<'_>,
         folded: Folded<'_>,
+        points: &[SplitPoint],
         need: usize,
         guard: &Guard,
     ) -> Result<(), Away> {
-        let (contents, carried) = (&folded.contents, &folded.carried);
-        let rising = grows_at_its_end(stop, contents, carried);
-        let cuts = [contents.split_index(rising)];
-        match self.replace_by_pages(tree, stop, shape, folded, &cuts, need, guard) {
+        match self.replace_by_pages(tree, stop, shape, folded, points, need, guard) {
             Some(pages) => self.announce(tree, stop, shape.level, &pages, guard),
             None => Ok(()),
         }
@@ -64,19 +98,19 @@ impl<S: Store> Engine<S> {
         stop: &Stop<'_>,
         shape: &Shape<'_>,
         mut folded: Folded<'_>,
-        cuts: &[usize],
+        points: &[SplitPoint],
         need: usize,
         guard: &Guard,
     ) -> Option<Vec<Link>> {
         let dropped = std::mem::take(&mut folded.dropped);
         let past = std::mem::take(&mut folded.past);
-        if !cuts.is_empty() {
+        if !points.is_empty() {
             Counters::count(&self.counters.splits);
         }
         let mut fresh = Fresh::default();
-        let plan = Plan { tree: tree.id, id: stop.id, shape: *shape, cuts, need, past: &past };
+        let plan = Plan { tree: tree.id, id: stop.id, shape: *shape, points, need, past: &past };
         // A root keeps its id: all pages get fresh ones, and it becomes their parent.
-        let grows = stop.id == tree.root && !cuts.is_empty();
+        let grows = stop.id == tree.root && !points.is_empty();
         let pages = if grows {
             self.lay_out(&plan, folded, false, &mut fresh)
                 .and_then(|pages| self.lay_root(&plan, pages, &mut fresh))
@@ -110,12 +144,12 @@ impl<S: Store> Engine<S> {
         let shape = &plan.shape;
         let first = if keeps_id { plan.id } else { self.fresh(fresh)? };
         let mut pages = vec![(shape.low.to_vec(), first)];
-        for &at in plan.cuts {
-            pages.push((contents.separator(at, shape), self.fresh(fresh)?));
+        for point in plan.points {
+            pages.push((point.low.clone(), self.fresh(fresh)?));
         }
         let (mut high, mut right, mut leftmost) = (shape.high, shape.right, None);
         for (at, (low, id)) in pages.iter().enumerate().rev() {
-            let begin = at.checked_sub(1).map_or(0, |before| plan.cuts[before]);
+            let begin = at.checked_sub(1).map_or(0, |before| plan.points[before].at);
             let (below, here) = contents.split_at(begin);
             let (under, above) = carried
                 .into_iter()
@@ -158,9 +192,9 @@ impl<S: Store> Engine<S> {
             let children = below.iter().zip(&values);
             let children = children.map(|((low, _), (value, len))| (&low[..], &value[..*len]));
             let children = Folded::inner(Contents::children(shape.layout, children));
-            let cuts = self.inner_cuts(&children.contents, &shape, true);
-            let plan = Plan { shape, cuts: &cuts, ..*plan };
-            if cuts.is_empty() {
+            let points = self.inner_points(&children.contents, &shape, true);
+            let plan = Plan { shape, points: &points, ..*plan };
+            if points.is_empty() {
                 // What is alone on its level takes the id of the root.
                 let (_, root) = self.lay_out(&plan, children, true, fresh)?;
                 return Some((pages, root));
@@ -170,16 +204,31 @@ impl<S: Store> Engine<S> {
     }
 
     /// Where an inner page is to be cut: nowhere, if it is not too large.
-    pub(crate) fn inner_cuts(
+    pub(crate) fn inner_points(
         &self,
         children: &Contents<'_>,
         shape: &Shape<'_>,
         rising: bool,
-    ) -> Vec<usize> {
-        if children.base_bytes(shape) <= self.limits.inner_bytes || children.len() <= 2 {
+    ) -> Vec<SplitPoint> {
+        if self.limits.inner_fits(shape, children.len(), children.base_bytes(shape)) {
             return Vec::new();
         }
-        children.cuts(shape, self.limits.full_bytes(shape.level), rising)
+        let cuts = children.cuts(shape, self.limits.fill(shape.level), rising);
+        points_at(children, shape, &cuts)
+    }
+
+    /// Where an inner page that is too large is to be cut in two.
+    pub(crate) fn middle_point(
+        &self,
+        children: &Contents<'_>,
+        shape: &Shape<'_>,
+        rising: bool,
+    ) -> Vec<SplitPoint> {
+        // Levels of single children would go on for ever.
+        let fewest = if rising { 2 } else { self.limits.min_children / 2 };
+        let fewest = fewest.clamp(1, children.len() / 2);
+        let at = children.split_index(rising).clamp(fewest, children.len() - fewest);
+        points_at(children, shape, &[at])
     }
 
     /// Tells those who lead to leaves about pages that were put in the place of one.
@@ -238,6 +287,52 @@ impl<S: Store> Engine<S> {
     }
 }
 
+/// The points at these positions of the entries.
+pub(crate) fn points_at(
+    contents: &Contents<'_>,
+    shape: &Shape<'_>,
+    cuts: &[usize],
+) -> Vec<SplitPoint> {
+    cuts.iter().map(|&at| SplitPoint { at, low: contents.separator(at, shape) }).collect()
+}
+
+/// Where to cut a leaf much of which are records that must stay records. All that concerns one key
+/// stays together.
+fn points_among_records(
+    contents: &Contents<'_>,
+    carried: &[(u64, Record<'_>)],
+    shape: &Shape<'_>,
+    fill: Fill,
+    rising: bool,
+) -> Vec<SplitPoint> {
+    let prefix_len = shape.prefix().len();
+    let entry = |at| (contents.key(at), contents.entry_bytes(at, prefix_len), 1);
+    let mut items: Vec<(KeyRef<'_>, usize, usize)> = (0..contents.len()).map(entry).collect();
+    items.extend(carried.iter().map(|(_, record)| {
+        let bytes = Record::payload_len(shape.layout, record.key.len(), record.value.len());
+        (KeyRef::from(record.key), bytes, 0)
+    }));
+    items.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+    let total: usize = items.iter().map(|(_, bytes, _)| bytes).sum();
+    // Rising keys leave full pages behind; else the pages share evenly.
+    let pages = total.div_ceil(fill.bytes).max(2);
+    let wanted = if rising && total > fill.bytes { fill.bytes } else { total.div_ceil(pages) };
+    let (mut points, mut held, mut at) = (Vec::new(), 0, 0);
+    for (index, &(key, bytes, entries)) in items.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| items[before].0);
+        if let Some(before) = before.filter(|before| *before < key)
+            && held > 0
+            && held + bytes > wanted
+        {
+            points.push(SplitPoint { at, low: shortest_separator(before, key, shape.layout) });
+            held = 0;
+        }
+        held += bytes;
+        at += entries;
+    }
+    points
+}
+
 /// Whether the last entry is the newest record: rising keys then leave full pages behind.
 fn grows_at_its_end(
     stop: &Stop<'_>,
@@ -246,6 +341,6 @@ fn grows_at_its_end(
 ) -> bool {
     let Some(newest) = stop.chain.newest() else { return false };
     let newest = change(newest).key;
-    contents.key(contents.len() - 1).cmp_bytes(newest).is_le()
+    contents.len().checked_sub(1).is_none_or(|last| contents.key(last).cmp_bytes(newest).is_le())
         && carried.iter().all(|(_, record)| record.key <= newest)
 }

@@ -84,27 +84,31 @@ pub struct PageWriter {
 impl PageWriter {
     /// A page with room for a base page and a delta area.
     ///
+    /// A page that a head of 16 bits in units of 8 bytes does not reach to the end (512 KiB) can
+    /// have no area: it takes no record.
+    ///
     /// # Panics
-    /// If the page would not be reachable by a head of 16 bits in units of 8 bytes (512 KiB), or
-    /// the base page is no multiple of 8 bytes.
+    /// If such a page is to have an area, or the base page is no multiple of 8 bytes.
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
         assert!(base_bytes.is_multiple_of(8), "a base page of {base_bytes} bytes");
         // Pairs are all of one size: their places need not be told.
         let has_slots = records == Records::Sized && area_bytes > 0;
         let (slots, slots_bytes) = if has_slots { (SLOTS, SLOTS_BYTES) } else { (0, 0) };
         let size = PageBox::size_for(base_bytes, area_bytes + slots_bytes);
-        assert!(size <= (usize::from(Head::MAX) + 1) * 8, "a page of {size} bytes is too large");
+        let reached = size <= (usize::from(Head::MAX) + 1) * 8;
+        assert!(reached || area_bytes == 0, "a page of {size} bytes is too large");
         let page = memory::allocate(size).cast::<Page>();
-        let area_bytes = size - HEADER_BYTES - base_bytes - slots_bytes;
+        let padded_bytes = size - HEADER_BYTES - base_bytes - slots_bytes;
         let pairs = if records == Records::Pairs { PAIRS } else { 0 };
         // SAFETY: the allocation is large enough, aligned for `Page` and ours alone.
         unsafe {
             page.write(Page {
                 serial: birth.serial,
                 base_bytes: base_bytes as u32,
-                area_bytes: area_bytes as u32,
+                area_bytes: padded_bytes as u32,
                 flags: AtomicU32::new(birth.tree << TREE_SHIFT | slots | pairs | REFERENCED),
-                tail: AtomicU64::new(0),
+                // What padding leaves behind the base page of a page without an area is none.
+                tail: AtomicU64::new(if area_bytes > 0 { 0 } else { padded_bytes as u64 }),
                 base_version: AtomicU64::new(birth.base_version),
                 aside: AtomicPtr::new(core::ptr::null_mut()),
                 fingerprints: Default::default(),

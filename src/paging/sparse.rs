@@ -1,0 +1,161 @@
+//! Sparse: leaves that have run empty are merged, evicted ones and those that no writer comes to.
+//!
+//! A writer merges a leaf when it consolidates it and finds little left. A leaf whose entries were
+//! removed one here and one there, or that was evicted in between, is never consolidated, so a
+//! background thread looks for neighbours that fit one page. It goes over the inner pages just
+//! above the leaves, which are in memory: a leaf that is evicted is judged by its location in the
+//! log, and is brought in only to be merged.
+//!
+//! The walk makes progress by itself and ends: a round over all trees begins only if there was a
+//! commit since the last one began, and after a round that has merged nothing an idle store has no
+//! commit any more.
+
+use super::store::DurableEngine;
+use crate::engine::{Away, Covering, Stop, TreeCore, fence_excess};
+use crate::error::Result;
+use delta::Base;
+use mapping::Word;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use sync::epoch::Guard;
+use types::PageId;
+
+/// How long one step may take, save for its last page.
+const STEP: Duration = Duration::from_millis(5);
+
+/// Where the walk is.
+#[derive(Debug, Default)]
+pub(crate) struct SparseWalk {
+    /// The tree, and the key in it to go on from; none between two rounds.
+    at: Option<(u32, Vec<u8>)>,
+    /// What was durable when the last round began.
+    begun_at: u64,
+}
+
+impl SparseWalk {
+    /// Goes on for a moment. Says whether there is more to do at once.
+    pub(crate) fn step(&mut self, engine: &DurableEngine) -> Result<bool> {
+        let _changing = engine.store.at_rest();
+        let begun = Instant::now();
+        if self.at.is_none() {
+            let durable = engine.store.log.durable_version();
+            if durable == self.begun_at {
+                return Ok(false);
+            }
+            self.begun_at = durable;
+            self.at = first_tree(engine, 0).map(|tree| (tree, Vec::new()));
+        }
+        while let Some((tree, key)) = self.at.take() {
+            let core = engine.store.trees.get(&tree).map(|tree| Arc::clone(&tree));
+            let next = match core {
+                Some(core) => engine.merge_under(&core, &key)?,
+                None => None,
+            };
+            self.at = match next {
+                Some(key) => Some((tree, key)),
+                None => first_tree(engine, tree + 1).map(|tree| (tree, Vec::new())),
+            };
+            if begun.elapsed() >= STEP {
+                return Ok(self.at.is_some());
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What one look at an inner page has come to.
+enum Step {
+    /// Two of its children are one page now.
+    Merged,
+    /// Nothing more is to be done here; the next inner page begins at this key.
+    Next(Option<Vec<u8>>),
+}
+
+/// The tree with the least number that is not below this one.
+fn first_tree(engine: &DurableEngine, from: u32) -> Option<u32> {
+    engine.store.trees.iter().map(|tree| *tree.key()).filter(|tree| *tree >= from).min()
+}
+
+impl DurableEngine {
+    /// Merges what fits one page under the inner page above the leaf of this key. Returns the key
+    /// that the next such page begins at.
+    fn merge_under(&self, tree: &TreeCore, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        if self.top_level(tree)? == 0 {
+            return Ok(None);
+        }
+        // Where to look next: a child is judged once, whether it can be merged or not.
+        let (mut at, mut failed_at) = (1, 0);
+        loop {
+            // One merge for each pin: pages that it replaces are garbage until the pin is gone.
+            let step = self.retrying(|guard| {
+                let parent = self.descend(tree, Covering(key), 1, guard)?;
+                if parent.base.merging().is_some() {
+                    return Ok(Step::Next(parent.base.high().map(<[u8]>::to_vec)));
+                }
+                while at < parent.base.count() {
+                    // A child that has absorbed its neighbour is looked at with the next one.
+                    if self.merge_at(tree, &parent, at, guard)? {
+                        return Ok(Step::Merged);
+                    }
+                    at += 1;
+                }
+                Ok(Step::Next(parent.base.high().map(<[u8]>::to_vec)))
+            });
+            match step {
+                Ok(Step::Merged) => {}
+                Ok(Step::Next(key)) => return Ok(key),
+                // A leaf that cannot be read stays as it is, and its neighbours are looked at.
+                Err(error) if error.is_damage() && failed_at < at => {
+                    failed_at = at;
+                    at += 1;
+                }
+                // Neither can what is above it: the rest of the tree has to wait.
+                Err(error) if error.is_damage() => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn merge_at(
+        &self,
+        tree: &TreeCore,
+        parent: &Stop<'_>,
+        at: usize,
+        guard: &Guard,
+    ) -> core::result::Result<bool, Away> {
+        let (left, right) = (parent.base.child(at - 1), parent.base.child(at));
+        let (Some(left_bytes), Some(right_bytes)) =
+            (self.leaf_bytes(left, guard), self.leaf_bytes(right, guard))
+        else {
+            return Ok(false);
+        };
+        if left_bytes.min(right_bytes) >= self.limits.merge_below(0)
+            || left_bytes + right_bytes > self.limits.merge_up_to(0)
+        {
+            return Ok(false);
+        }
+        for id in [left, right] {
+            if matches!(self.table.load(id, guard), Word::Disk(_)) {
+                return Err(Away(id));
+            }
+        }
+        self.merge_children(tree, parent, at, guard)
+    }
+
+    /// Bytes that are live in a leaf, in memory or not, about.
+    fn leaf_bytes(&self, id: PageId, guard: &Guard) -> Option<usize> {
+        match self.table.load(id, guard) {
+            Word::Resident(chain) => {
+                let base = Base::new(chain.base());
+                // What the records in the area may have removed at most is told without them.
+                let most = chain.page().area().1 / 16;
+                let bytes = base.byte_len() - fence_excess(base);
+                let least = bytes / base.count().max(1) * base.count().saturating_sub(most);
+                let large = least > self.limits.merge_up_to(0);
+                Some(if large { bytes } else { self.live_bytes(chain, usize::MAX) })
+            }
+            Word::Disk(_) => Some(self.table.place(id, guard)?.live_bytes()),
+            _ => None,
+        }
+    }
+}
