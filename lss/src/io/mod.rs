@@ -2,10 +2,12 @@
 //!
 //! [`FileDisk`] is a directory of real files, [`MemoryDisk`] keeps them in memory, and [`SimDisk`]
 //! keeps what is durable apart from what is visible, so that tests can cut the power at any call.
+//! [`SlowDisk`] puts delays in front of any of them.
 
 mod file;
 mod memory;
 mod sim;
+mod slow;
 
 use core::fmt;
 use std::io;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 pub use file::FileDisk;
 pub use memory::MemoryDisk;
 pub use sim::{Fault, Op, SimDisk};
+pub use slow::SlowDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
