@@ -111,6 +111,11 @@ impl AppendState {
         self.committed.sequence
     }
 
+    /// The segments that the streams write to.
+    pub(crate) fn open_segments(&self) -> impl Iterator<Item = &Segment> {
+        self.streams.iter().filter_map(|stream| stream.segment.as_deref())
+    }
+
     /// Where the streams go on.
     pub(crate) fn positions(&self) -> [Position; 2] {
         [0, 1].map(|index| {
@@ -223,6 +228,7 @@ impl Appender<'_> {
         if self.log.options.read_only {
             return Err(Error::ReadOnly);
         }
+        self.log.check_opener()?;
         self.log.check_poison()
     }
 

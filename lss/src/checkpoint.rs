@@ -35,6 +35,7 @@ impl Appender<'_> {
         if self.state.is_dirty() {
             return Err(Error::Misuse { what: "a checkpoint comes right after a commit" });
         }
+        self.check_linked()?;
         let version = self.log.durable_version();
         self.checkpoint_or_undo(chunks, meta, version)
     }
@@ -60,6 +61,7 @@ impl Appender<'_> {
         if self.log.begun.load(Ordering::Relaxed) {
             return Err(Error::Misuse { what: "begin is called once" });
         }
+        self.check_linked()?;
         let settled = self.settle();
         settled.map_err(|error| self.log.fail_unless_full(error))?;
         self.checkpoint_or_undo(chunks, meta, version)?;
@@ -67,6 +69,16 @@ impl Appender<'_> {
         // sight of it only means to free nothing yet.
         self.log.begun.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The directory and the files that are written to still have their names. A removal poisons.
+    fn check_linked(&self) -> Result<(), Error> {
+        let segments = &self.log.segments;
+        let linked = segments
+            .check_linked()
+            .and_then(|()| self.log.superblock.check_linked())
+            .and_then(|()| self.state.open_segments().try_for_each(|s| segments.check_file(s)));
+        linked.map_err(|error| self.log.fail(error))
     }
 
     /// Makes sure that what recovery took is durable, and removes what it did not take.
@@ -143,6 +155,7 @@ impl Appender<'_> {
             directory = self.add(Stream::Background, name, &[], &payload)?;
         }
         self.commit_group(version)?;
+        self.check_linked()?;
         let superblock = Superblock {
             store: log.segments.store,
             number: log.next_superblock(),

@@ -44,13 +44,24 @@ pub enum Error {
     Locked {
         /// The store's directory.
         path: String,
-        /// Who holds it, as far as the lock file says.
+        /// The holder, as far as it can be told.
         owner: String,
     },
     /// There is no room on the disk. The group in progress can't be committed; roll it back.
     Full {
         /// The file that could not grow.
         file: String,
+    },
+    /// The directory, or a file that the log writes to, was removed while the store was open. What
+    /// is written to it would be lost, so the log takes no more writes.
+    Removed {
+        /// What was removed.
+        path: String,
+    },
+    /// The log was opened by another process, of which this one is a fork. It must not write here.
+    Forked {
+        /// The process that opened it.
+        opener: u32,
     },
     /// An earlier write or sync failed; nothing more is written until the store is reopened.
     Poisoned {
@@ -131,6 +142,16 @@ impl fmt::Display for Error {
             Self::Full { file } => {
                 write!(f, "no room on the disk for {file}; free some space and try again")
             }
+            Self::Removed { path } => write!(
+                f,
+                "{path} was removed while the store was open, and nothing more is written; close \
+                 the store, and restore it from a copy or create it anew"
+            ),
+            Self::Forked { opener } => write!(
+                f,
+                "the store was opened by process {opener}, before the fork of this one; use it \
+                 there, or close it there and open it here"
+            ),
             Self::Poisoned { cause } => write!(
                 f,
                 "the log takes no more writes since an earlier failure ({cause}); reopen the store"

@@ -31,6 +31,9 @@
 //! - A failed write or sync poisons the log: no retry, reads go on, a reopen recovers. A full disk
 //!   does not: [`Appender::rollback`] voids the group in progress and the log goes on.
 //!
+//! - A log writes only into the directory that it opened, whatever happens to its path, and only in
+//!   the process that opened it.
+//!
 //! Not promised: that damage to the very last commit can be told from a torn tail. Nothing behind
 //! it says that it was durable, until the next frame or a checkpoint does.
 

@@ -324,6 +324,7 @@ impl Opening {
             begun: AtomicBool::new(false),
             durable: Durable::new(&self.superblock),
             poison: OnceLock::new(),
+            opener: std::process::id(),
             _lock: lock,
         };
         Ok((log, recovered))

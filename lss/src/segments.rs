@@ -286,8 +286,28 @@ impl Segments {
         Ok(segment)
     }
 
+    /// An error if the directory was removed: no file can be made in it or lasts in it.
+    pub(crate) fn check_linked(&self) -> Result<(), Error> {
+        let path = self.disk.place();
+        match self.disk.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path }),
+            Err(error) => Err(Error::io("look at", path, error)),
+        }
+    }
+
+    /// An error if the file of a segment that is written to was removed.
+    pub(crate) fn check_file(&self, segment: &Segment) -> Result<(), Error> {
+        match segment.file.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path: self.path(segment.id) }),
+            Err(error) => Err(self.failed("look at", segment.id, error)),
+        }
+    }
+
     /// Creates a segment file: allocated, with a header, durable, and durably in the directory.
     fn create(&self, size: u64) -> Result<Segment, Error> {
+        self.check_linked()?;
         let id = self.take_id()?;
         let name = file_name(id);
         self.try_create(id, &name, size).inspect_err(|error| {
@@ -387,6 +407,7 @@ impl Segments {
     /// Gives the file a new number. Frames in it can't come to life again: their headers name the
     /// old one.
     fn recycle(&self, old: Segment) -> Result<Segment, Error> {
+        self.check_linked()?;
         let id = self.take_id()?;
         self.disk
             .rename(&file_name(old.id), &file_name(id))

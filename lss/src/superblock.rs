@@ -234,6 +234,15 @@ impl SuperblockFile {
         self.write_slot(&slot, self.believed, tally)
     }
 
+    /// An error if the file was removed or replaced: recovery would not find what is written.
+    pub(crate) fn check_linked(&self) -> Result<(), Error> {
+        match self.file.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path: self.path.clone() }),
+            Err(error) => Err(Error::io("look at", &self.path, error)),
+        }
+    }
+
     /// Makes `superblock` the durable one.
     pub(crate) fn write(&self, superblock: &Superblock, tally: &Tally) -> Result<(), Error> {
         let slot = superblock.encode();

@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod directory;
 mod driver;
 mod faults;
 mod opening;
