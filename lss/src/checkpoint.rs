@@ -28,8 +28,8 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: no room; everything is as before. [`Error::Misuse`]: something was
-    /// appended since the last commit. Any failed write or sync poisons the log.
+    /// [`Error::Full`], [`Error::Refused`]: everything is as before. [`Error::Misuse`]: something
+    /// was appended since the last commit. Any failed write or sync poisons the log.
     pub fn checkpoint(&mut self, chunks: &[(u32, Vec<u8>)], meta: &[u8]) -> Result<(), Error> {
         self.check_ready()?;
         if self.state.is_dirty() {
@@ -49,7 +49,7 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: no room; nothing has changed and it may be called again.
+    /// [`Error::Full`], [`Error::Refused`]: nothing has changed and it may be called again.
     /// [`Error::Misuse`]: called twice. Any failed write or sync poisons the log.
     pub fn begin(
         &mut self,
@@ -63,7 +63,7 @@ impl Appender<'_> {
         }
         self.check_linked()?;
         let settled = self.settle();
-        settled.map_err(|error| self.log.fail_unless_full(error))?;
+        settled.map_err(|error| self.log.fail_unless_passing(error))?;
         self.checkpoint_or_undo(chunks, meta, version)?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
@@ -105,13 +105,15 @@ impl Appender<'_> {
             segments.sync(&segment)?;
         }
         self.state.unproven.clear();
-        for name in mem::take(&mut self.state.orphans) {
-            match segments.disk.remove(&name) {
+        while let Some(name) = self.state.orphans.last() {
+            match segments.disk.remove(name) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", name, e));
+                    let file = format!("{}/{name}", segments.disk.place());
+                    return Err(Error::of_call("remove", file, e));
                 }
                 _ => {}
             }
+            self.state.orphans.pop();
         }
         segments.sync_directory()
     }
@@ -138,6 +140,7 @@ impl Appender<'_> {
     ) -> Result<(), Error> {
         let log = self.log;
         let mut list = log.chunks().clone();
+        let mut fresh = Vec::new();
         for (index, payload) in changed {
             if payload.is_empty() {
                 list.remove(index);
@@ -146,6 +149,7 @@ impl Appender<'_> {
             let name = (PageId::new(*index), KIND_CHUNK, 0);
             let address = self.add(Stream::Background, name, &[], payload)?;
             list.insert(*index, address);
+            fresh.push(address);
         }
         let inline = meta.len() <= INLINE_META_BYTES;
         let mut directory = Address::NONE;
@@ -153,6 +157,7 @@ impl Appender<'_> {
             let payload = chunks::encode(&list, if inline { &[] } else { meta });
             let name = (PageId::NONE, KIND_CHUNK_DIRECTORY, 0);
             directory = self.add(Stream::Background, name, &[], &payload)?;
+            fresh.push(directory);
         }
         self.commit_group(version)?;
         self.check_linked()?;
@@ -168,10 +173,16 @@ impl Appender<'_> {
             attempt: self.state.attempt,
             meta: inline.then(|| meta.to_vec()),
         };
-        log.superblock.write(&superblock, &log.segments.tally).map_err(|error| log.fail(error))?;
+        if let Err(error) = log.superblock.write(&superblock, &log.segments.tally) {
+            self.state.unnamed.append(&mut fresh);
+            return Err(log.fail_unless_passing(error));
+        }
+        for address in self.state.unnamed.drain(..) {
+            log.segments.retire(address);
+        }
         log.segments.tally.checkpoints.add(1);
         log.moved_checkpoint(&superblock);
-        // Both slots are durable: nothing names the old chunks any more.
+        // The slot that names the old chunks is older, or written over.
         let mut current = log.chunks.write().unwrap_or_else(PoisonError::into_inner);
         let old = mem::replace(&mut *current, list);
         let dead = old.iter().filter(|(index, address)| current.get(index) != Some(address));

@@ -139,7 +139,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// A failure to remove or rename a file, or to sync the directory, poisons the log.
+    /// [`Error::Full`], [`Error::Refused`]: what could not be given back stays for the next time.
+    /// Other failures to remove or rename a file, or to sync the directory, poison the log.
     pub fn reclaim(&self) -> Result<u64, Error> {
         if self.options.read_only || !self.begun.load(Ordering::Relaxed) {
             return Ok(0);
@@ -153,14 +154,15 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: no room, nothing else is the matter. Other failures poison the log.
+    /// [`Error::Full`], [`Error::Refused`]: none can be made now, nothing else is the matter. Other
+    /// failures poison the log.
     pub fn prepare(&self) -> Result<(), Error> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.check_opener()?;
         self.check_poison()?;
-        self.segments.prepare().map_err(|error| self.fail_unless_full(error))
+        self.segments.prepare().map_err(|error| self.fail_unless_passing(error))
     }
 
     /// Whether this process is a fork of the one that opened the log. Then the log only reads, and
@@ -200,8 +202,8 @@ impl Log {
         error
     }
 
-    pub(crate) fn fail_unless_full(&self, error: Error) -> Error {
-        if error.is_full() { error } else { self.fail(error) }
+    pub(crate) fn fail_unless_passing(&self, error: Error) -> Error {
+        if error.is_passing() { error } else { self.fail(error) }
     }
 
     pub(crate) fn reclaim_dead(&self) -> Result<u64, Error> {
@@ -215,7 +217,13 @@ impl Log {
             0
         };
         let keep = [0, 1].map(|at: usize| self.durable.positions[at].load(Ordering::Acquire));
-        self.segments.reclaim(checkpoint, keep).map_err(|error| self.fail(error))
+        // Two whole slots, if there is room for them by now; one is enough to go on.
+        match self.superblock.complete(&self.segments.tally) {
+            Err(error) if !error.is_passing() => return Err(self.fail(error)),
+            _ => {}
+        }
+        let reclaimed = self.segments.reclaim(checkpoint, keep);
+        reclaimed.map_err(|error| self.fail_unless_passing(error))
     }
 
     pub(crate) fn chunks(&self) -> RwLockReadGuard<'_, Chunks> {

@@ -119,7 +119,7 @@ fn check_present(disk: &dyn Disk, options: Options) -> Result<bool, Error> {
 fn take_lock(disk: &dyn Disk, exclusive: bool) -> Result<Box<dyn DiskLock>, Error> {
     disk.lock(exclusive).map_err(|failure| match failure {
         LockFailure::Held(owner) => Error::Locked { path: disk.place(), owner },
-        LockFailure::Io(e) => Error::io("lock", format!("{}/{LOCK_FILE}", disk.place()), e),
+        LockFailure::Io(e) => Error::of_call("lock", format!("{}/{LOCK_FILE}", disk.place()), e),
     })
 }
 
@@ -167,8 +167,10 @@ impl Opening {
 
     fn segment_file(&self, id: u32) -> Result<FoundFile, Error> {
         let path = self.path(id);
-        let file =
-            self.disk.open(&file_name(id), self.access).map_err(|e| Error::io("open", &path, e))?;
+        let file = self
+            .disk
+            .open(&file_name(id), self.access)
+            .map_err(|e| Error::of_call("open", &path, e))?;
         let len = file.len().map_err(|e| Error::io("measure", &path, e))?;
         let mut bytes = [0; HEADER_BYTES];
         let header = match file.read_at(&mut bytes, 0) {

@@ -275,8 +275,11 @@ impl Segments {
             Some(spare) => spare,
             None => self.create(self.wanted_bytes().max(needed.next_multiple_of(4096)))?,
         };
-        self.write_header(&segment, Some(stream), first_sequence)
-            .inspect_err(|_| drop(self.disk.remove(&file_name(segment.id))))?;
+        if let Err(error) = self.write_header(&segment, Some(stream), first_sequence) {
+            // A header that is half there is written over by the next use.
+            self.spares().push(segment);
+            return Err(error);
+        }
         segment.stream.store(stream as u8, Ordering::Relaxed);
         segment.written.store(HEADER_BYTES as u64, Ordering::Relaxed);
         segment.activate();
@@ -311,21 +314,23 @@ impl Segments {
         let id = self.take_id()?;
         let name = file_name(id);
         self.try_create(id, &name, size).inspect_err(|error| {
-            if error.is_full() {
-                // What could not be made whole is nobody's; a left-over is removed at opening.
-                let _ = self.disk.remove(&name);
+            if error.is_passing() {
+                // What could not be made whole goes; if it can't, the next try makes it empty.
+                let _left = self.disk.remove(&name);
+                self.return_id(id);
             }
         })
     }
 
     fn try_create(&self, id: u32, name: &str, size: u64) -> Result<Segment, Error> {
         let file =
-            self.disk.open(name, Access::Create).map_err(|e| self.failed("create", id, e))?;
-        file.allocate(size).map_err(|e| self.failed("allocate", id, e))?;
+            self.disk.open(name, Access::Create).map_err(|e| self.refused("create", id, e))?;
+        file.allocate(size).map_err(|e| self.refused("allocate", id, e))?;
         let segment = Segment::sealed(id, file, size, None);
         self.write_header(&segment, None, 0)?;
-        self.sync(&segment)?;
-        self.sync_directory()?;
+        self.sync_unused(&segment)?;
+        // Nothing depends on an entry of the directory that is not in use yet.
+        self.disk.sync_directory().map_err(|e| self.failed("sync the entry of", id, e))?;
         self.tally.segments_created.add(1);
         Ok(segment)
     }
@@ -339,6 +344,12 @@ impl Segments {
                 most: u64::from(u32::MAX),
             }
         })
+    }
+
+    /// Takes back a number of which no file came to be, unless another was given out since.
+    fn return_id(&self, id: u32) {
+        // If another was given out, this one stays unused.
+        let _unused = self.next.compare_exchange(id + 1, id, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn write_header(
@@ -363,34 +374,70 @@ impl Segments {
         Ok(())
     }
 
-    /// Gives back every dead segment save those in `keep`; returns the bytes freed.
+    /// Gives back every dead segment save those in `keep`; returns the bytes freed. After an error
+    /// that passes, those that were not given back are still there.
     pub(crate) fn reclaim(&self, checkpoint: u64, keep: [u32; 2]) -> Result<u64, Error> {
         // One at a time, so that no more spares are kept than there is place for.
         let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
-        let dead = self.take_dead(checkpoint, keep);
-        if dead.is_empty() {
+        let mut dead = self.take_dead(checkpoint, keep).into_iter();
+        if dead.len() == 0 {
             return Ok(0);
         }
         let mut freed = 0;
         let mut recycled = Vec::new();
-        for segment in dead {
-            freed += segment.size;
-            // An abandoned segment holds frames from behind the checkpoint. With a new header under
-            // its old name, as a crash may leave it, it would look like a damaged one.
-            let may_recycle = !segment.abandoned.load(Ordering::Relaxed)
-                && segment.size == self.wanted_bytes()
-                && self.spares().len() + recycled.len() < MOST_SPARES;
-            // A reader that found the segment before it left the map still holds it; its file must
-            // keep its bytes.
-            match Arc::try_unwrap(segment) {
-                Ok(segment) if may_recycle => recycled.push(self.recycle(segment)?),
-                Ok(segment) => self.remove(segment.id)?,
-                Err(shared) => self.remove(shared.id)?,
+        let mut refused = None;
+        for segment in dead.by_ref() {
+            let size = segment.size;
+            match self.give_back(segment, &mut recycled) {
+                Ok(()) => freed += size,
+                Err((error, kept)) => {
+                    refused = Some(error);
+                    self.put_back(kept);
+                    break;
+                }
             }
         }
+        self.put_back(dead);
         self.sync_directory()?;
         self.spares().append(&mut recycled);
-        Ok(freed)
+        refused.map_or(Ok(freed), Err)
+    }
+
+    /// Gives the file of a dead segment a new number, or removes it. If it could do neither, the
+    /// segment is handed back.
+    fn give_back(
+        &self,
+        segment: Arc<Segment>,
+        recycled: &mut Vec<Segment>,
+    ) -> Result<(), (Error, Option<Arc<Segment>>)> {
+        // An abandoned segment holds frames from behind the checkpoint. With a new header under its
+        // old name, as a crash may leave it, it would look like a damaged one.
+        let may_recycle = !segment.abandoned.load(Ordering::Relaxed)
+            && segment.size == self.wanted_bytes()
+            && self.spares().len() + recycled.len() < MOST_SPARES;
+        // A reader that found the segment before it left the map still holds it; its file must keep
+        // its bytes.
+        let segment = match Arc::try_unwrap(segment) {
+            Ok(segment) if may_recycle => match self.recycle(&segment) {
+                Ok(spare) => {
+                    recycled.push(spare);
+                    return Ok(());
+                }
+                Err((error, _)) if !error.is_passing() => return Err((error, None)),
+                // Its name has changed already.
+                Err((_, Some(id))) => return self.remove(id).map_err(|error| (error, None)),
+                Err((_, None)) => Arc::new(segment),
+            },
+            Ok(segment) => Arc::new(segment),
+            Err(shared) => shared,
+        };
+        self.remove(segment.id).map_err(|error| (error, Some(segment)))
+    }
+
+    /// Puts dead segments back that could not be given back.
+    fn put_back(&self, kept: impl IntoIterator<Item = Arc<Segment>>) {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        map.extend(kept.into_iter().map(|segment| (segment.id, segment)));
     }
 
     /// Takes the dead segments out of the map: from here on nobody finds them.
@@ -405,22 +452,24 @@ impl Segments {
     }
 
     /// Gives the file a new number. Frames in it can't come to life again: their headers name the
-    /// old one.
-    fn recycle(&self, old: Segment) -> Result<Segment, Error> {
-        self.check_linked()?;
-        let id = self.take_id()?;
-        self.disk
-            .rename(&file_name(old.id), &file_name(id))
-            .map_err(|e| self.failed("rename", old.id, e))?;
-        let segment = Segment::sealed(id, old.file, old.size, None);
-        self.write_header(&segment, None, 0)?;
-        self.sync(&segment)?;
+    /// old one. An error says the new number if the file has it.
+    fn recycle(&self, old: &Segment) -> Result<Segment, (Error, Option<u32>)> {
+        self.check_linked().map_err(|error| (error, None))?;
+        let id = self.take_id().map_err(|error| (error, None))?;
+        self.disk.rename(&file_name(old.id), &file_name(id)).map_err(|error| {
+            self.return_id(id);
+            (self.refused("rename", old.id, error), None)
+        })?;
+        let segment = Segment::sealed(id, Arc::clone(&old.file), old.size, None);
+        self.write_header(&segment, None, 0)
+            .and_then(|()| self.sync_unused(&segment))
+            .map_err(|error| (error, Some(id)))?;
         self.tally.segments_recycled.add(1);
         Ok(segment)
     }
 
     fn remove(&self, id: u32) -> Result<(), Error> {
-        self.disk.remove(&file_name(id)).map_err(|e| self.failed("remove", id, e))?;
+        self.disk.remove(&file_name(id)).map_err(|e| self.refused("remove", id, e))?;
         self.tally.segments_removed.add(1);
         Ok(())
     }
@@ -432,11 +481,22 @@ impl Segments {
         segment.file.sync_data().map_err(|e| Error::io("sync", self.path(segment.id), e))
     }
 
+    /// Syncs a segment that has nothing in it but its header: no room for that is nothing worse.
+    fn sync_unused(&self, segment: &Segment) -> Result<(), Error> {
+        self.tally.syncs.add(1);
+        segment.file.sync_data().map_err(|e| self.failed("sync", segment.id, e))
+    }
+
     pub(crate) fn sync_directory(&self) -> Result<(), Error> {
         self.disk.sync_directory().map_err(|e| Error::io("sync directory", self.disk.place(), e))
     }
 
-    /// The error of a call on a segment: a full disk is told apart.
+    /// The error of a call that changes no bytes: what passes is told apart.
+    fn refused(&self, op: &'static str, id: u32, error: io::Error) -> Error {
+        Error::of_call(op, self.path(id), error)
+    }
+
+    /// The error of a call on the bytes of a segment: a full disk is told apart.
     pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
         let file = self.path(id);
         if means_full(&error) { Error::Full { file } } else { Error::io(op, file, error) }

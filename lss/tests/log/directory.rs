@@ -13,7 +13,7 @@ use crate::driver::{Driver, History, small};
 use crate::random::Random;
 
 /// Names the directory to a child process that runs one of these tests.
-const CHILD: &str = "BWTREE_LSS_TEST_DIRECTORY";
+pub(crate) const CHILD: &str = "BWTREE_LSS_TEST_DIRECTORY";
 
 fn open(path: &Path, history: &mut History) -> Driver {
     let disk = Arc::new(FileDisk::create(path).unwrap());
@@ -61,15 +61,18 @@ fn a_process_that_goes_elsewhere_takes_its_relative_path_along() {
     let mut driver = open(&second, &mut history);
     steps(&mut driver, &mut history, 20);
     drop(driver);
-    run_in_child("a_process_that_goes_elsewhere_takes_its_relative_path_along", root.path());
+    run_in_child(
+        "directory::a_process_that_goes_elsewhere_takes_its_relative_path_along",
+        root.path(),
+    );
     let mut driver = open(&second, &mut history);
     steps(&mut driver, &mut history, 20);
     driver.check_reads();
 }
 
-fn run_in_child(test: &str, directory: &Path) {
+pub(crate) fn run_in_child(test: &str, directory: &Path) {
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", &format!("directory::{test}"), "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(CHILD, directory)
         .output()
         .unwrap();

@@ -8,5 +8,6 @@ mod directory;
 mod driver;
 mod faults;
 mod opening;
+mod passing;
 mod random;
 mod round_trip;
