@@ -87,6 +87,8 @@ pub enum Error {
     NotAStore {
         /// The directory.
         path: String,
+        /// One of the other files.
+        file: String,
     },
     /// The directory holds no store, and none was to be created.
     Missing {
@@ -199,8 +201,8 @@ impl fmt::Display for Error {
                 f,
                 "{address} was given back; look the page up again for its present address"
             ),
-            Self::NotAStore { path } => {
-                write!(f, "{path} holds other files and no store; choose an empty directory")
+            Self::NotAStore { path, file } => {
+                write!(f, "{path} holds {file:?} and no store; choose an empty directory")
             }
             Self::Missing { path } => {
                 write!(f, "{path} holds no store; allow its creation, or check the path")

@@ -44,6 +44,7 @@ mod chunks;
 mod counters;
 mod error;
 mod fields;
+mod files;
 mod frame;
 pub mod io;
 mod log;

@@ -5,7 +5,7 @@
 //! not read it: it lies before the replay start of the durable superblock (invariant I8). Numbers
 //! are never used twice, so who still holds an old address finds the segment gone and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -71,6 +71,8 @@ pub(crate) struct Segment {
     last_sequence: AtomicU64,
     /// Holds only frames that a rollback voided.
     abandoned: AtomicBool,
+    /// Has no header of this store, and no part was ever live in it: it is left alone.
+    stray: AtomicBool,
 }
 
 const STATE_ACTIVE: u8 = 0;
@@ -89,6 +91,7 @@ impl Segment {
             written: AtomicU64::new(size),
             last_sequence: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
+            stray: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +109,15 @@ impl Segment {
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.seal();
+    }
+
+    /// Counts the file as none of this store until a part in it is live.
+    pub(crate) fn leave_alone(&self) {
+        self.stray.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stray(&self) -> bool {
+        self.stray.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wrote(&self, end: u64, sequence: u64) {
@@ -137,6 +149,7 @@ impl Segment {
     fn is_dead(&self, checkpoint: u64) -> bool {
         self.state() == SegmentState::Sealed
             && self.live.load(Ordering::Relaxed) == 0
+            && !self.is_stray()
             && (self.abandoned.load(Ordering::Relaxed)
                 || self.last_sequence.load(Ordering::Relaxed) <= checkpoint)
     }
@@ -154,6 +167,8 @@ pub(crate) struct Segments {
     map: RwLock<HashMap<u32, Arc<Segment>>>,
     spares: Mutex<Vec<Segment>>,
     next: AtomicU32,
+    /// Numbers of files that were found and are not, or may not be, segments of this store.
+    taken: HashSet<u32>,
     live: AtomicU64,
     reclaiming: Mutex<()>,
 }
@@ -165,7 +180,7 @@ impl Segments {
         options: Options,
         tally: Arc<Tally>,
         found: Vec<Segment>,
-        next: u32,
+        (next, taken): (u32, HashSet<u32>),
     ) -> Self {
         let map = found.into_iter().map(|s| (s.id, Arc::new(s))).collect();
         Self {
@@ -177,6 +192,7 @@ impl Segments {
             map: RwLock::new(map),
             spares: Mutex::new(Vec::new()),
             next: AtomicU32::new(next),
+            taken,
             live: AtomicU64::new(0),
             reclaiming: Mutex::new(()),
         }
@@ -201,6 +217,7 @@ impl Segments {
             return false;
         };
         let bytes = part::stored_bytes(address.len as usize) as u64;
+        segment.stray.store(false, Ordering::Relaxed);
         segment.live.fetch_add(bytes, Ordering::Relaxed);
         self.live.fetch_add(bytes, Ordering::Relaxed);
         true
@@ -228,7 +245,8 @@ impl Segments {
 
     pub(crate) fn infos(&self) -> Vec<SegmentInfo> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        let mut infos: Vec<_> = map.values().map(|s| s.info(s.state())).collect();
+        let mut infos: Vec<_> =
+            map.values().filter(|s| !s.is_stray()).map(|s| s.info(s.state())).collect();
         drop(map);
         infos.extend(self.spares().iter().map(|s| s.info(SegmentState::Free)));
         infos.sort_unstable_by_key(|info| info.id);
@@ -337,13 +355,17 @@ impl Segments {
 
     fn take_id(&self) -> Result<u32, Error> {
         let step = |id: u32| id.checked_add(1);
-        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).map_err(|id| {
-            Error::TooLarge {
+        loop {
+            let id = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+            let id = id.map_err(|id| Error::TooLarge {
                 what: "a segment number",
                 size: u64::from(id) + 1,
                 most: u64::from(u32::MAX),
+            })?;
+            if !self.taken.contains(&id) {
+                return Ok(id);
             }
-        })
+        }
     }
 
     /// Takes back a number of which no file came to be, unless another was given out since.

@@ -7,6 +7,7 @@ mod damage;
 mod directory;
 mod driver;
 mod faults;
+mod foreign;
 mod opening;
 mod passing;
 mod random;
