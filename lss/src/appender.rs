@@ -62,13 +62,16 @@ pub(crate) struct AppendState {
     streams: [StreamState; 2],
     next_sequence: u64,
     pub(crate) attempt: u32,
+    /// Parts of checkpoints whose superblock was not written for lack of room. A superblock that is
+    /// half on disk may still name them: they are dead when the next one is durable.
+    pub(crate) unnamed: Vec<Address>,
     /// Where a rollback goes back to.
     committed: Mark,
     /// Parts appended since the last COMMIT.
     fresh: Vec<Address>,
     /// Segments opened since the last COMMIT.
     opened: Vec<Arc<Segment>>,
-    /// There was no room: only a rollback goes on from here.
+    /// There was no room, or no descriptor: only a rollback goes on from here.
     full: Option<Error>,
     /// A COMMIT whose writing failed: it may be whole on disk.
     doubtful_commit: Option<(Arc<Segment>, u32)>,
@@ -91,6 +94,7 @@ impl AppendState {
             streams: [stream(), stream()],
             next_sequence: sequence + 1,
             attempt: 0,
+            unnamed: Vec::new(),
             committed: Mark { sequence, places: Default::default() },
             fresh: Vec::new(),
             opened: Vec::new(),
@@ -109,6 +113,11 @@ impl AppendState {
     /// The last COMMIT.
     pub(crate) fn committed_sequence(&self) -> u64 {
         self.committed.sequence
+    }
+
+    /// The segments that the streams write to.
+    pub(crate) fn open_segments(&self) -> impl Iterator<Item = &Segment> {
+        self.streams.iter().filter_map(|stream| stream.segment.as_deref())
     }
 
     /// Where the streams go on.
@@ -130,7 +139,8 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: there is no room; the group can only be rolled back.
+    /// [`Error::Full`], [`Error::Refused`]: no room, or no descriptor for the next segment;
+    /// the group can only be rolled back.
     /// [`Error::Misuse`]: a reserved kind, or [`Appender::begin`] was not called.
     /// [`Error::TooLarge`]: more than [`MAX_PART_BYTES`] or [`MAX_REFS`]; nothing was appended.
     /// Any failed write or sync poisons the log.
@@ -154,7 +164,7 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: there is no room; nothing of the group is committed, and it can only be
+    /// [`Error::Full`], [`Error::Refused`]: nothing of the group is committed, and it can only be
     /// rolled back. Any failed write or sync poisons the log; whether the group is committed is
     /// then known only after reopening.
     pub fn commit(&mut self, version: u64) -> Result<(), Error> {
@@ -204,7 +214,11 @@ impl Appender<'_> {
         state.attempt += 1;
         state.full = None;
         self.log.segments.tally.rollbacks.add(1);
-        self.log.reclaim_dead().map(drop)
+        match self.log.reclaim_dead() {
+            // What could not be given back now is given back by the next reclaiming.
+            Err(error) if !error.is_passing() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The appender can be used: begun, not poisoned, not waiting for a rollback.
@@ -223,6 +237,7 @@ impl Appender<'_> {
         if self.log.options.read_only {
             return Err(Error::ReadOnly);
         }
+        self.log.check_opener()?;
         self.log.check_poison()
     }
 
@@ -370,9 +385,9 @@ impl Appender<'_> {
         Ok(())
     }
 
-    /// What an error means: no room stops the group, anything else poisons the log.
+    /// What an error means: one that passes stops the group, any other poisons the log.
     fn refuse(&mut self, error: Error) -> Error {
-        if error.is_full() {
+        if error.is_passing() {
             self.state.full = Some(error.clone());
             error
         } else {

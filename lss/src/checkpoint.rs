@@ -28,13 +28,14 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: no room; everything is as before. [`Error::Misuse`]: something was
-    /// appended since the last commit. Any failed write or sync poisons the log.
+    /// [`Error::Full`], [`Error::Refused`]: everything is as before. [`Error::Misuse`]: something
+    /// was appended since the last commit. Any failed write or sync poisons the log.
     pub fn checkpoint(&mut self, chunks: &[(u32, Vec<u8>)], meta: &[u8]) -> Result<(), Error> {
         self.check_ready()?;
         if self.state.is_dirty() {
             return Err(Error::Misuse { what: "a checkpoint comes right after a commit" });
         }
+        self.check_linked()?;
         let version = self.log.durable_version();
         self.checkpoint_or_undo(chunks, meta, version)
     }
@@ -48,7 +49,7 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: no room; nothing has changed and it may be called again.
+    /// [`Error::Full`], [`Error::Refused`]: nothing has changed and it may be called again.
     /// [`Error::Misuse`]: called twice. Any failed write or sync poisons the log.
     pub fn begin(
         &mut self,
@@ -60,13 +61,24 @@ impl Appender<'_> {
         if self.log.begun.load(Ordering::Relaxed) {
             return Err(Error::Misuse { what: "begin is called once" });
         }
+        self.check_linked()?;
         let settled = self.settle();
-        settled.map_err(|error| self.log.fail_unless_full(error))?;
+        settled.map_err(|error| self.log.fail_unless_passing(error))?;
         self.checkpoint_or_undo(chunks, meta, version)?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
         self.log.begun.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The directory and the files that are written to still have their names. A removal poisons.
+    fn check_linked(&self) -> Result<(), Error> {
+        let segments = &self.log.segments;
+        let linked = segments
+            .check_linked()
+            .and_then(|()| self.log.superblock.check_linked())
+            .and_then(|()| self.state.open_segments().try_for_each(|s| segments.check_file(s)));
+        linked.map_err(|error| self.log.fail(error))
     }
 
     /// Makes sure that what recovery took is durable, and removes what it did not take.
@@ -93,13 +105,15 @@ impl Appender<'_> {
             segments.sync(&segment)?;
         }
         self.state.unproven.clear();
-        for name in mem::take(&mut self.state.orphans) {
-            match segments.disk.remove(&name) {
+        while let Some(name) = self.state.orphans.last() {
+            match segments.disk.remove(name) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", name, e));
+                    let file = format!("{}/{name}", segments.disk.place());
+                    return Err(Error::of_call("remove", file, e));
                 }
                 _ => {}
             }
+            self.state.orphans.pop();
         }
         segments.sync_directory()
     }
@@ -126,6 +140,7 @@ impl Appender<'_> {
     ) -> Result<(), Error> {
         let log = self.log;
         let mut list = log.chunks().clone();
+        let mut fresh = Vec::new();
         for (index, payload) in changed {
             if payload.is_empty() {
                 list.remove(index);
@@ -134,6 +149,7 @@ impl Appender<'_> {
             let name = (PageId::new(*index), KIND_CHUNK, 0);
             let address = self.add(Stream::Background, name, &[], payload)?;
             list.insert(*index, address);
+            fresh.push(address);
         }
         let inline = meta.len() <= INLINE_META_BYTES;
         let mut directory = Address::NONE;
@@ -141,8 +157,10 @@ impl Appender<'_> {
             let payload = chunks::encode(&list, if inline { &[] } else { meta });
             let name = (PageId::NONE, KIND_CHUNK_DIRECTORY, 0);
             directory = self.add(Stream::Background, name, &[], &payload)?;
+            fresh.push(directory);
         }
         self.commit_group(version)?;
+        self.check_linked()?;
         let superblock = Superblock {
             store: log.segments.store,
             number: log.next_superblock(),
@@ -155,10 +173,16 @@ impl Appender<'_> {
             attempt: self.state.attempt,
             meta: inline.then(|| meta.to_vec()),
         };
-        log.superblock.write(&superblock, &log.segments.tally).map_err(|error| log.fail(error))?;
+        if let Err(error) = log.superblock.write(&superblock, &log.segments.tally) {
+            self.state.unnamed.append(&mut fresh);
+            return Err(log.fail_unless_passing(error));
+        }
+        for address in self.state.unnamed.drain(..) {
+            log.segments.retire(address);
+        }
         log.segments.tally.checkpoints.add(1);
         log.moved_checkpoint(&superblock);
-        // Both slots are durable: nothing names the old chunks any more.
+        // The slot that names the old chunks is older, or written over.
         let mut current = log.chunks.write().unwrap_or_else(PoisonError::into_inner);
         let old = mem::replace(&mut *current, list);
         let dead = old.iter().filter(|(index, address)| current.get(index) != Some(address));

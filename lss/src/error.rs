@@ -44,13 +44,34 @@ pub enum Error {
     Locked {
         /// The store's directory.
         path: String,
-        /// Who holds it, as far as the lock file says.
+        /// The holder, as far as it can be told.
         owner: String,
     },
     /// There is no room on the disk. The group in progress can't be committed; roll it back.
     Full {
         /// The file that could not grow.
         file: String,
+    },
+    /// The directory, or a file that the log writes to, was removed while the store was open. What
+    /// is written to it would be lost, so the log takes no more writes.
+    Removed {
+        /// What was removed.
+        path: String,
+    },
+    /// The log was opened by another process, of which this one is a fork. It must not write here.
+    Forked {
+        /// The process that opened it.
+        opener: u32,
+    },
+    /// The system has not enough of something that is given back in time: descriptors, memory. The
+    /// group in progress can't be committed; roll it back. Nothing that was written is in doubt.
+    Refused {
+        /// What was tried.
+        op: &'static str,
+        /// The file or directory.
+        file: String,
+        /// What the system said.
+        source: Arc<io::Error>,
     },
     /// An earlier write or sync failed; nothing more is written until the store is reopened.
     Poisoned {
@@ -66,6 +87,8 @@ pub enum Error {
     NotAStore {
         /// The directory.
         path: String,
+        /// One of the other files.
+        file: String,
     },
     /// The directory holds no store, and none was to be created.
     Missing {
@@ -99,15 +122,40 @@ impl Error {
         Self::Io { op, file: file.into(), source: Arc::new(source) }
     }
 
+    /// What a failed call means that has not touched anything written before: creations, openings,
+    /// renames, removals. [`Error::Full`], [`Error::Refused`] or [`Error::Io`].
+    pub fn of_call(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        if means_full(&source) {
+            Self::Full { file: file.into() }
+        } else if means_refused(&source) {
+            Self::Refused { op, file: file.into(), source: Arc::new(source) }
+        } else {
+            Self::io(op, file, source)
+        }
+    }
+
     /// Whether the log says that there is no room.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
+    }
+
+    /// Whether the same call may succeed later, without a reopening: no room, no descriptors, no
+    /// memory. After such an error in an append or a commit comes a rollback.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Refused { .. })
     }
 }
 
 /// Whether the system says that there is no room, by device or by quota.
 pub(crate) fn means_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the system lacks what it may have again: descriptors, memory, a moment of calm.
+fn means_refused(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
 impl fmt::Display for Error {
@@ -131,6 +179,20 @@ impl fmt::Display for Error {
             Self::Full { file } => {
                 write!(f, "no room on the disk for {file}; free some space and try again")
             }
+            Self::Removed { path } => write!(
+                f,
+                "{path} was removed while the store was open, and nothing more is written; close \
+                 the store, and restore it from a copy or create it anew"
+            ),
+            Self::Forked { opener } => write!(
+                f,
+                "the store was opened by process {opener}, before the fork of this one; use it \
+                 there, or close it there and open it here"
+            ),
+            Self::Refused { op, file, source } => write!(
+                f,
+                "{op} was refused for {file}: {source}; raise the limit or free some, and try again"
+            ),
             Self::Poisoned { cause } => write!(
                 f,
                 "the log takes no more writes since an earlier failure ({cause}); reopen the store"
@@ -139,8 +201,8 @@ impl fmt::Display for Error {
                 f,
                 "{address} was given back; look the page up again for its present address"
             ),
-            Self::NotAStore { path } => {
-                write!(f, "{path} holds other files and no store; choose an empty directory")
+            Self::NotAStore { path, file } => {
+                write!(f, "{path} holds {file:?} and no store; choose an empty directory")
             }
             Self::Missing { path } => {
                 write!(f, "{path} holds no store; allow its creation, or check the path")
@@ -157,7 +219,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source.as_ref()),
+            Self::Io { source, .. } | Self::Refused { source, .. } => Some(source.as_ref()),
             Self::Poisoned { cause } => Some(cause.as_ref()),
             _ => None,
         }

@@ -28,8 +28,12 @@
 //! - When `commit` has returned `Ok`, its parts survive any crash, all of them.
 //! - Recovery yields exactly one commit, not older than the last that was acknowledged. A torn tail
 //!   is cut; damage below what is known to be durable is an [`Error::Corrupt`].
-//! - A failed write or sync poisons the log: no retry, reads go on, a reopen recovers. A full disk
-//!   does not: [`Appender::rollback`] voids the group in progress and the log goes on.
+//! - A failed write or sync poisons the log: no retry, reads go on, a reopen recovers. An error
+//!   that passes does not ([`Error::is_passing`]: a full disk, no descriptors, no memory):
+//!   [`Appender::rollback`] voids the group in progress and the log goes on.
+//!
+//! - A log writes only into the directory that it opened, whatever happens to its path, and only in
+//!   the process that opened it.
 //!
 //! Not promised: that damage to the very last commit can be told from a torn tail. Nothing behind
 //! it says that it was durable, until the next frame or a checkpoint does.
@@ -40,6 +44,7 @@ mod chunks;
 mod counters;
 mod error;
 mod fields;
+mod files;
 mod frame;
 pub mod io;
 mod log;

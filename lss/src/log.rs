@@ -30,6 +30,8 @@ pub struct Log {
     pub(crate) begun: AtomicBool,
     pub(crate) durable: Durable,
     pub(crate) poison: OnceLock<Error>,
+    /// The process that opened the log, and the only one that may write.
+    pub(crate) opener: u32,
     /// Last, so that the store is unlocked when all else is closed.
     pub(crate) _lock: Box<dyn DiskLock>,
 }
@@ -137,11 +139,13 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// A failure to remove or rename a file, or to sync the directory, poisons the log.
+    /// [`Error::Full`], [`Error::Refused`]: what could not be given back stays for the next time.
+    /// Other failures to remove or rename a file, or to sync the directory, poison the log.
     pub fn reclaim(&self) -> Result<u64, Error> {
         if self.options.read_only || !self.begun.load(Ordering::Relaxed) {
             return Ok(0);
         }
+        self.check_opener()?;
         self.check_poison()?;
         self.reclaim_dead()
     }
@@ -150,13 +154,28 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: no room, nothing else is the matter. Other failures poison the log.
+    /// [`Error::Full`], [`Error::Refused`]: none can be made now, nothing else is the matter. Other
+    /// failures poison the log.
     pub fn prepare(&self) -> Result<(), Error> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
+        self.check_opener()?;
         self.check_poison()?;
-        self.segments.prepare().map_err(|error| self.fail_unless_full(error))
+        self.segments.prepare().map_err(|error| self.fail_unless_passing(error))
+    }
+
+    /// Whether this process is a fork of the one that opened the log. Then the log only reads, and
+    /// threads and locks of the opener are not to be waited for.
+    pub fn is_forked(&self) -> bool {
+        std::process::id() != self.opener
+    }
+
+    pub(crate) fn check_opener(&self) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(Error::Forked { opener: self.opener });
+        }
+        Ok(())
     }
 
     /// The failure after which nothing more is written, if there was one.
@@ -183,8 +202,8 @@ impl Log {
         error
     }
 
-    pub(crate) fn fail_unless_full(&self, error: Error) -> Error {
-        if error.is_full() { error } else { self.fail(error) }
+    pub(crate) fn fail_unless_passing(&self, error: Error) -> Error {
+        if error.is_passing() { error } else { self.fail(error) }
     }
 
     pub(crate) fn reclaim_dead(&self) -> Result<u64, Error> {
@@ -198,7 +217,13 @@ impl Log {
             0
         };
         let keep = [0, 1].map(|at: usize| self.durable.positions[at].load(Ordering::Acquire));
-        self.segments.reclaim(checkpoint, keep).map_err(|error| self.fail(error))
+        // Two whole slots, if there is room for them by now; one is enough to go on.
+        match self.superblock.complete(&self.segments.tally) {
+            Err(error) if !error.is_passing() => return Err(self.fail(error)),
+            _ => {}
+        }
+        let reclaimed = self.segments.reclaim(checkpoint, keep);
+        reclaimed.map_err(|error| self.fail_unless_passing(error))
     }
 
     pub(crate) fn chunks(&self) -> RwLockReadGuard<'_, Chunks> {
@@ -255,4 +280,44 @@ pub(crate) fn read_part(
         )));
     }
     Ok(Bytes::from(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+    use crate::io::SimDisk;
+
+    /// A child of `fork` wrote into the log of its parent, at the same positions.
+    #[test]
+    fn a_process_that_did_not_open_the_log_reads_and_writes_nothing() {
+        let disk = SimDisk::new();
+        let (mut log, _) = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
+        let page = PageId::new(1);
+        let mut appender = log.appender();
+        appender.begin(&[], b"", 0).unwrap();
+        let part = appender.append(Stream::Foreground, page, 1, 0, &[], b"part").unwrap();
+        appender.commit(1).unwrap();
+        drop(appender);
+        let changes = disk.changes();
+        // As the child sees it: the process that opened the log is another one.
+        log.opener = log.opener.wrapping_add(1);
+        let forked = |result: Result<(), Error>| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Forked { opener } if opener == log.opener), "{error}");
+        };
+        let mut appender = log.appender();
+        forked(appender.append(Stream::Foreground, page, 1, 0, &[], b"more").map(drop));
+        forked(appender.commit(2));
+        forked(appender.rollback());
+        forked(appender.checkpoint(&[], b""));
+        forked(appender.begin(&[], b"", 1));
+        drop(appender);
+        forked(log.prepare());
+        forked(log.reclaim().map(drop));
+        assert_eq!(log.read(part, page, 1).unwrap(), b"part"[..]);
+        assert!(log.is_forked() && log.poisoned().is_none());
+        drop(log);
+        assert_eq!(disk.changes(), changes);
+    }
 }

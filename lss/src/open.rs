@@ -4,29 +4,28 @@
 //! first append is done by [`Appender::begin`](crate::Appender::begin), so a crash at any moment
 //! of an opening leaves a store that opens to the same state (R5).
 
-use std::collections::HashMap;
+use core::mem;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use types::{Address, PageId};
 
-use crate::FORMAT_VERSION;
 use crate::appender::AppendState;
 use crate::chunks::{self, Chunks};
 use crate::counters::Tally;
 use crate::error::Error;
-use crate::frame::SEQUENCE_LIMIT;
-use crate::io::{Access, Disk, DiskLock, File, LOCK_FILE, LockFailure};
+use crate::files::{FoundFile, Owner, check_present, segment_files};
+use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
 use crate::log::{Durable, Log, read_part};
 use crate::options::Options;
 use crate::part::{KIND_CHUNK, KIND_CHUNK_DIRECTORY};
 use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
-use crate::segment::{Decoded, HEADER_BYTES, SegmentHeader, file_name, id_of};
+use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 use crate::segments::{Segment, Segments};
-use crate::superblock::{FILE, NEW_FILE, Position, Superblock, SuperblockFile};
+use crate::superblock::{FILE, Position, Superblock, SuperblockFile};
 
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,16 +60,6 @@ pub struct RecoveredPart {
     pub version: u64,
 }
 
-/// A segment file as it was found.
-#[derive(Debug)]
-struct FoundFile {
-    id: u32,
-    file: Arc<dyn File>,
-    size: u64,
-    /// `None` if there is none that belongs to a file of this name.
-    header: Option<SegmentHeader>,
-}
-
 impl Log {
     /// Opens the store on `disk`, or creates it.
     ///
@@ -89,37 +78,25 @@ impl Log {
         }
         let access = if options.read_only { Access::Read } else { Access::Write };
         let (superblock_file, superblock) = SuperblockFile::open(&*disk, access)?;
-        let mut opening = Opening { disk, options, access, superblock, orphans: Vec::new() };
-        let files = opening.segment_files()?;
+        let mut opening = Opening {
+            disk,
+            options,
+            access,
+            superblock,
+            orphans: Vec::new(),
+            foreign: Vec::new(),
+            taken: HashSet::new(),
+        };
+        let files = opening.found()?;
         let replayed = opening.replay(&files)?;
         opening.finish(files, replayed, superblock_file, lock)
     }
 }
 
-/// Whether there is a store; an error if there is none and none may be created.
-fn check_present(disk: &dyn Disk, options: Options) -> Result<bool, Error> {
-    let path = disk.place();
-    let names = disk.list().map_err(|e| Error::io("list", &path, e))?;
-    if names.iter().any(|name| name == FILE) {
-        return Ok(true);
-    }
-    if names.iter().any(|name| id_of(name).is_some()) {
-        let what = "there are segments and no superblock";
-        return Err(Error::corrupt(format!("{path}/{FILE}"), 0, what));
-    }
-    if names.iter().any(|name| name != LOCK_FILE && name != NEW_FILE) {
-        return Err(Error::NotAStore { path });
-    }
-    if options.read_only || !options.create {
-        return Err(Error::Missing { path });
-    }
-    Ok(false)
-}
-
 fn take_lock(disk: &dyn Disk, exclusive: bool) -> Result<Box<dyn DiskLock>, Error> {
     disk.lock(exclusive).map_err(|failure| match failure {
         LockFailure::Held(owner) => Error::Locked { path: disk.place(), owner },
-        LockFailure::Io(e) => Error::io("lock", format!("{}/{LOCK_FILE}", disk.place()), e),
+        LockFailure::Io(e) => Error::of_call("lock", format!("{}/{LOCK_FILE}", disk.place()), e),
     })
 }
 
@@ -149,6 +126,10 @@ struct Opening {
     superblock: Superblock,
     /// Files of an opening that never came to life.
     orphans: Vec<String>,
+    /// Numbers of files that are segments of other stores.
+    foreign: Vec<u32>,
+    /// Numbers that no new segment may have.
+    taken: HashSet<u32>,
 }
 
 impl Opening {
@@ -156,58 +137,11 @@ impl Opening {
         format!("{}/{}", self.disk.place(), file_name(id))
     }
 
-    /// Opens all segment files and reads their headers.
-    fn segment_files(&self) -> Result<Vec<FoundFile>, Error> {
-        let place = self.disk.place();
-        let names = self.disk.list().map_err(|e| Error::io("list", place, e))?;
-        let mut ids: Vec<u32> = names.iter().filter_map(|name| id_of(name)).collect();
-        ids.sort_unstable();
-        ids.into_iter().map(|id| self.segment_file(id)).collect()
-    }
-
-    fn segment_file(&self, id: u32) -> Result<FoundFile, Error> {
-        let path = self.path(id);
-        let file =
-            self.disk.open(&file_name(id), self.access).map_err(|e| Error::io("open", &path, e))?;
-        let len = file.len().map_err(|e| Error::io("measure", &path, e))?;
-        let mut bytes = [0; HEADER_BYTES];
-        let header = match file.read_at(&mut bytes, 0) {
-            Ok(()) => SegmentHeader::decode(&bytes),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Decoded::Nothing,
-            Err(e) => return Err(Error::io("read", path, e)),
-        };
-        let nameless = |header| FoundFile { id, file: Arc::clone(&file), size: len, header };
-        let header = match header {
-            Decoded::Nothing => return Ok(nameless(None)),
-            Decoded::Unsupported { version, features } => {
-                return Err(Error::UnsupportedFormat {
-                    file: path,
-                    found: version,
-                    features,
-                    supported: FORMAT_VERSION,
-                });
-            }
-            Decoded::Header(header) => header,
-        };
-        if header.store != self.superblock.store {
-            return Err(Error::corrupt(path, 24, "the segment is of another store"));
-        }
-        if header.id != id {
-            // A recycling that a crash cut short: name or header came first.
-            return Ok(nameless(None));
-        }
-        if len < header.size {
-            if header.first_sequence == 0 {
-                // Its creation was cut short: the length is durable before the first use.
-                return Ok(nameless(None));
-            }
-            let what = format!("the file should have {} bytes", header.size);
-            return Err(Error::corrupt(path, len, what));
-        }
-        if header.generation >= SEQUENCE_LIMIT {
-            return Err(Error::corrupt(path, 32, "the generation is out of range"));
-        }
-        Ok(FoundFile { size: header.size, ..nameless(Some(header)) })
+    fn found(&mut self) -> Result<Vec<FoundFile>, Error> {
+        let store = (self.superblock.store, self.superblock.next_segment);
+        let (files, taken) = segment_files(&*self.disk, self.access, store)?;
+        self.taken = taken;
+        Ok(files)
     }
 
     /// Reads the frames behind the checkpoint and follows them to the last whole commit.
@@ -220,10 +154,15 @@ impl Opening {
         };
         let mut scan = Scan { durable: superblock.sequence, ..Scan::default() };
         for position in superblock.positions {
-            if position.segment != 0 && !files.iter().any(|f| f.id == position.segment) {
-                let what = "the segment is missing, though recovery starts in it";
-                return Err(Error::corrupt(self.path(position.segment), 0, what));
-            }
+            let found = files.iter().find(|f| f.id == position.segment);
+            let wrong = match found.map(|f| f.owner) {
+                _ if position.segment == 0 => continue,
+                Some(Owner::Store | Owner::Unclear) => continue,
+                Some(Owner::Other) => "the segment is of another store",
+                None => "the segment is missing",
+            };
+            let what = format!("{wrong}, though recovery starts in it");
+            return Err(Error::corrupt(self.path(position.segment), 0, what));
         }
         for found in files {
             let path = self.path(found.id);
@@ -234,8 +173,8 @@ impl Opening {
                 }
                 continue;
             }
-            // A file without a header is one whose creation was cut short, unless there are frames
-            // in it that count.
+            // A file without a header is one whose creation was cut short, or none of this store,
+            // unless there are frames in it that count.
             let mut inside = Scan::default();
             inside.segment(&mut window, found.id, HEADER_BYTES as u64, wanted)?;
             if !inside.frames.is_empty() || !inside.broken.is_empty() {
@@ -289,6 +228,7 @@ impl Opening {
         let generations = files.iter().filter_map(|f| Some(f.header?.generation));
         let generation = generations.fold(self.superblock.generation, u64::max) + 1;
         let next = self.next_segment(&files)?;
+        let mut budget: u64 = files.iter().map(|f| f.size).sum();
         let found = self.live_segments(files, &replayed);
         let segments = Segments::new(
             Arc::clone(&self.disk),
@@ -296,10 +236,9 @@ impl Opening {
             self.options,
             Arc::new(Tally::default()),
             found,
-            next,
+            (next, mem::take(&mut self.taken)),
         );
         let (list, meta) = self.chunk_list(&segments)?;
-        let mut budget = segments.disk_bytes();
         let mut chunks = Vec::new();
         for (&index, &address) in &list {
             // A hostile list may name one place again and again.
@@ -324,14 +263,16 @@ impl Opening {
             begun: AtomicBool::new(false),
             durable: Durable::new(&self.superblock),
             poison: OnceLock::new(),
+            opener: std::process::id(),
             _lock: lock,
         };
         Ok((log, recovered))
     }
 
-    /// A number above that of every segment there is or was.
+    /// A number above that of every segment there is or was. Other files, whatever their names say,
+    /// only keep their numbers for themselves.
     fn next_segment(&self, files: &[FoundFile]) -> Result<u32, Error> {
-        let highest = files.iter().map(|f| f.id).max().unwrap_or(0);
+        let highest = files.iter().filter(|f| f.header.is_some()).map(|f| f.id).max().unwrap_or(0);
         let next = highest.checked_add(1).ok_or(Error::TooLarge {
             what: "a segment number",
             size: u64::from(highest) + 1,
@@ -344,6 +285,10 @@ impl Opening {
     fn live_segments(&mut self, files: Vec<FoundFile>, replayed: &Replay) -> Vec<Segment> {
         let mut segments = Vec::new();
         for found in files {
+            if found.owner == Owner::Other {
+                self.foreign.push(found.id);
+                continue;
+            }
             let generation = found.header.map_or(0, |h| h.generation);
             if generation > self.superblock.generation {
                 self.orphans.push(file_name(found.id));
@@ -353,6 +298,9 @@ impl Opening {
             let segment = Segment::sealed(found.id, found.file, found.size, stream);
             // Nothing is known of its last frame; the next checkpoint lies behind this in any case.
             segment.wrote(found.size, replayed.sequence.max(1));
+            if found.owner == Owner::Unclear {
+                segment.leave_alone();
+            }
             segments.push(segment);
         }
         segments
@@ -387,7 +335,9 @@ impl Opening {
         kind: u8,
     ) -> Result<Vec<u8>, Error> {
         let Some(segment) = segments.get(address.segment) else {
-            let what = "the segment is missing, though a part of the checkpoint lies in it";
+            let foreign = self.foreign.contains(&address.segment);
+            let wrong = if foreign { "of another store" } else { "missing" };
+            let what = format!("the segment is {wrong}, though the checkpoint has a part in it");
             return Err(Error::corrupt(self.path(address.segment), 0, what));
         };
         let payload = read_part(segments, &segment, address, PageId::new(page), kind)?;

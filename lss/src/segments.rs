@@ -5,7 +5,7 @@
 //! not read it: it lies before the replay start of the durable superblock (invariant I8). Numbers
 //! are never used twice, so who still holds an old address finds the segment gone and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -71,6 +71,8 @@ pub(crate) struct Segment {
     last_sequence: AtomicU64,
     /// Holds only frames that a rollback voided.
     abandoned: AtomicBool,
+    /// Has no header of this store, and no part was ever live in it: it is left alone.
+    stray: AtomicBool,
 }
 
 const STATE_ACTIVE: u8 = 0;
@@ -89,6 +91,7 @@ impl Segment {
             written: AtomicU64::new(size),
             last_sequence: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
+            stray: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +109,15 @@ impl Segment {
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.seal();
+    }
+
+    /// Counts the file as none of this store until a part in it is live.
+    pub(crate) fn leave_alone(&self) {
+        self.stray.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stray(&self) -> bool {
+        self.stray.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wrote(&self, end: u64, sequence: u64) {
@@ -137,6 +149,7 @@ impl Segment {
     fn is_dead(&self, checkpoint: u64) -> bool {
         self.state() == SegmentState::Sealed
             && self.live.load(Ordering::Relaxed) == 0
+            && !self.is_stray()
             && (self.abandoned.load(Ordering::Relaxed)
                 || self.last_sequence.load(Ordering::Relaxed) <= checkpoint)
     }
@@ -154,6 +167,8 @@ pub(crate) struct Segments {
     map: RwLock<HashMap<u32, Arc<Segment>>>,
     spares: Mutex<Vec<Segment>>,
     next: AtomicU32,
+    /// Numbers of files that were found and are not, or may not be, segments of this store.
+    taken: HashSet<u32>,
     live: AtomicU64,
     reclaiming: Mutex<()>,
 }
@@ -165,7 +180,7 @@ impl Segments {
         options: Options,
         tally: Arc<Tally>,
         found: Vec<Segment>,
-        next: u32,
+        (next, taken): (u32, HashSet<u32>),
     ) -> Self {
         let map = found.into_iter().map(|s| (s.id, Arc::new(s))).collect();
         Self {
@@ -177,6 +192,7 @@ impl Segments {
             map: RwLock::new(map),
             spares: Mutex::new(Vec::new()),
             next: AtomicU32::new(next),
+            taken,
             live: AtomicU64::new(0),
             reclaiming: Mutex::new(()),
         }
@@ -201,6 +217,7 @@ impl Segments {
             return false;
         };
         let bytes = part::stored_bytes(address.len as usize) as u64;
+        segment.stray.store(false, Ordering::Relaxed);
         segment.live.fetch_add(bytes, Ordering::Relaxed);
         self.live.fetch_add(bytes, Ordering::Relaxed);
         true
@@ -228,7 +245,8 @@ impl Segments {
 
     pub(crate) fn infos(&self) -> Vec<SegmentInfo> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        let mut infos: Vec<_> = map.values().map(|s| s.info(s.state())).collect();
+        let mut infos: Vec<_> =
+            map.values().filter(|s| !s.is_stray()).map(|s| s.info(s.state())).collect();
         drop(map);
         infos.extend(self.spares().iter().map(|s| s.info(SegmentState::Free)));
         infos.sort_unstable_by_key(|info| info.id);
@@ -275,8 +293,11 @@ impl Segments {
             Some(spare) => spare,
             None => self.create(self.wanted_bytes().max(needed.next_multiple_of(4096)))?,
         };
-        self.write_header(&segment, Some(stream), first_sequence)
-            .inspect_err(|_| drop(self.disk.remove(&file_name(segment.id))))?;
+        if let Err(error) = self.write_header(&segment, Some(stream), first_sequence) {
+            // A header that is half there is written over by the next use.
+            self.spares().push(segment);
+            return Err(error);
+        }
         segment.stream.store(stream as u8, Ordering::Relaxed);
         segment.written.store(HEADER_BYTES as u64, Ordering::Relaxed);
         segment.activate();
@@ -286,39 +307,71 @@ impl Segments {
         Ok(segment)
     }
 
+    /// An error if the directory was removed: no file can be made in it or lasts in it.
+    pub(crate) fn check_linked(&self) -> Result<(), Error> {
+        let path = self.disk.place();
+        match self.disk.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path }),
+            Err(error) => Err(Error::io("look at", path, error)),
+        }
+    }
+
+    /// An error if the file of a segment that is written to was removed.
+    pub(crate) fn check_file(&self, segment: &Segment) -> Result<(), Error> {
+        match segment.file.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path: self.path(segment.id) }),
+            Err(error) => Err(self.failed("look at", segment.id, error)),
+        }
+    }
+
     /// Creates a segment file: allocated, with a header, durable, and durably in the directory.
     fn create(&self, size: u64) -> Result<Segment, Error> {
+        self.check_linked()?;
         let id = self.take_id()?;
         let name = file_name(id);
         self.try_create(id, &name, size).inspect_err(|error| {
-            if error.is_full() {
-                // What could not be made whole is nobody's; a left-over is removed at opening.
-                let _ = self.disk.remove(&name);
+            if error.is_passing() {
+                // What could not be made whole goes; if it can't, the next try makes it empty.
+                let _left = self.disk.remove(&name);
+                self.return_id(id);
             }
         })
     }
 
     fn try_create(&self, id: u32, name: &str, size: u64) -> Result<Segment, Error> {
         let file =
-            self.disk.open(name, Access::Create).map_err(|e| self.failed("create", id, e))?;
-        file.allocate(size).map_err(|e| self.failed("allocate", id, e))?;
+            self.disk.open(name, Access::Create).map_err(|e| self.refused("create", id, e))?;
+        file.allocate(size).map_err(|e| self.refused("allocate", id, e))?;
         let segment = Segment::sealed(id, file, size, None);
         self.write_header(&segment, None, 0)?;
-        self.sync(&segment)?;
-        self.sync_directory()?;
+        self.sync_unused(&segment)?;
+        // Nothing depends on an entry of the directory that is not in use yet.
+        self.disk.sync_directory().map_err(|e| self.failed("sync the entry of", id, e))?;
         self.tally.segments_created.add(1);
         Ok(segment)
     }
 
     fn take_id(&self) -> Result<u32, Error> {
         let step = |id: u32| id.checked_add(1);
-        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).map_err(|id| {
-            Error::TooLarge {
+        loop {
+            let id = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+            let id = id.map_err(|id| Error::TooLarge {
                 what: "a segment number",
                 size: u64::from(id) + 1,
                 most: u64::from(u32::MAX),
+            })?;
+            if !self.taken.contains(&id) {
+                return Ok(id);
             }
-        })
+        }
+    }
+
+    /// Takes back a number of which no file came to be, unless another was given out since.
+    fn return_id(&self, id: u32) {
+        // If another was given out, this one stays unused.
+        let _unused = self.next.compare_exchange(id + 1, id, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn write_header(
@@ -343,34 +396,70 @@ impl Segments {
         Ok(())
     }
 
-    /// Gives back every dead segment save those in `keep`; returns the bytes freed.
+    /// Gives back every dead segment save those in `keep`; returns the bytes freed. After an error
+    /// that passes, those that were not given back are still there.
     pub(crate) fn reclaim(&self, checkpoint: u64, keep: [u32; 2]) -> Result<u64, Error> {
         // One at a time, so that no more spares are kept than there is place for.
         let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
-        let dead = self.take_dead(checkpoint, keep);
-        if dead.is_empty() {
+        let mut dead = self.take_dead(checkpoint, keep).into_iter();
+        if dead.len() == 0 {
             return Ok(0);
         }
         let mut freed = 0;
         let mut recycled = Vec::new();
-        for segment in dead {
-            freed += segment.size;
-            // An abandoned segment holds frames from behind the checkpoint. With a new header under
-            // its old name, as a crash may leave it, it would look like a damaged one.
-            let may_recycle = !segment.abandoned.load(Ordering::Relaxed)
-                && segment.size == self.wanted_bytes()
-                && self.spares().len() + recycled.len() < MOST_SPARES;
-            // A reader that found the segment before it left the map still holds it; its file must
-            // keep its bytes.
-            match Arc::try_unwrap(segment) {
-                Ok(segment) if may_recycle => recycled.push(self.recycle(segment)?),
-                Ok(segment) => self.remove(segment.id)?,
-                Err(shared) => self.remove(shared.id)?,
+        let mut refused = None;
+        for segment in dead.by_ref() {
+            let size = segment.size;
+            match self.give_back(segment, &mut recycled) {
+                Ok(()) => freed += size,
+                Err((error, kept)) => {
+                    refused = Some(error);
+                    self.put_back(kept);
+                    break;
+                }
             }
         }
+        self.put_back(dead);
         self.sync_directory()?;
         self.spares().append(&mut recycled);
-        Ok(freed)
+        refused.map_or(Ok(freed), Err)
+    }
+
+    /// Gives the file of a dead segment a new number, or removes it. If it could do neither, the
+    /// segment is handed back.
+    fn give_back(
+        &self,
+        segment: Arc<Segment>,
+        recycled: &mut Vec<Segment>,
+    ) -> Result<(), (Error, Option<Arc<Segment>>)> {
+        // An abandoned segment holds frames from behind the checkpoint. With a new header under its
+        // old name, as a crash may leave it, it would look like a damaged one.
+        let may_recycle = !segment.abandoned.load(Ordering::Relaxed)
+            && segment.size == self.wanted_bytes()
+            && self.spares().len() + recycled.len() < MOST_SPARES;
+        // A reader that found the segment before it left the map still holds it; its file must keep
+        // its bytes.
+        let segment = match Arc::try_unwrap(segment) {
+            Ok(segment) if may_recycle => match self.recycle(&segment) {
+                Ok(spare) => {
+                    recycled.push(spare);
+                    return Ok(());
+                }
+                Err((error, _)) if !error.is_passing() => return Err((error, None)),
+                // Its name has changed already.
+                Err((_, Some(id))) => return self.remove(id).map_err(|error| (error, None)),
+                Err((_, None)) => Arc::new(segment),
+            },
+            Ok(segment) => Arc::new(segment),
+            Err(shared) => shared,
+        };
+        self.remove(segment.id).map_err(|error| (error, Some(segment)))
+    }
+
+    /// Puts dead segments back that could not be given back.
+    fn put_back(&self, kept: impl IntoIterator<Item = Arc<Segment>>) {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        map.extend(kept.into_iter().map(|segment| (segment.id, segment)));
     }
 
     /// Takes the dead segments out of the map: from here on nobody finds them.
@@ -385,21 +474,24 @@ impl Segments {
     }
 
     /// Gives the file a new number. Frames in it can't come to life again: their headers name the
-    /// old one.
-    fn recycle(&self, old: Segment) -> Result<Segment, Error> {
-        let id = self.take_id()?;
-        self.disk
-            .rename(&file_name(old.id), &file_name(id))
-            .map_err(|e| self.failed("rename", old.id, e))?;
-        let segment = Segment::sealed(id, old.file, old.size, None);
-        self.write_header(&segment, None, 0)?;
-        self.sync(&segment)?;
+    /// old one. An error says the new number if the file has it.
+    fn recycle(&self, old: &Segment) -> Result<Segment, (Error, Option<u32>)> {
+        self.check_linked().map_err(|error| (error, None))?;
+        let id = self.take_id().map_err(|error| (error, None))?;
+        self.disk.rename(&file_name(old.id), &file_name(id)).map_err(|error| {
+            self.return_id(id);
+            (self.refused("rename", old.id, error), None)
+        })?;
+        let segment = Segment::sealed(id, Arc::clone(&old.file), old.size, None);
+        self.write_header(&segment, None, 0)
+            .and_then(|()| self.sync_unused(&segment))
+            .map_err(|error| (error, Some(id)))?;
         self.tally.segments_recycled.add(1);
         Ok(segment)
     }
 
     fn remove(&self, id: u32) -> Result<(), Error> {
-        self.disk.remove(&file_name(id)).map_err(|e| self.failed("remove", id, e))?;
+        self.disk.remove(&file_name(id)).map_err(|e| self.refused("remove", id, e))?;
         self.tally.segments_removed.add(1);
         Ok(())
     }
@@ -411,11 +503,22 @@ impl Segments {
         segment.file.sync_data().map_err(|e| Error::io("sync", self.path(segment.id), e))
     }
 
+    /// Syncs a segment that has nothing in it but its header: no room for that is nothing worse.
+    fn sync_unused(&self, segment: &Segment) -> Result<(), Error> {
+        self.tally.syncs.add(1);
+        segment.file.sync_data().map_err(|e| self.failed("sync", segment.id, e))
+    }
+
     pub(crate) fn sync_directory(&self) -> Result<(), Error> {
         self.disk.sync_directory().map_err(|e| Error::io("sync directory", self.disk.place(), e))
     }
 
-    /// The error of a call on a segment: a full disk is told apart.
+    /// The error of a call that changes no bytes: what passes is told apart.
+    fn refused(&self, op: &'static str, id: u32, error: io::Error) -> Error {
+        Error::of_call(op, self.path(id), error)
+    }
+
+    /// The error of a call on the bytes of a segment: a full disk is told apart.
     pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
         let file = self.path(id);
         if means_full(&error) { Error::Full { file } } else { Error::io(op, file, error) }

@@ -3,9 +3,13 @@
 //! The file has two slots of 4 KiB. Each checkpoint writes one and syncs, then the other and syncs:
 //! so a single damaged slot never means an older state. After an opening the slot that was not
 //! believed comes first, because a crash may have left it torn: one slot is whole at any moment.
+//!
+//! On a disk that copies on write there may be no room even to write a slot over. If the first slot
+//! fails so, the checkpoint has failed and the other slot counts. If the second does, the
+//! checkpoint is durable in one slot, and the other is *stale* until there is room for it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use types::Address;
 
@@ -160,8 +164,22 @@ impl Superblock {
 pub(crate) struct SuperblockFile {
     file: Arc<dyn File>,
     path: String,
-    /// The offset of the slot that was believed at the opening.
+    slots: Mutex<Slots>,
+}
+
+/// What is known of the two slots.
+#[derive(Debug)]
+struct Slots {
+    /// The offset of the slot that is written last: it is whole and durable.
     believed: u64,
+    /// The other slot is older, or half written.
+    stale: bool,
+}
+
+impl Slots {
+    fn other(&self) -> u64 {
+        SLOT_BYTES as u64 - self.believed
+    }
 }
 
 impl SuperblockFile {
@@ -170,21 +188,20 @@ impl SuperblockFile {
         let path = format!("{}/{NEW_FILE}", disk.place());
         let failed = |op| {
             let path = path.clone();
-            move |error: io::Error| {
-                if means_full(&error) {
-                    Error::Full { file: path }
-                } else {
-                    Error::io(op, path, error)
-                }
-            }
+            move |error: io::Error| Error::of_call(op, path, error)
         };
         let slot = first.encode();
         let file = disk.open(NEW_FILE, Access::Create).map_err(failed("create"))?;
-        for at in [0, SLOT_BYTES as u64] {
-            file.write_at(&slot, at).map_err(failed("write"))?;
+        let written = [0, SLOT_BYTES as u64]
+            .into_iter()
+            .try_for_each(|at| file.write_at(&slot, at).map_err(failed("write")))
+            .and_then(|()| file.sync_data().map_err(failed("sync")))
+            .and_then(|()| disk.rename(NEW_FILE, FILE).map_err(failed("rename")));
+        if written.is_err() {
+            // A left-over is replaced by the next creation.
+            let _left = disk.remove(NEW_FILE);
         }
-        file.sync_data().map_err(failed("sync"))?;
-        disk.rename(NEW_FILE, FILE).map_err(failed("rename"))?;
+        written?;
         disk.sync_directory().map_err(failed("sync directory"))
     }
 
@@ -193,13 +210,18 @@ impl SuperblockFile {
         let path = format!("{}/{FILE}", disk.place());
         let file = disk.open(FILE, access).map_err(|error| Error::io("open", &path, error))?;
         let mut newest: Option<(u64, Superblock)> = None;
+        let mut unreadable = None;
         for at in [0, SLOT_BYTES as u64] {
             let mut bytes = vec![0; SLOT_BYTES];
             match file.read_at(&mut bytes, at) {
                 Ok(()) => {}
                 // A file cut short has a damaged slot; the other may be whole.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-                Err(error) => return Err(Error::io("read", path, error)),
+                // A sector that can't be read is a damaged slot too.
+                Err(error) => {
+                    unreadable = Some(Error::of_call("read", &path, error));
+                    continue;
+                }
             }
             match Superblock::decode(&bytes) {
                 Slot::Whole(found) => {
@@ -219,8 +241,12 @@ impl SuperblockFile {
             }
         }
         match newest {
-            Some((believed, superblock)) => Ok((Self { file, path, believed }, superblock)),
-            None => Err(Error::corrupt(path, 0, "both superblock slots are damaged")),
+            Some((believed, superblock)) => {
+                let slots = Mutex::new(Slots { believed, stale: false });
+                Ok((Self { file, path, slots }, superblock))
+            }
+            None => Err(unreadable
+                .unwrap_or_else(|| Error::corrupt(path, 0, "both superblock slots are damaged"))),
         }
     }
 
@@ -229,23 +255,78 @@ impl SuperblockFile {
     pub(crate) fn settle(&self, tally: &Tally) -> Result<(), Error> {
         let mut slot = vec![0; SLOT_BYTES];
         self.file
-            .read_at(&mut slot, self.believed)
+            .read_at(&mut slot, self.slots().believed)
             .map_err(|error| Error::io("read", &self.path, error))?;
-        self.write_slot(&slot, self.believed, tally)
+        self.write_slot(&slot, self.slots().believed, tally)
+    }
+
+    /// An error if the file was removed or replaced: recovery would not find what is written.
+    pub(crate) fn check_linked(&self) -> Result<(), Error> {
+        match self.file.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path: self.path.clone() }),
+            Err(error) => Err(Error::io("look at", &self.path, error)),
+        }
     }
 
     /// Makes `superblock` the durable one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: the superblock from before is the durable one. Anything else leaves it open
+    /// which one is.
     pub(crate) fn write(&self, superblock: &Superblock, tally: &Tally) -> Result<(), Error> {
         let slot = superblock.encode();
-        for at in [SLOT_BYTES as u64 - self.believed, self.believed] {
-            self.write_slot(&slot, at, tally)?;
+        let mut slots = self.slots();
+        self.write_slot(&slot, slots.other(), tally)?;
+        // From here on this one is whole, and the one that was believed is written.
+        slots.believed = slots.other();
+        slots.stale = true;
+        self.write_other(&mut slots, &slot, tally)
+    }
+
+    /// Writes the stale slot, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; a full disk leaves the slot stale and is no error.
+    pub(crate) fn complete(&self, tally: &Tally) -> Result<(), Error> {
+        let mut slots = self.slots();
+        if !slots.stale {
+            return Ok(());
+        }
+        let mut slot = vec![0; SLOT_BYTES];
+        self.file
+            .read_at(&mut slot, slots.believed)
+            .map_err(|error| Error::io("read", &self.path, error))?;
+        self.write_other(&mut slots, &slot, tally)
+    }
+
+    fn write_other(&self, slots: &mut Slots, slot: &[u8], tally: &Tally) -> Result<(), Error> {
+        match self.write_slot(slot, slots.other(), tally) {
+            Ok(()) => slots.stale = false,
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes and syncs a slot. What is in the file besides was durable before: so even a sync that
+    /// fails for lack of room has lost nothing else, and writing the slot again is a new try.
     fn write_slot(&self, slot: &[u8], at: u64, tally: &Tally) -> Result<(), Error> {
-        self.file.write_at(slot, at).map_err(|error| Error::io("write", &self.path, error))?;
-        self.file.sync_data().map_err(|error| Error::io("sync", &self.path, error))?;
+        let failed = |op| {
+            move |error: io::Error| {
+                let full = means_full(&error);
+                let file = self.path.clone();
+                if full { Error::Full { file } } else { Error::io(op, file, error) }
+            }
+        };
+        self.file.write_at(slot, at).map_err(failed("write"))?;
+        self.file.sync_data().map_err(failed("sync"))?;
         tally.syncs.add(1);
         tally.bytes_written.add(SLOT_BYTES as u64);
         Ok(())
@@ -323,5 +404,39 @@ mod tests {
             let (_, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
             assert_eq!(found, second);
         }
+    }
+
+    /// One sector of the superblock could not be read, and the store was refused, though the other
+    /// slot was whole: it is there for this.
+    #[test]
+    fn a_slot_that_cannot_be_read_is_a_damaged_one() {
+        let first = Superblock {
+            store: 1,
+            number: 1,
+            generation: 0,
+            sequence: 0,
+            version: 0,
+            directory: Address::NONE,
+            next_segment: 1,
+            positions: [Position::default(); 2],
+            attempt: 0,
+            meta: Some(Vec::new()),
+        };
+        for unreadable in [1, 2] {
+            let disk = SimDisk::new();
+            SuperblockFile::create(&disk, &first).unwrap();
+            disk.fail(Op::Read, unreadable, Fault::Eio);
+            let (opened, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
+            assert_eq!(found, first);
+            // The one that could not be read is written first: the other stays whole meanwhile.
+            let at = (unreadable - 1) * SLOT_BYTES as u64;
+            assert_eq!(opened.slots().other(), at);
+        }
+        let disk = SimDisk::new();
+        SuperblockFile::create(&disk, &first).unwrap();
+        disk.fail(Op::Read, 1, Fault::Eio);
+        disk.fail(Op::Read, 2, Fault::Eio);
+        let error = SuperblockFile::open(&disk, Access::Write).unwrap_err();
+        assert!(matches!(error, Error::Io { op: "read", .. }), "{error}");
     }
 }

@@ -127,10 +127,9 @@ impl Builder {
         // Before anything is made on disk.
         self.validate()?;
         let disk: Arc<dyn Disk> = if self.create && !self.read_only {
-            let created = FileDisk::create(&self.path).map_err(|source| lss::Error::Io {
-                op: "create the directory",
-                file: self.path.display().to_string(),
-                source: Arc::new(source),
+            let created = FileDisk::create(&self.path).map_err(|source| {
+                let path = self.path.display().to_string();
+                lss::Error::of_call("create the directory", path, source)
             });
             Arc::new(created?)
         } else {

@@ -1,141 +1,149 @@
-//! A directory of real files, with positional reads and writes.
+//! A directory of real files, held by a descriptor, with positional reads and writes.
+//!
+//! The directory is opened once. Files are opened, renamed and removed relative to its descriptor:
+//! a later `chdir`, a rename of the directory, or another directory under its old path change
+//! nothing. The path is kept for messages only.
 
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, Disk, DiskLock, File, LOCK_FILE, LockFailure};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::flock;
+use super::{Access, Disk, DiskLock, File, LockFailure};
 
 /// A directory of real files.
 #[derive(Debug)]
 pub struct FileDisk {
+    /// Absolute, as it was when the directory was opened.
     path: PathBuf,
+    /// The open directory, or why it could not be opened.
+    directory: Result<fs::File, Errno>,
 }
 
 impl FileDisk {
-    /// The directory `path`, which need not exist until something is to be read from it.
+    /// Opens the directory `path`. If that fails, every later call says why; a missing directory
+    /// has no files.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        let path = path.into();
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let directory = open_directory(rustix::fs::CWD, &path);
+        Self { path, directory }
     }
 
-    /// The directory `path`, made if it is missing; the new entry is made durable.
+    /// Opens the directory `path` and makes it first if it is missing, and so its parents; the new
+    /// entries are made durable.
     ///
     /// # Errors
     ///
     /// As the system says.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
-        let path = path.into();
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            if let Some(parent) = path.parent() {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                fs::File::open(parent)?.sync_all()?;
-            }
-        }
-        Ok(Self { path })
+        let path = std::path::absolute(path.into())?;
+        make_directories(&path, &mut |parent| fs::File::open(parent)?.sync_all())?;
+        let directory = Ok(open_directory(rustix::fs::CWD, &path)?);
+        Ok(Self { path, directory })
     }
 
-    /// The directory.
+    /// The absolute path under which the directory was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    fn lock_exclusive(&self) -> Result<Box<dyn DiskLock>, LockFailure> {
-        let mut file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.path.join(LOCK_FILE))
-            .map_err(LockFailure::Io)?;
-        take_lock(&mut file, true)?;
-        let owner = format!("process {}\n", std::process::id());
-        file.set_len(0).and_then(|()| file.write_all(owner.as_bytes())).map_err(LockFailure::Io)?;
-        Ok(Box::new(Held { _file: Some(file) }))
+    fn directory(&self) -> io::Result<&fs::File> {
+        self.directory.as_ref().map_err(|&error| error.into())
     }
+}
 
-    fn lock_shared(&self) -> Result<Box<dyn DiskLock>, LockFailure> {
-        match fs::File::open(self.path.join(LOCK_FILE)) {
-            Ok(mut file) => {
-                take_lock(&mut file, false)?;
-                Ok(Box::new(Held { _file: Some(file) }))
-            }
-            // A copy of a store may lack the file; a reader must not make one.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Box::new(Held { _file: None }))
-            }
-            Err(error) => Err(LockFailure::Io(error)),
+/// Opens a directory anew: what is locked through it is not shared with any other opening.
+pub(super) fn open_directory(base: impl std::os::fd::AsFd, path: &Path) -> Result<fs::File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat(&base, path, flags, Mode::empty())).map(fs::File::from)
+}
+
+/// Makes the directory `path`, if it is missing, and its parents; `sync` gets the parent of every
+/// one that was made, outermost first.
+fn make_directories(path: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for directory in path.ancestors() {
+        match fs::metadata(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(directory),
+            // What is no directory is found out by what is made in it or opened of it.
+            _ => break,
         }
     }
-}
-
-fn take_lock(file: &mut fs::File, exclusive: bool) -> Result<(), LockFailure> {
-    let taken = if exclusive { file.try_lock() } else { file.try_lock_shared() };
-    match taken {
-        Ok(()) => Ok(()),
-        Err(fs::TryLockError::WouldBlock) => Err(LockFailure::Held(owner_of(file))),
-        Err(fs::TryLockError::Error(error)) => Err(LockFailure::Io(error)),
+    for directory in missing.into_iter().rev() {
+        match fs::create_dir(directory) {
+            // Another process was faster; whether it has synced the entry is not known.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+            made => made?,
+        }
+        if let Some(parent) = directory.parent() {
+            sync(parent)?;
+        }
     }
+    Ok(())
 }
-
-/// Whom the lock file names: the last that held it alone.
-fn owner_of(file: &mut fs::File) -> String {
-    let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(64).read_to_string(&mut text));
-    match read {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "a reader".to_owned(),
-    }
-}
-
-#[derive(Debug)]
-struct Held {
-    _file: Option<fs::File>,
-}
-
-impl DiskLock for Held {}
 
 impl Disk for FileDisk {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true);
-        match access {
-            Access::Read => {}
-            Access::Write => {
-                options.write(true);
-            }
-            Access::Create => {
-                options.write(true).create(true).truncate(true);
-            }
+        let directory = self.directory()?;
+        // NONBLOCK means nothing to a file, and keeps a pipe of this name from blocking.
+        let common = OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags = common
+            | match access {
+                Access::Read => OFlags::RDONLY,
+                Access::Write => OFlags::RDWR,
+                Access::Create => OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
+            };
+        let mode = Mode::from_raw_mode(0o666);
+        let file = retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode))?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+        if kind != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is not a regular file"));
         }
-        Ok(Arc::new(RealFile { file: options.open(self.path.join(name))? }))
+        Ok(Arc::new(RealFile { file: fs::File::from(file) }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(&self.path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+        let directory = match &self.directory {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            Err(error) => return Err((*error).into()),
         };
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        let mut names = Vec::new();
+        for entry in Dir::read_from(directory)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        let directory = self.directory()?;
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(directory, name, AtFlags::empty()))?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        let directory = self.directory()?;
+        Ok(retry_on_intr(|| rustix::fs::renameat(directory, from, directory, to))?)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        fs::File::open(&self.path)?.sync_all()
+        self.directory()?.sync_all()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(rustix::fs::fstat(self.directory()?)?.st_nlink > 0)
     }
 
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
-        if exclusive { self.lock_exclusive() } else { self.lock_shared() }
+        flock::take(self.directory().map_err(LockFailure::Io)?, exclusive)
     }
 
     fn place(&self) -> String {
@@ -165,6 +173,10 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(rustix::fs::fstat(&self.file)?.st_nlink > 0)
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());
@@ -172,8 +184,8 @@ impl File for RealFile {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{FallocateFlags, fallocate};
-            use rustix::io::Errno;
-            match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            // A signal may interrupt it, and it begins again.
+            match retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), 0, len)) {
                 Ok(()) => return Ok(()),
                 // Not every file system can set room aside; zeros can be written on all.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
@@ -195,5 +207,33 @@ impl RealFile {
             at += step;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of `a/b/c/store` only `c` was synced: a power cut could take `a` and all that was in it,
+    /// after a sync of the store had been acknowledged.
+    #[test]
+    fn the_parent_of_every_directory_that_is_made_is_synced() {
+        let root = tempfile::tempdir().unwrap();
+        let store = root.path().join("a/b/c/store");
+        let mut synced = Vec::new();
+        let mut make = || {
+            make_directories(&store, &mut |parent| {
+                assert!(parent.is_dir());
+                synced.push(parent.strip_prefix(root.path()).unwrap().to_owned());
+                Ok(())
+            })
+        };
+        make().unwrap();
+        make().unwrap();
+        assert_eq!(synced, ["", "a", "a/b", "a/b/c"].map(PathBuf::from));
+        assert!(store.is_dir());
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(FileDisk::create(root.path().join("file")).is_err());
+        assert!(FileDisk::create(root.path().join("file/store")).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! [`SlowDisk`] puts delays in front of any of them.
 
 mod file;
+mod flock;
 mod memory;
 mod sim;
 mod slow;
@@ -66,6 +67,16 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// As the system says.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// Whether the directory still has a name. One that was removed keeps its descriptor, and what
+    /// is written to its files is lost when they are closed.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Locks the store, alone or together with other readers, until the guard is dropped.
     ///
     /// # Errors
@@ -117,6 +128,15 @@ pub trait File: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
+    /// Whether the file still has a name; see [`Disk::is_linked`].
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Makes the file at least `len` bytes long, with room on the disk set aside for all of them.
     ///
     /// # Errors
@@ -131,7 +151,7 @@ pub trait DiskLock: Send + Sync + fmt::Debug {}
 /// Why a store could not be locked.
 #[derive(Debug)]
 pub enum LockFailure {
-    /// Another opener holds it; the text says who.
+    /// Another opener holds it; the text names it.
     Held(String),
     /// The system refused.
     Io(io::Error),

@@ -48,6 +48,8 @@ pub enum Fault {
     Eio,
     /// No room; nothing is done.
     Enospc,
+    /// No descriptor; nothing is done.
+    Emfile,
     /// Half of the bytes are written, then an I/O error.
     ShortWrite,
     /// Half of the bytes are written, then there is no room.
@@ -86,6 +88,8 @@ struct Sim {
     locks: LockCount,
     calls: [u64; OPS],
     faults: Vec<(Op, u64, Fault)>,
+    /// Faults of one file: its body, the kind of call, how many more go well before.
+    file_faults: Vec<(usize, Op, u64, Fault)>,
     /// Calls that change something, so far and at most.
     changes: u64,
     power_cut_at: Option<u64>,
@@ -110,6 +114,15 @@ impl SimDisk {
         let mut sim = self.sim();
         let at = sim.calls[op as usize] + nth;
         sim.faults.push((op, at, fault));
+    }
+
+    /// The `nth` read, write or sync of this file from now on (1 is the next) fails. Nothing
+    /// happens if there is no such file.
+    pub fn fail_file(&self, name: &str, op: Op, nth: u64, fault: Fault) {
+        let mut sim = self.sim();
+        if let Some(&body) = sim.live.get(name) {
+            sim.file_faults.push((body, op, nth, fault));
+        }
     }
 
     /// After `changes` more calls that change something, every call fails and does nothing.
@@ -271,6 +284,24 @@ impl Sim {
         }
     }
 
+    /// Counts a call on a file.
+    fn enter_file(&mut self, op: Op, body: usize) -> Result<(), Fault> {
+        self.enter(op)?;
+        let mut found = None;
+        for (at, (of, kind, left, _)) in self.file_faults.iter_mut().enumerate() {
+            if (*of, *kind) == (body, op) {
+                *left -= 1;
+                if *left == 0 {
+                    found = Some(at);
+                }
+            }
+        }
+        match found {
+            Some(at) => Err(self.file_faults.swap_remove(at).3),
+            None => Ok(()),
+        }
+    }
+
     fn is_powered(&self) -> bool {
         self.power_cut_at.is_none_or(|at| self.changes < at)
     }
@@ -294,6 +325,7 @@ impl Sim {
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
         match fault {
+            Fault::Emfile => rustix::io::Errno::MFILE.into(),
             Fault::Eio | Fault::ShortWrite => io::Error::other("simulated I/O error"),
             Fault::Enospc | Fault::ShortWriteEnospc | Fault::WholeWriteEnospc => {
                 io::ErrorKind::StorageFull.into()
@@ -392,15 +424,15 @@ impl SimFile {
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut sim = self.disk.sim();
-        sim.enter(Op::Read)?;
+        sim.enter_file(Op::Read, self.body)?;
         read_from(&sim.bodies[self.body].live, buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut sim = self.disk.sim();
-        if let Err(fault) = sim.enter(Op::Write) {
+        if let Err(fault) = sim.enter_file(Op::Write, self.body) {
             let written = match fault {
-                Fault::Eio | Fault::Enospc => 0,
+                Fault::Eio | Fault::Enospc | Fault::Emfile => 0,
                 Fault::ShortWrite | Fault::ShortWriteEnospc => bytes.len() / 2,
                 Fault::WholeWriteEnospc => bytes.len(),
             };
@@ -416,7 +448,7 @@ impl File for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut sim = self.disk.sim();
-        if let Err(fault) = sim.enter(Op::Sync) {
+        if let Err(fault) = sim.enter_file(Op::Sync, self.body) {
             // The changes are marked as saved though they are not; while the power is off nothing
             // is marked.
             if sim.is_powered() {
@@ -440,7 +472,7 @@ impl File for SimFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut sim = self.disk.sim();
-        sim.enter(Op::Allocate)?;
+        sim.enter_file(Op::Allocate, self.body)?;
         sim.room_for(self.body, len)?;
         let body = &mut sim.bodies[self.body];
         grow(&mut body.live, len);

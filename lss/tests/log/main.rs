@@ -4,8 +4,11 @@
 
 mod crash;
 mod damage;
+mod directory;
 mod driver;
 mod faults;
+mod foreign;
 mod opening;
+mod passing;
 mod random;
 mod round_trip;

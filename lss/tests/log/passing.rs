@@ -1,0 +1,171 @@
+//! Errors that pass: no descriptors, no memory, no room to write a slot over. The next try goes on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::{env, fs};
+
+use bwtree_lss::io::{Disk, Fault, FileDisk, Op, SimDisk};
+use bwtree_lss::{Error, Log, PageId, Stream};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::directory::{CHILD, run_in_child};
+use crate::driver::{Driver, History, KIND, small};
+use crate::random::Random;
+
+fn begun(disk: &SimDisk, history: &mut History) -> Driver {
+    let driver = Driver::open(Arc::new(disk.clone()), history, Random(9)).unwrap();
+    driver.begin().unwrap();
+    driver
+}
+
+/// One EMFILE, at the creation of a segment, poisoned the log for good.
+#[test]
+fn a_call_that_is_refused_for_now_stops_one_group_and_the_next_goes_on() {
+    for op in [Op::Create, Op::Allocate, Op::Rename, Op::Remove] {
+        let disk = SimDisk::new();
+        let mut history = History::default();
+        let mut driver = begun(&disk, &mut history);
+        let (mut refused, before) = (0, disk.calls(op));
+        for _ in 0..600 {
+            disk.fail(op, 1, Fault::Emfile);
+            match driver.step(&mut history) {
+                Ok(()) => {}
+                Err(error) => {
+                    assert!(matches!(error, Error::Refused { .. }), "{error}");
+                    assert!(error.is_passing() && !error.is_full());
+                    assert!(error.to_string().contains("try again"));
+                    refused += 1;
+                    driver.log.appender().rollback().unwrap();
+                    history.attempted.retain(|&v, _| v <= history.acknowledged);
+                }
+            }
+            assert!(driver.log.poisoned().is_none());
+        }
+        assert!(disk.calls(op) > before && (refused > 0 || op == Op::Rename), "{op:?}");
+        driver.check_reads();
+        drop(driver);
+        let crashed = disk.crash(&mut |_| 0);
+        let driver = Driver::open(Arc::new(crashed), &mut history, Random(0)).unwrap();
+        driver.begin().unwrap();
+        driver.check_reads();
+    }
+}
+
+/// Each failed creation took a number and could leave a file: a store that met a full disk for a
+/// night ran through the numbers.
+#[test]
+fn a_creation_that_fails_takes_no_number_and_leaves_no_file() {
+    let disk = SimDisk::new();
+    let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
+    log.appender().begin(&[], b"", 0).unwrap();
+    let names = || -> Vec<String> { disk.files().into_keys().collect() };
+    let before = names();
+    for _ in 0..50 {
+        for (op, fault) in [
+            (Op::Create, Fault::Emfile),
+            (Op::Allocate, Fault::Enospc),
+            (Op::Write, Fault::Enospc),
+            (Op::Write, Fault::ShortWriteEnospc),
+            (Op::Sync, Fault::Enospc),
+            (Op::SyncDirectory, Fault::Enospc),
+        ] {
+            disk.fail(op, 1, fault);
+            assert!(log.prepare().unwrap_err().is_passing(), "{op:?}");
+            assert_eq!(names(), before, "{op:?}");
+        }
+    }
+    let last = log.segments().last().unwrap().id;
+    log.prepare().unwrap();
+    assert_eq!(log.segments().last().unwrap().id, last + 1);
+}
+
+/// On a disk that copies on write a slot may find no room: that poisoned, as if bytes were lost.
+#[test]
+fn no_room_to_write_a_slot_over_is_a_full_disk_and_no_more() {
+    for (op, fault) in [
+        (Op::Write, Fault::Enospc),
+        (Op::Write, Fault::ShortWriteEnospc),
+        (Op::Write, Fault::WholeWriteEnospc),
+        (Op::Sync, Fault::Enospc),
+    ] {
+        for slot in [1, 2] {
+            let disk = SimDisk::new();
+            let mut history = History::default();
+            let mut driver = begun(&disk, &mut history);
+            for round in 0..12 {
+                for _ in 0..6 {
+                    driver.write(&mut history).unwrap();
+                }
+                disk.fail_file("superblock", op, slot, fault);
+                match driver.log.appender().checkpoint(&driver.chunks(), b"meta") {
+                    Ok(()) => assert_eq!(slot, 2, "round {round}"),
+                    Err(error) => assert!(slot == 1 && error.is_full(), "{error}"),
+                }
+                assert!(driver.log.poisoned().is_none());
+                for choice in [0, 1, 2] {
+                    let after = disk.crash(&mut |n| choice.min(n - 1));
+                    let mut history = history.clone();
+                    let driver = Driver::open(Arc::new(after), &mut history, Random(1)).unwrap();
+                    driver.begin().unwrap();
+                    driver.check_reads();
+                }
+                driver.log.reclaim().unwrap();
+                if round % 3 == 2 {
+                    driver.checkpoint().unwrap();
+                    driver.log.reclaim().unwrap();
+                }
+                let file = &disk.files()["superblock"];
+                let same = file[..4096] == file[4096..];
+                assert!(same || slot == 1, "a stale slot is written when there is room");
+            }
+            driver.check_reads();
+            let live = driver.log.live_bytes();
+            drop(driver);
+            let mut driver = begun(&disk, &mut history);
+            driver.checkpoint().unwrap();
+            assert!(driver.log.live_bytes().abs_diff(live) < 12_000, "parts of failed checkpoints");
+        }
+    }
+}
+
+/// With no descriptor left, a writer's store was poisoned; it had only to wait for one.
+#[test]
+fn a_process_without_descriptors_goes_on_when_it_has_some() {
+    if let Ok(root) = env::var(CHILD) {
+        without_descriptors(Path::new(&root));
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    run_in_child("passing::a_process_without_descriptors_goes_on_when_it_has_some", root.path());
+}
+
+fn without_descriptors(path: &Path) {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::new(path));
+    let (log, _) = Log::open(disk, small()).unwrap();
+    let mut appender = log.appender();
+    appender.begin(&[], b"", 0).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let most = fs::read_dir("/proc/self/fd").map_or(64, |open| open.count() as u64);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit }).unwrap();
+    let (mut version, mut refused) = (0, 0);
+    for _ in 0..200 {
+        let page = PageId::new(1);
+        let appended = appender.append(Stream::Foreground, page, KIND, 0, &[], &[7; 900]);
+        match appended.and_then(|_| appender.commit(version + 1)) {
+            Ok(()) => version += 1,
+            Err(error) => {
+                assert!(matches!(error, Error::Refused { op: "create", .. }), "{error}");
+                appender.rollback().unwrap();
+                refused += 1;
+                if refused == 5 {
+                    setrlimit(Resource::Nofile, limit).unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!((version, refused), (195, 5));
+    drop(appender);
+    drop(log);
+    let (_, recovered) = Log::open(Arc::new(FileDisk::new(path)), small()).unwrap();
+    assert_eq!(recovered.version, version);
+}
