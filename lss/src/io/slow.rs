@@ -83,6 +83,10 @@ impl Disk for SlowDisk {
         self.inner.sync_directory()
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        self.inner.is_linked()
+    }
+
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.inner.lock(exclusive)
     }
@@ -116,6 +120,10 @@ impl File for SlowFile {
 
     fn len(&self) -> io::Result<u64> {
         self.file.len()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        self.file.is_linked()
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
