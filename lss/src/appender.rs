@@ -269,7 +269,7 @@ impl Appender<'_> {
         };
         let address = Address {
             segment: segment.id,
-            offset: open.buffer.push(open.offset, name, refs, payload),
+            offset: open.buffer.push((segment.id, open.offset), name, refs, payload),
             len: payload.len() as u32,
         };
         self.state.fresh.push(address);

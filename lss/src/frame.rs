@@ -6,8 +6,9 @@
 
 use types::{Address, PageId};
 
+use crate::FORMAT_VERSION;
 use crate::fields::{Fields, put, round_up};
-use crate::part::{self, CHECKSUM_BYTES, LINE_BYTES, Line, Stream};
+use crate::part::{self, CHECKSUM_BYTES, LINE_BYTES, Line, Seed, Stream};
 
 /// "BWFR", read as a little-endian number.
 pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"BWFR");
@@ -148,13 +149,14 @@ impl FrameBuffer {
     /// segment. The caller has checked that it fits.
     pub(crate) fn push(
         &mut self,
-        frame_offset: u32,
+        (segment, frame_offset): (u32, u32),
         (page, kind, tag): (PageId, u8, u64),
         refs: &[Address],
         payload: &[u8],
     ) -> u32 {
         let offset = frame_offset + self.bytes.len() as u32;
-        let sum = part::checksum(page, kind, payload);
+        let seed = Seed::of(FORMAT_VERSION, segment, offset);
+        let sum = part::checksum(seed, page, kind, payload);
         self.bytes.extend_from_slice(payload);
         self.bytes.extend_from_slice(&sum.to_le_bytes());
         let padded = round_up(self.bytes.len(), 8);
@@ -226,7 +228,7 @@ mod tests {
     fn bytes_of_a_frame_are_as_documented() {
         let mut buffer = FrameBuffer::new();
         let reference = Address { segment: 1, offset: 2, len: 3 };
-        let offset = buffer.push(64, (PageId::new(5), 9, 0x0102), &[reference], b"payload");
+        let offset = buffer.push((7, 64), (PageId::new(5), 9, 0x0102), &[reference], b"payload");
         assert_eq!(offset, 128);
         let bytes = buffer.seal(header(), 0xABCD, 64).to_vec();
         assert_eq!(bytes.len(), 128);
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(bytes[48..56], [16, 0, 0, 0, 40, 0, 0, 0]);
         assert_eq!(bytes[60..64], 2u32.to_le_bytes());
         assert_eq!(&bytes[64..71], b"payload");
-        let sum = part::checksum(PageId::new(5), 9, b"payload").to_le_bytes();
+        let sum = crc32c::crc32c(b"\x07\0\0\0\x80\0\0\0\x05\0\0\0\x09payload").to_le_bytes();
         assert_eq!(bytes[71..75], sum);
         assert_eq!(bytes[75..80], [0; 5]);
         let line = &bytes[80..120];

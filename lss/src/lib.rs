@@ -68,5 +68,17 @@ pub use segments::{SegmentInfo, SegmentState};
 pub use superblock::MAX_META_BYTES;
 pub use types::{Address, PageId};
 
-/// The version of the log's format that this code reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the log's format that this code writes.
+///
+/// Format 2 seeds the checksum of each part with the place where it is stored, and has parts that
+/// were moved without being written anew.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The oldest version of the format that this code reads. What is in it is converted as it is
+/// cleaned.
+pub const OLDEST_FORMAT_VERSION: u32 = 1;
+
+/// Whether this code reads a file in this version of the format.
+pub(crate) fn reads_format(version: u32) -> bool {
+    (OLDEST_FORMAT_VERSION..=FORMAT_VERSION).contains(&version)
+}

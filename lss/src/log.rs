@@ -12,7 +12,7 @@ use crate::counters::Counters;
 use crate::error::Error;
 use crate::io::DiskLock;
 use crate::options::Options;
-use crate::part::{self, CHECKSUM_BYTES};
+use crate::part::{self, CHECKSUM_BYTES, Seed};
 use crate::segments::{Segment, SegmentInfo, Segments};
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
 
@@ -65,8 +65,22 @@ impl Log {
     /// [`Error::Gone`]: the segment was given back meanwhile; look the address up again.
     /// [`Error::Corrupt`]: the bytes there are not this part. [`Error::Io`]: the system refused.
     pub fn read(&self, address: Address, page: PageId, kind: u8) -> Result<Bytes, Error> {
+        self.read_either(address, page, [kind; 2])
+    }
+
+    /// Reads a committed part that is of one of two kinds.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_either(
+        &self,
+        address: Address,
+        page: PageId,
+        kinds: [u8; 2],
+    ) -> Result<Bytes, Error> {
         let segment = self.segments.get(address.segment).ok_or(Error::Gone { address })?;
-        let payload = read_part(&self.segments, &segment, address, page, kind)?;
+        let payload = read_part(&self.segments, &segment, address, page, kinds)?;
         let tally = &self.segments.tally;
         tally.reads.add(1);
         tally.bytes_read.add(u64::from(address.len));
@@ -256,7 +270,7 @@ pub(crate) fn read_part(
     segment: &Segment,
     address: Address,
     page: PageId,
-    kind: u8,
+    kinds: [u8; 2],
 ) -> Result<Bytes, Error> {
     let offset = u64::from(address.offset);
     let wrong = |what: &str| Error::corrupt(segments.path(segment.id), offset, what);
@@ -274,7 +288,10 @@ pub(crate) fn read_part(
         }
     })?;
     let stored = payload.split_off(address.len as usize);
-    if stored != part::checksum(page, kind, &payload).to_le_bytes() {
+    let seed = Seed::of(segment.format, segment.id, address.offset);
+    let is_of = |kind| stored == part::checksum(seed, page, kind, &payload).to_le_bytes();
+    if !kinds.into_iter().any(is_of) {
+        let kind = kinds[0];
         return Err(wrong(&format!(
             "the checksum of the part of page {page}, kind {kind}, is wrong"
         )));

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use types::{Address, PageId};
 
+use crate::FORMAT_VERSION;
 use crate::appender::AppendState;
 use crate::chunks::{self, Chunks};
 use crate::counters::Tally;
@@ -188,8 +189,9 @@ impl Opening {
             };
             let path = self.path(found.id);
             let mut window = Window::new(&*found.file, &path, found.size);
+            let format = found.header.map_or(FORMAT_VERSION, |header| header.format);
             for line in &frame.lines {
-                if !window.holds(line)? {
+                if !window.holds((format, found.id), line)? {
                     return Ok(false);
                 }
             }
@@ -295,7 +297,8 @@ impl Opening {
                 continue;
             }
             let stream = found.header.and_then(|h| h.stream);
-            let segment = Segment::sealed(found.id, found.file, found.size, stream);
+            let format = found.header.map_or(FORMAT_VERSION, |h| h.format);
+            let segment = Segment::sealed(found.id, found.file, found.size, stream, format);
             // Nothing is known of its last frame; the next checkpoint lies behind this in any case.
             segment.wrote(found.size, replayed.sequence.max(1));
             if found.owner == Owner::Unclear {
@@ -340,7 +343,7 @@ impl Opening {
             let what = format!("the segment is {wrong}, though the checkpoint has a part in it");
             return Err(Error::corrupt(self.path(address.segment), 0, what));
         };
-        let payload = read_part(segments, &segment, address, PageId::new(page), kind)?;
+        let payload = read_part(segments, &segment, address, PageId::new(page), [kind; 2])?;
         segments.adopt(address);
         Ok(payload.into())
     }

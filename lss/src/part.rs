@@ -1,7 +1,7 @@
 //! A part is one payload with a line in its frame's directory.
 //!
 //! In the frame a payload starts at a multiple of eight and is followed by its own checksum, taken
-//! over page id, kind and payload: so one `pread` of payload and checksum is enough to know that
+//! over its place, page id, kind and payload: so one `pread` of payload and checksum is enough to know that
 //! these are the bytes of the page and kind that the reader expects.
 
 use types::{Address, PageId};
@@ -58,10 +58,29 @@ pub(crate) const fn stored_bytes(len: usize) -> usize {
     round_up(len + CHECKSUM_BYTES, 8)
 }
 
-/// The checksum of a part: over page id, kind and payload.
-pub(crate) fn checksum(page: PageId, kind: u8, payload: &[u8]) -> u32 {
+/// Where a part is stored, as far as its checksum covers that: a lost write in a file that is used
+/// again could else show an older part of the same page as whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seed {
+    segment: u32,
+    offset: u32,
+}
+
+impl Seed {
+    /// The seed of a part in a segment of this format; none before format 2.
+    pub(crate) fn of(format: u32, segment: u32, offset: u32) -> Option<Self> {
+        (format >= 2).then_some(Self { segment, offset })
+    }
+}
+
+/// The checksum of a part: over where it is stored, page id, kind and payload.
+pub(crate) fn checksum(seed: Option<Seed>, page: PageId, kind: u8, payload: &[u8]) -> u32 {
+    let sum = seed.map_or(0, |seed| {
+        let sum = crc32c::crc32c(&seed.segment.to_le_bytes());
+        crc32c::crc32c_append(sum, &seed.offset.to_le_bytes())
+    });
     let [a, b, c, d] = page.number().to_le_bytes();
-    crc32c::crc32c_append(crc32c::crc32c(&[a, b, c, d, kind]), payload)
+    crc32c::crc32c_append(crc32c::crc32c_append(sum, &[a, b, c, d, kind]), payload)
 }
 
 /// A line of a frame's directory, as found by recovery.

@@ -8,7 +8,7 @@ use std::io;
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
 use crate::io::File;
-use crate::part::{self, CHECKSUM_BYTES, Line};
+use crate::part::{self, CHECKSUM_BYTES, Line, Seed};
 
 /// Bytes read at once.
 const WINDOW_BYTES: u64 = 256 << 10;
@@ -51,10 +51,15 @@ impl<'a> Window<'a> {
     }
 
     /// Whether the payload of a line is what the line says.
-    pub(crate) fn holds(&mut self, line: &Line) -> Result<bool, Error> {
+    pub(crate) fn holds(
+        &mut self,
+        (format, segment): (u32, u32),
+        line: &Line,
+    ) -> Result<bool, Error> {
         let mut rest = u64::from(line.len);
         let mut at = u64::from(line.offset);
-        let mut sum = part::checksum(line.page, line.kind, &[]);
+        let seed = Seed::of(format, segment, line.offset);
+        let mut sum = part::checksum(seed, line.page, line.kind, &[]);
         while rest > 0 {
             let step = rest.min(WINDOW_BYTES);
             let Some(piece) = self.get(at, step)? else {

@@ -1,8 +1,8 @@
 //! A segment file: 64 bytes of header, then frames one after another.
 
-use crate::FORMAT_VERSION;
 use crate::fields::{Fields, put};
 use crate::part::Stream;
+use crate::reads_format;
 
 /// The first eight bytes of every segment file.
 pub(crate) const MAGIC: [u8; 8] = *b"BWSEG001";
@@ -16,6 +16,8 @@ const UNUSED: u8 = 0xFF;
 /// What the header of a segment file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    /// The version of the format that its frames are in.
+    pub(crate) format: u32,
     pub(crate) store: u64,
     /// The generation that prepared or began to use it.
     pub(crate) generation: u64,
@@ -48,7 +50,7 @@ impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         put(&mut out, 0, MAGIC);
-        put(&mut out, 12, FORMAT_VERSION.to_le_bytes());
+        put(&mut out, 12, self.format.to_le_bytes());
         // 16: compatible feature bits, 20: incompatible feature bits; none yet.
         put(&mut out, 24, self.store.to_le_bytes());
         put(&mut out, 32, self.generation.to_le_bytes());
@@ -74,10 +76,11 @@ impl SegmentHeader {
         let version = fields.u32()?;
         fields.u32()?;
         let features = u64::from(fields.u32()?);
-        if version != FORMAT_VERSION || features != 0 {
+        if !reads_format(version) || features != 0 {
             return Some(Decoded::Unsupported { version, features });
         }
         Some(Decoded::Header(Self {
+            format: version,
             store: fields.u64()?,
             generation: fields.u64()?,
             first_sequence: fields.u64()?,
@@ -112,6 +115,7 @@ mod tests {
     #[test]
     fn bytes_of_a_header_are_as_documented() {
         let header = SegmentHeader {
+            format: 2,
             store: 0x1122,
             generation: 2,
             first_sequence: 77,
@@ -122,7 +126,7 @@ mod tests {
         let bytes = header.encode();
         assert_eq!(&bytes[..8], b"BWSEG001");
         assert_eq!(bytes[8..12], crc32c::crc32c(&bytes[12..]).to_le_bytes());
-        assert_eq!(bytes[12..24], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[12..24], [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(bytes[24..32], 0x1122u64.to_le_bytes());
         assert_eq!(bytes[32..40], 2u64.to_le_bytes());
         assert_eq!(bytes[40..48], 77u64.to_le_bytes());

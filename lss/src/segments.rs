@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use types::Address;
 
+use crate::FORMAT_VERSION;
 use crate::counters::Tally;
 use crate::error::{Error, means_full};
 use crate::io::{Access, Disk, File};
@@ -62,6 +63,8 @@ pub struct SegmentInfo {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) id: u32,
+    /// The version of the format that its frames are in.
+    pub(crate) format: u32,
     pub(crate) file: Arc<dyn File>,
     pub(crate) size: u64,
     stream: AtomicU8,
@@ -80,9 +83,16 @@ const STATE_SEALED: u8 = 1;
 const NO_STREAM: u8 = 0xFF;
 
 impl Segment {
-    pub(crate) fn sealed(id: u32, file: Arc<dyn File>, size: u64, stream: Option<Stream>) -> Self {
+    pub(crate) fn sealed(
+        id: u32,
+        file: Arc<dyn File>,
+        size: u64,
+        stream: Option<Stream>,
+        format: u32,
+    ) -> Self {
         Self {
             id,
+            format,
             file,
             size,
             stream: AtomicU8::new(stream.map_or(NO_STREAM, |s| s as u8)),
@@ -344,7 +354,7 @@ impl Segments {
         let file =
             self.disk.open(name, Access::Create).map_err(|e| self.refused("create", id, e))?;
         file.allocate(size).map_err(|e| self.refused("allocate", id, e))?;
-        let segment = Segment::sealed(id, file, size, None);
+        let segment = Segment::sealed(id, file, size, None, FORMAT_VERSION);
         self.write_header(&segment, None, 0)?;
         self.sync_unused(&segment)?;
         // Nothing depends on an entry of the directory that is not in use yet.
@@ -381,6 +391,7 @@ impl Segments {
         first_sequence: u64,
     ) -> Result<(), Error> {
         let header = SegmentHeader {
+            format: FORMAT_VERSION,
             store: self.store,
             generation: self.generation,
             first_sequence,
@@ -482,7 +493,7 @@ impl Segments {
             self.return_id(id);
             (self.refused("rename", old.id, error), None)
         })?;
-        let segment = Segment::sealed(id, Arc::clone(&old.file), old.size, None);
+        let segment = Segment::sealed(id, Arc::clone(&old.file), old.size, None, FORMAT_VERSION);
         self.write_header(&segment, None, 0)
             .and_then(|()| self.sync_unused(&segment))
             .map_err(|error| (error, Some(id)))?;

@@ -18,7 +18,7 @@ use crate::error::{Error, means_full};
 use crate::fields::{Fields, put};
 use crate::frame::SEQUENCE_LIMIT;
 use crate::io::{Access, Disk, File};
-use crate::{FORMAT_VERSION, part};
+use crate::{FORMAT_VERSION, part, reads_format};
 
 /// Most bytes of the caller's own data in a checkpoint.
 pub const MAX_META_BYTES: usize = 64 << 10;
@@ -125,7 +125,7 @@ impl Superblock {
         let version = fields.u32()?;
         fields.u64()?;
         let features = fields.u64()?;
-        if version != FORMAT_VERSION || features != 0 {
+        if !reads_format(version) || features != 0 {
             return Some(Slot::Unsupported { version, features });
         }
         let store = fields.u64()?;
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(bytes.len(), 4096);
         assert_eq!(&bytes[..8], b"BWSUPER1");
         assert_eq!(bytes[8..12], crc32c::crc32c(&bytes[12..]).to_le_bytes());
-        assert_eq!(bytes[12..16], 1u32.to_le_bytes());
+        assert_eq!(bytes[12..16], 2u32.to_le_bytes());
         assert_eq!(bytes[16..32], [0; 16]);
         for (at, value) in [(32, 1u64), (40, 2), (48, 3), (56, 4), (64, 5)] {
             assert_eq!(bytes[at..at + 8], value.to_le_bytes());

@@ -1,7 +1,10 @@
 //! Cleaning: live pages leave segments that are mostly dead, and the segments are given back.
 //!
-//! A page leaves a segment as a whole new image, written through the one appender as part of an
-//! ordinary commit: no byte is ever copied behind a page's back (trap 19). Chunks of the table
+//! The parts of a page that lie in a victim are appended again as they are, through the one appender
+//! and as part of an ordinary commit, and the page's location says so once that is durable: no byte
+//! is ever copied behind a page's back (trap 19). What moves is what lies there, however large the
+//! page is, and the page need not be in memory. Separated values are the exception: their addresses
+//! stand in the parts of their pages, so such a page is written anew. Chunks of the table
 //! leave it with the next checkpoint. The log gives a segment back only when nothing in it is
 //! live, what moved is committed, and it lies before the start of the replay (I8).
 
@@ -34,7 +37,9 @@ impl DurableEngine {
     fn segment_use(&self) -> Vec<SegmentUse> {
         let segments = self.store.log.segments();
         let newest = segments.iter().map(|s| s.last_sequence).max().unwrap_or(0);
-        let sealed = segments.iter().filter(|s| s.state == SegmentState::Sealed);
+        let stuck = self.store.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let movable = |s: &&lss::SegmentInfo| !stuck.contains(&s.id);
+        let sealed = segments.iter().filter(|s| s.state == SegmentState::Sealed).filter(movable);
         sealed
             .map(|s| SegmentUse {
                 id: s.id,
@@ -109,7 +114,10 @@ impl DurableEngine {
             if !place.addresses().any(|address| victims.contains(&address.segment)) {
                 continue;
             }
-            let live = |a: &types::Address| *a == place.image || victims.contains(&a.segment);
+            // Only what lies there is moved, unless values do, whose addresses stand in the parts.
+            let anew = place.values.iter().any(|a| victims.contains(&a.segment));
+            let live =
+                |a: &types::Address| (anew && *a == place.image) || victims.contains(&a.segment);
             let bytes: u64 =
                 place.addresses().filter(live).map(|address| u64::from(address.len)).sum();
             match steps.last_mut() {

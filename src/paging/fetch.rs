@@ -9,7 +9,7 @@
 //! it is, and is split at once.
 
 use super::place::Place;
-use super::store::{DELTA, DurableEngine, IMAGE};
+use super::store::{DELTA, DurableEngine, IMAGE, MOVED_DELTA, MOVED_IMAGE};
 use super::values::Separated;
 use crate::engine::{Counters, Span, Vacancy, within};
 use crate::error::{Error, Result};
@@ -103,9 +103,9 @@ pub(crate) fn vacant(
 /// The bytes of the parts of a page.
 pub(crate) fn parts(engine: &DurableEngine, id: PageId, place: &Place) -> Result<Vec<Bytes>> {
     let log = &engine.store.log;
-    let mut parts = vec![log.read(place.image, id, IMAGE)?];
+    let mut parts = vec![log.read_either(place.image, id, [IMAGE, MOVED_IMAGE])?];
     for delta in &place.deltas {
-        parts.push(log.read(*delta, id, DELTA)?);
+        parts.push(log.read_either(*delta, id, [DELTA, MOVED_DELTA])?);
     }
     Ok(parts)
 }

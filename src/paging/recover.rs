@@ -6,7 +6,7 @@
 
 use super::chunk::{chunk_of, decode};
 use super::place::Place;
-use super::store::{DELTA, DurableEngine, FREED, IMAGE, MERGED};
+use super::store::{DELTA, DurableEngine, FREED, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::VALUE;
 use crate::error::{Error, Result};
 use lss::{Recovered, RecoveredPart};
@@ -99,6 +99,18 @@ fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<(
             place.deltas.push(part.address);
             place.values.extend(&part.refs);
             place.count = place.count.saturating_add(number.cast_signed());
+        }
+        MOVED_IMAGE | MOVED_DELTA => {
+            let place = places
+                .get_mut(&part.page)
+                .filter(|place| !place.is_merged() && place.tree == tree)
+                .ok_or_else(|| wrong("a moved part of no page"))?;
+            if part.kind == MOVED_IMAGE {
+                place.image = part.address;
+            } else {
+                let delta = place.deltas.get_mut(number as usize);
+                *delta.ok_or_else(|| wrong("a moved part that was none"))? = part.address;
+            }
         }
         MERGED => {
             let merged_into = PageId::new(number);

@@ -15,10 +15,14 @@ use sync::epoch::Guard;
 use types::{Address, PageId};
 
 /// The kinds of parts; [`super::values::VALUE`] is 3.
+///
+/// A moved part is an image or a delta part as it was, at another place: cleaning has moved it.
 pub(crate) const IMAGE: u8 = 1;
 pub(crate) const DELTA: u8 = 2;
 pub(crate) const MERGED: u8 = 4;
 pub(crate) const FREED: u8 = 5;
+pub(crate) const MOVED_IMAGE: u8 = 6;
+pub(crate) const MOVED_DELTA: u8 = 7;
 
 /// How long who brings a page in waits for memory before doing it anyway.
 const READ_PATIENCE: Duration = Duration::from_millis(10);
@@ -57,6 +61,8 @@ pub(crate) struct LogStore {
     /// Held by background work while it changes the shape of trees, and by a check of them, which
     /// wants them at rest. Nothing that a reader or a writer does waits for it.
     upkeep: Mutex<()>,
+    /// Segments with something in them that cannot be read and so cannot be moved: no victims.
+    pub(crate) stuck: Mutex<BTreeSet<u32>>,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
     /// Wakes who evicts and flushes.
@@ -108,6 +114,7 @@ impl LogStore {
             freed: Mutex::default(),
             dirty_chunks: Mutex::default(),
             upkeep: Mutex::default(),
+            stuck: Mutex::default(),
             failure: OnceLock::new(),
             evictor: OnceLock::new(),
             user_bytes: AtomicU64::new(0),
@@ -139,6 +146,11 @@ impl LogStore {
     /// Waits until no background work changes the shape of trees, and keeps it from that.
     pub(crate) fn at_rest(&self) -> MutexGuard<'_, ()> {
         self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never empties this segment: something in it cannot be read.
+    pub(crate) fn leave_alone(&self, segment: u32) {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(segment);
     }
 
     pub(crate) fn mark_chunk(&self, id: PageId) {

@@ -25,10 +25,10 @@
 
 use super::cut::Cut;
 use super::place::Place;
-use super::store::{DELTA, IMAGE, MERGED};
+use super::store::{DELTA, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::{Separated, VALUE};
 use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
 use mapping::{Chain, Word};
 use std::collections::HashSet;
@@ -76,20 +76,71 @@ impl Cut<'_, '_> {
     pub(crate) fn visit(&mut self, id: PageId) -> Result<()> {
         loop {
             match self.look(id) {
-                Need::Nothing => return Ok(()),
+                Need::Nothing => return self.move_parts(id),
                 Need::Instead(other) => {
                     self.work.push_back(other);
                     return Ok(());
                 }
-                Need::Away(away) => super::fetch::page_in(self.engine, away)?,
+                Need::Away(away) => match super::fetch::page_in(self.engine, away) {
+                    // Its values cannot be moved, for what names them cannot be read.
+                    Err(error) if error.is_damage() && away == id => {
+                        return self.leave_in_place(id);
+                    }
+                    brought => brought?,
+                },
                 Need::Values(values) => {
                     for value in values {
                         self.append_value(value)?;
                     }
                 }
-                Need::Part(part) => return self.append(id, *part),
+                Need::Part(part) => {
+                    self.append(id, *part)?;
+                    return self.move_parts(id);
+                }
             }
         }
+    }
+
+    /// Moves the parts of a page that lie in segments to be emptied, as they are: the page need not
+    /// be in memory for it, and costs what is moved and no more.
+    ///
+    /// A part that cannot be read stays where it is, and its segment is no victim any more.
+    fn move_parts(&mut self, id: PageId) -> Result<()> {
+        let moved = |cut: &Self| {
+            let guard = cut.engine.pin();
+            cut.lies_in_victims(id, &guard).then(|| cut.place(id, &guard).cloned()).flatten()
+        };
+        let Some(mut place) = moved(self) else { return Ok(()) };
+        let log = &self.engine.store.log;
+        let image = (MOVED_IMAGE, 0, [IMAGE, MOVED_IMAGE], &mut place.image);
+        let deltas = place.deltas.iter_mut().enumerate();
+        let deltas = deltas.map(|(at, delta)| (MOVED_DELTA, at, [DELTA, MOVED_DELTA], delta));
+        for (kind, at, kinds, address) in std::iter::once(image).chain(deltas) {
+            if !self.victims.contains(&address.segment) {
+                continue;
+            }
+            let payload = match log.read_either(*address, id, kinds).map_err(Error::from) {
+                Err(error) if error.is_damage() => {
+                    self.engine.store.leave_alone(address.segment);
+                    continue;
+                }
+                payload => payload?,
+            };
+            let tag = u64::from(place.tree) << 32 | at as u64;
+            *address = self.appender.append(self.stream, id, kind, tag, &[], &payload)?;
+            self.written.push(*address);
+        }
+        self.places.insert(id, place);
+        Ok(())
+    }
+
+    /// Gives up emptying the segments that hold something of a damaged page.
+    fn leave_in_place(&self, id: PageId) -> Result<()> {
+        let guard = self.engine.pin();
+        for address in self.place(id, &guard).iter().flat_map(|place| place.addresses()) {
+            self.engine.store.leave_alone(address.segment);
+        }
+        Ok(())
     }
 
     fn append_value(&mut self, value: Arc<Separated>) -> Result<()> {
@@ -149,8 +200,8 @@ impl Cut<'_, '_> {
             Word::Resident(chain) => chain,
             Word::Merged { into, .. } => return Need::Instead(into),
             Word::Capped(chain) => return self.cover(id, chain, &guard),
-            // Evicted means committed, unless it is to leave its segment.
-            Word::Disk(_) if self.lies_in_victims(id, &guard) => return Need::Away(id),
+            // Evicted means committed, unless values of it are to leave their segment.
+            Word::Disk(_) if self.has_values_in_victims(id, &guard) => return Need::Away(id),
             Word::Disk(_) | Word::Unborn | Word::Free => return Need::Nothing,
         };
         if self.visited.get(&id) == Some(&chain.page().serial()) {
@@ -164,6 +215,13 @@ impl Cut<'_, '_> {
     fn lies_in_victims(&self, id: PageId, guard: &Guard) -> bool {
         let lies = |place: &Place| place.addresses().any(|a| self.victims.contains(&a.segment));
         !self.victims.is_empty() && self.place(id, guard).is_some_and(lies)
+    }
+
+    /// Whether separated values of the page lie in segments to be emptied: their addresses stand in
+    /// its parts, so it is written anew.
+    fn has_values_in_victims(&self, id: PageId, guard: &Guard) -> bool {
+        let inside = |place: &Place| place.values.iter().any(|a| self.victims.contains(&a.segment));
+        !self.victims.is_empty() && self.place(id, guard).is_some_and(inside)
     }
 
     /// A capped page is merged to its end, and its absorber stands for it.
@@ -192,7 +250,7 @@ impl Cut<'_, '_> {
         }
         let old = self.place(stop.id, guard).cloned();
         let page = stop.chain.page();
-        let relocate = self.lies_in_victims(stop.id, guard);
+        let relocate = self.has_values_in_victims(stop.id, guard);
         if let Some(old) = old.as_ref().filter(|old| !relocate && !old.wants_image(page)) {
             match self.delta_part(stop, &records, old) {
                 None => return Need::Nothing,
@@ -276,7 +334,7 @@ impl Cut<'_, '_> {
     fn inner(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
         let old = self.place(stop.id, guard).cloned();
         let wanted = old.as_ref().is_none_or(|old| old.wants_image(stop.chain.page()));
-        if !wanted && !self.lies_in_victims(stop.id, guard) {
+        if !wanted {
             return Need::Nothing;
         }
         let base = stop.base;

@@ -100,7 +100,7 @@ fn a_newer_format_is_refused() {
     for (file, at) in [("superblock", 12), ("superblock", 24), ("seg-", 12), ("seg-", 20)] {
         let mut files = disk.files();
         let bytes = files.iter_mut().find(|(name, _)| name.starts_with(file)).unwrap().1;
-        bytes[at] = 2;
+        bytes[at] = 9;
         let end = if file == "seg-" { 64 } else { 4096 };
         let sum = crc32c::crc32c(&bytes[12..end]).to_le_bytes();
         bytes[8..12].copy_from_slice(&sum);
