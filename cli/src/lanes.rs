@@ -149,6 +149,6 @@ mod tests {
             }
             Ok(())
         });
-        assert!(matches!(result, Err(Failure::Message(text)) if text == "lane 1 is ill"));
+        assert!(matches!(result, Err(Failure::Message { text, .. }) if text == "lane 1 is ill"));
     }
 }

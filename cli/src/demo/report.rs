@@ -125,7 +125,7 @@ mod tests {
         let mut puts = Histogram::default();
         (0..500).for_each(|i| puts.record(Duration::from_nanos(2_000 + i)));
         Figures {
-            disk: Observed { peak_bytes: disk, samples: 9, over: 0, worst: None },
+            disk: Observed { peak_bytes: disk, samples: 9, ..Observed::default() },
             disk_final: disk,
             pace: Pace { elapsed: Duration::from_millis(10), written_bytes: None, puts },
             restart: Restart { seconds: 0.5, peak_memory_bytes: None, live: Digest::default() },
