@@ -107,7 +107,7 @@ impl Side for Redb {
     }
 }
 
-/// SQLite with a write-ahead log, each commit synced.
+/// `SQLite` with a write-ahead log, each commit synced.
 pub(crate) struct Sqlite(Mutex<Connection>);
 
 impl Sqlite {
@@ -136,7 +136,7 @@ impl Sqlite {
         Ok(value.is_some())
     }
 
-    /// What SQLite has in place of a cleaning.
+    /// What `SQLite` has in place of a cleaning.
     pub(crate) fn vacuum(&self) -> Outcome {
         let work = "VACUUM; PRAGMA wal_checkpoint(TRUNCATE);";
         lock(&self.0).execute_batch(work).context("SQLite")

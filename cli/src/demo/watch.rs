@@ -108,6 +108,8 @@ impl<'a> Watch<'a> {
         let positions = from.map_or_else(|| vec![0; self.plan.lanes()], <[u64]>::to_vec);
         let mut run = Run { positions, pace: Pace::default() };
         let (mut done, mut killed) = (false, false);
+        // Judging what a killed writer left took its time.
+        self.next_line = self.next_line.max(Instant::now() + INTERVAL / 2);
         let mut random = Random::new(self.plan.seed);
         let mut kill_at: Option<Instant> = None;
         loop {
@@ -123,7 +125,7 @@ impl<'a> Watch<'a> {
             self.live.store(self.course.live_at(run.done()), Ordering::Relaxed);
             if Instant::now() >= self.next_line {
                 self.show(run.done())?;
-                self.next_line += INTERVAL;
+                self.next_line = Instant::now() + INTERVAL;
             }
             if let Until::Killed { after, .. } = until
                 && run.done() >= after
