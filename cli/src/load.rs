@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 /// Bytes of input between two syncs, so that a failure can tell how far it is safe to skip.
-const SYNC_BYTES: u64 = 16 << 20;
+const SYNC_BYTES: u64 = 2 << 20;
 
 /// Put the lines of a file into a tree; makes the store and the tree if they are missing
 ///

@@ -5,7 +5,7 @@ use crate::run::{bwtree, command, feed, numbered, on_a_terminal};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// A key, a value and a name that would clear a terminal and more.
 const HOSTILE: &str = "a\u{1b}[2J\u{7}\u{9b}31m\u{7f}\u{202e}z";
@@ -123,6 +123,30 @@ fn the_exit_code_says_why() {
     for line in ["3  no such key", "4  the store is damaged", "6  the disk is full"] {
         assert!(help.contains(line), "{help}");
     }
+}
+
+#[test]
+fn a_full_disk_is_told_with_how_far_a_load_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mount, file) = (dir.path().join("m"), dir.path().join("in.tsv"));
+    fs::create_dir(&mount).unwrap();
+    fs::write(&file, numbered(600_000)).unwrap();
+    let script = r#"mount -t tmpfs -o size=6m tmpfs "$1" || exit
+        "$0" load "$1/s" "$2"; echo "code $?"; "$0" count "$1/s""#;
+    let mut run = Command::new("unshare");
+    run.args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_bwtree")]).arg(mount).arg(file);
+    let output = run.output().map(|output| (output.stdout, output.stderr)).unwrap_or_default();
+    let (told, line) = (String::from_utf8_lossy(&output.0), String::from_utf8_lossy(&output.1));
+    let Some(told) = told.strip_prefix("code ") else {
+        println!("skipped: no file system can be mounted here: {line}");
+        return;
+    };
+    let (code, entries) = told.trim().split_once('\n').unwrap();
+    assert!(code == "6" && line.contains("no room"), "{code}: {line}");
+    let (_, skip) = line.split_once("--skip ").unwrap();
+    let skip: u64 = skip.trim().trim_end_matches(')').parse().unwrap();
+    // What was told to be durable is there, and perhaps more.
+    assert!(0 < skip && skip <= entries.parse().unwrap(), "{skip} of {entries}");
 }
 
 #[test]
