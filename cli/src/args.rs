@@ -1,6 +1,6 @@
 //! The command line: verbs, and errors of usage as one line.
 
-use crate::failure::Failure;
+use crate::failure::{EXIT_CODES, Failure, Kind};
 use crate::{
     bench, checkpoint, clean, count, del, demo, dump, get, load, put, replay, scan, stat, trace,
     trees, verify,
@@ -10,12 +10,9 @@ use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The exit code of a command line that makes no sense.
-const USAGE: u8 = 2;
-
 /// A latch-free ordered index and embedded log-structured store
 #[derive(Debug, Parser)]
-#[command(name = "bwtree", version, propagate_version = true)]
+#[command(name = "bwtree", version, propagate_version = true, after_help = EXIT_CODES)]
 struct CommandLine {
     #[command(subcommand)]
     verb: Verb,
@@ -85,10 +82,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
             drop(error.print());
             ExitCode::SUCCESS
         }
-        _ => {
-            Failure::new(usage_line(error)).report();
-            ExitCode::from(USAGE)
-        }
+        _ => Failure::of(Kind::Usage, usage_line(error)).report(),
     }
 }
 
@@ -103,7 +97,20 @@ fn usage_line(error: &clap::Error) -> String {
         },
         _ => first_paragraph(error),
     };
-    format!("{what}; see bwtree --help, or --help after a verb")
+    format!("{what}{}; see bwtree --help, or --help after a verb", dash_hint(error))
+}
+
+/// Advice for a key or a value that was taken for an option.
+fn dash_hint(error: &clap::Error) -> &'static str {
+    let is_option = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(name)) if name.starts_with('-')
+    );
+    if error.kind() == ErrorKind::UnknownArgument && is_option {
+        "; a key or value that begins with - goes behind --, as in bwtree put DIR -- KEY -5"
+    } else {
+        ""
+    }
 }
 
 /// The text up to the first empty line, where clap's usage begins.
@@ -126,6 +133,19 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_value_taken_for_an_option_is_explained() {
+        let line = refused("put d k -5");
+        assert!(line.contains("'-5'") && line.contains("put DIR -- KEY -5"), "{line}");
+        let parse = |arguments: &str| {
+            let all = std::iter::once("bwtree").chain(arguments.split_whitespace());
+            CommandLine::try_parse_from(all).is_ok()
+        };
+        assert!(parse("put d -- k -5") && parse("get d -- -k"));
+        assert!(parse("put d k -") && parse("put d k --value-file f"));
+        assert!(!parse("put d k") && !parse("put d k v --value-file f"));
     }
 
     #[test]

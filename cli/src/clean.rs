@@ -2,7 +2,7 @@
 
 use crate::failure::Outcome;
 use crate::numbers;
-use crate::out::{self, Format};
+use crate::out::{self, Format, Unit};
 use crate::process;
 use crate::store;
 use bwtree::{CleanOptions, Db};
@@ -30,7 +30,7 @@ pub(crate) const DEFAULT_TARGET: f64 = 1.1;
 
 /// Cleans `db` with a progress bar on a terminal.
 pub(crate) fn clean(db: &Db, budget_bytes: Option<u64>, target_ratio: f64) -> Outcome {
-    let bar = out::progress(None, "cleaning");
+    let bar = out::progress(None, "cleaning", Unit::Bytes);
     let mut progress = |now: &bwtree::CleanProgress| {
         bar.set_position(now.moved_bytes);
         bar.set_message(format!("freed {}", numbers::bytes(now.freed_bytes)));

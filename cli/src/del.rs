@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let db = store::open_to_change(&args.place.dir)?;
-    let tree = store::find_tree(&db, &args.place)?;
+    let tree = store::find_tree(&db, &args.place.dir, &args.place.tree)?;
     let removed = tree.delete(&args.key)?;
     db.sync()?;
     drop(tree);

@@ -27,19 +27,47 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// A key as part of a message: as `escape` writes it, and control characters as `\xNN`, so that a
+/// A key as part of a message: as `escape` writes it, and without control characters, so that a
 /// message stays one line and a terminal stays as it was.
 pub(crate) fn shown(key: &[u8]) -> String {
-    let mut text = String::new();
-    for letter in escape(key).chars() {
-        if letter.is_ascii_control() {
+    printable(escape(key).as_bytes())
+}
+
+/// Text that a terminal may be given: control characters, and bytes that are not UTF-8, as `\xNN`
+/// for each of their bytes. Text that `escape` made still reads back as the same bytes.
+pub(crate) fn printable(text: &[u8]) -> String {
+    printable_but(text, &[])
+}
+
+/// As [`printable`], with the characters in `kept` as they are.
+pub(crate) fn printable_but(text: &[u8], kept: &[char]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let coded = |shown: &mut String, bytes: &[u8]| {
+        for byte in bytes {
             // Writing to a string cannot fail.
-            let _infallible = write!(text, "\\x{:02x}", u32::from(letter));
-        } else {
-            text.push(letter);
+            let _infallible = write!(shown, "\\x{byte:02x}");
         }
+    };
+    for chunk in text.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if is_control(letter) && !kept.contains(&letter) {
+                coded(&mut shown, letter.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                shown.push(letter);
+            }
+        }
+        coded(&mut shown, chunk.invalid());
     }
-    text
+    shown
+}
+
+/// Whether a character changes more of a terminal than the cell that it is printed in: the control
+/// characters of ASCII and of Latin-1, line separators, and marks that reorder a line.
+pub(crate) fn is_control(letter: char) -> bool {
+    let separates = matches!(letter, '\u{2028}' | '\u{2029}');
+    let marks = matches!(letter, '\u{200e}' | '\u{200f}');
+    let reorders = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    letter.is_control() || separates || marks || reorders
 }
 
 /// Reads what `escape` wrote. `\xNN` is taken for any byte.
@@ -97,6 +125,16 @@ mod tests {
         let all: Vec<u8> = (0..128).collect();
         assert!(!shown(&all).contains(|letter: char| letter.is_control()));
         assert_eq!(unescape(&shown(&all)), Ok(all));
+    }
+
+    #[test]
+    fn nothing_printable_steers_a_terminal() {
+        let text = "a\u{1b}[2J\0\u{7f}\u{9b}31m\u{202e}b\tc\n\u{e9}".as_bytes();
+        let text = [text, b"\xff"].concat();
+        let shown = printable_but(&text, &['\t', '\n']);
+        let want = "a\\x1b[2J\\x00\\x7f\\xc2\\x9b31m\\xe2\\x80\\xaeb\tc\n\u{e9}\\xff";
+        assert_eq!(shown, want);
+        assert_eq!(unescape(&shown), Ok(text));
     }
 
     #[test]

@@ -1,16 +1,40 @@
-//! How the program fails: one clear line, an exit code, and silence when the reader of our output
-//! has gone away.
+//! How the program fails: one clear line, an exit code that a script can act on, and silence when
+//! the reader of our output has gone away.
 
+use crate::escape;
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+/// The exit codes, as `--help` lists them.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  any other failure
+  2  the command line makes no sense
+  3  no such key, tree or store
+  4  the store is damaged
+  5  the store is open elsewhere
+  6  the disk is full";
+
+/// Kind of a failure, which its exit code tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Other = 1,
+    Usage = 2,
+    NotFound = 3,
+    Damaged = 4,
+    Locked = 5,
+    DiskFull = 6,
+}
 
 /// Why a verb stopped.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// What happened and what to do about it, in one line.
-    Message(String),
-    /// Nobody reads our output any more (`bwtree scan ... | head`): an ordinary end.
+    Message { kind: Kind, text: String },
+    /// Our output is no longer read (`bwtree scan ... | head`): an ordinary end.
     OutputClosed,
 }
 
@@ -19,26 +43,105 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self::Message(text.into())
+        Self::of(Kind::Other, text)
     }
 
-    /// Says the failure on stderr as one line and returns the exit code for it.
+    pub(crate) fn of(kind: Kind, text: impl Into<String>) -> Self {
+        Self::Message { kind, text: text.into() }
+    }
+
+    /// The failure with its text changed, of the same kind.
+    pub(crate) fn map_text(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Message { kind, text } => Self::Message { kind, text: change(text) },
+            Self::OutputClosed => self,
+        }
+    }
+
+    /// Prints the failure on stderr as one line, without control characters whatever a key, a file
+    /// or a tree is called, and returns its exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::OutputClosed => ExitCode::SUCCESS,
-            Self::Message(text) => {
-                let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                // If stderr is closed as well there is nobody left to tell.
-                drop(writeln!(io::stderr().lock(), "bwtree: {line}"));
-                ExitCode::FAILURE
+            Self::Message { kind, text } => {
+                // If stderr is closed as well, there is no place left to report to.
+                drop(writeln!(io::stderr().lock(), "bwtree: {}", one_line(&text)));
+                ExitCode::from(kind as u8)
             }
         }
     }
 }
 
-impl From<bwtree::Error> for Failure {
-    fn from(error: bwtree::Error) -> Self {
-        Self::Message(error.to_string())
+fn one_line(text: &str) -> String {
+    escape::printable(text.split_whitespace().collect::<Vec<_>>().join(" ").as_bytes())
+}
+
+/// Failures that know their kind and the whole chain of their causes.
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::of(kind(&error), chain(&error))
+    }
+}
+
+/// The text of an error and of its sources. A source that the text has in it already, as the
+/// library's errors do, is not repeated.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Kind of an error, by its type or by that of the first source that tells.
+fn kind(error: &(dyn Error + 'static)) -> Kind {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let found = if let Some(error) = error.downcast_ref::<bwtree::Error>() {
+            kind_of_store(error)
+        } else if let Some(error) = error.downcast_ref::<bwtree::LogError>() {
+            kind_of_log(error)
+        } else if let Some(error) = error.downcast_ref::<io::Error>() {
+            kind_of_io(error)
+        } else {
+            Kind::Other
+        };
+        if found != Kind::Other {
+            return found;
+        }
+        next = error.source();
+    }
+    Kind::Other
+}
+
+fn kind_of_store(error: &bwtree::Error) -> Kind {
+    match error {
+        bwtree::Error::Corrupt { .. } => Kind::Damaged,
+        bwtree::Error::NoSuchTree { .. } => Kind::NotFound,
+        _ => Kind::Other,
+    }
+}
+
+fn kind_of_log(error: &bwtree::LogError) -> Kind {
+    match error {
+        bwtree::LogError::Corrupt { .. } => Kind::Damaged,
+        bwtree::LogError::Locked { .. } => Kind::Locked,
+        bwtree::LogError::Full { .. } => Kind::DiskFull,
+        bwtree::LogError::Missing { .. } | bwtree::LogError::NotAStore { .. } => Kind::NotFound,
+        _ => Kind::Other,
+    }
+}
+
+fn kind_of_io(error: &io::Error) -> Kind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::DiskFull,
+        _ => Kind::Other,
     }
 }
 
@@ -47,9 +150,9 @@ pub(crate) trait Context<T> {
     fn context(self, doing: impl Display) -> Outcome<T>;
 }
 
-impl<T, E: Display> Context<T> for Result<T, E> {
+impl<T, E: Into<Failure>> Context<T> for Result<T, E> {
     fn context(self, doing: impl Display) -> Outcome<T> {
-        self.map_err(|error| Failure::Message(format!("{doing}: {error}")))
+        self.map_err(|error| error.into().map_text(|text| format!("{doing}: {text}")))
     }
 }
 
@@ -57,6 +160,73 @@ impl<T, E: Display> Context<T> for Result<T, E> {
 pub(crate) fn written(result: io::Result<()>) -> Outcome {
     result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Message(format!("could not write the output: {error}")),
+        _ => Failure::from(error).map_text(|text| format!("could not write the output: {text}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bwtree::LogError;
+    use std::sync::Arc;
+
+    fn told(error: impl Into<Failure>) -> (Kind, String) {
+        match error.into() {
+            Failure::Message { kind, text } => (kind, text),
+            Failure::OutputClosed => panic!("no message"),
+        }
+    }
+
+    #[test]
+    fn a_source_is_told_once() {
+        let source = Arc::new(io::Error::other("the cable is out"));
+        let io = LogError::Io { op: "write", file: "seg-1".to_owned(), source };
+        let poisoned = LogError::Poisoned { cause: Arc::new(io) };
+        let (kind, text) = told(bwtree::Error::Log(poisoned));
+        assert_eq!((kind, text.matches("the cable is out").count()), (Kind::Other, 1), "{text}");
+        assert_eq!(text.matches("seg-1").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_source_that_the_text_leaves_out_is_added() {
+        #[derive(Debug)]
+        struct Outer(io::Error);
+        impl Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("cannot write")
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let full = Outer(io::Error::from(io::ErrorKind::StorageFull));
+        let (kind, text) = told(full);
+        assert_eq!(kind, Kind::DiskFull);
+        assert!(text.starts_with("cannot write: "), "{text}");
+    }
+
+    #[test]
+    fn a_poisoned_log_has_the_kind_of_its_first_failure() {
+        let full = || LogError::Full { file: "seg-1".to_owned() };
+        let corrupt = LogError::Corrupt { file: "f".to_owned(), offset: 1, what: "w".to_owned() };
+        let locked = LogError::Locked { path: "p".to_owned(), owner: "o".to_owned() };
+        for (error, want) in [
+            (full(), Kind::DiskFull),
+            (LogError::Poisoned { cause: Arc::new(full()) }, Kind::DiskFull),
+            (corrupt, Kind::Damaged),
+            (locked, Kind::Locked),
+            (LogError::Missing { path: "p".to_owned() }, Kind::NotFound),
+            (LogError::ReadOnly, Kind::Other),
+        ] {
+            assert_eq!(told(bwtree::Error::Log(error.clone())).0, want, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_one_line_without_control_characters() {
+        let line = one_line("no key \u{1b}[31mred\u{7}\nat \u{9b}2J");
+        assert_eq!(line, "no key \\x1b[31mred\\x07 at \\xc2\\x9b2J");
+    }
 }

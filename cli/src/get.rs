@@ -1,7 +1,7 @@
 //! `bwtree get`: one value.
 
 use crate::escape;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Kind, Outcome};
 use crate::out::{Format, Out};
 use crate::record;
 use crate::store::{self, Place};
@@ -15,7 +15,8 @@ pub(crate) struct Args {
     /// The key; \\ \t \n \r \xNN stand for bytes
     #[arg(value_parser = store::parse_key)]
     key: Bytes,
-    /// Print the value's bytes as they are, without a newline
+    /// Print the value's bytes as they are, without a newline, for a pipe or a file (a terminal
+    /// still gets control bytes as \xNN)
     #[arg(long, conflicts_with = "json")]
     raw: bool,
     #[command(flatten)]
@@ -26,7 +27,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let (_db, tree) = store::tree_to_read(&args.place)?;
     let Some(value) = tree.get(&args.key)? else {
         let (key, tree) = (escape::shown(&args.key), &args.place.tree);
-        return Err(Failure::new(format!("no key {key} in tree {tree}; bwtree scan lists keys")));
+        let text = format!("no key {key} in tree {tree}; bwtree scan lists keys");
+        return Err(Failure::of(Kind::NotFound, text));
     };
     let mut out = Out::new();
     if args.format.json {

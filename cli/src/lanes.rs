@@ -24,9 +24,14 @@ pub(crate) type Batches = Receiver<Vec<Numbered>>;
 
 /// The lane of an operation's key.
 pub(crate) fn lane_of(op: &Op, lanes: usize) -> usize {
+    lane_of_key(op.map, &op.key, lanes)
+}
+
+/// The lane of a key of a map.
+pub(crate) fn lane_of_key(map: u8, key: &[u8], lanes: usize) -> usize {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&[op.map]);
-    crc.update(&op.key);
+    crc.update(&[map]);
+    crc.update(key);
     ((u64::from(crc.finalize()) * lanes as u64) >> 32) as usize
 }
 
@@ -149,6 +154,6 @@ mod tests {
             }
             Ok(())
         });
-        assert!(matches!(result, Err(Failure::Message(text)) if text == "lane 1 is ill"));
+        assert!(matches!(result, Err(Failure::Message { text, .. }) if text == "lane 1 is ill"));
     }
 }

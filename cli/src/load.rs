@@ -1,33 +1,65 @@
-//! `bwtree load`: fills a tree from lines of text.
+//! `bwtree load`: fills trees from lines of text.
 
 use crate::failure::{Context, Failure, Outcome};
-use crate::numbers;
-use crate::out::{self, Format};
-use crate::record::{self, Lines};
-use crate::store::{self, Place};
-use bwtree::{Bytes, Db};
+use crate::numbers::{self, count};
+use crate::out::{self, Format, Unit};
+use crate::record::{self, Line, Lines};
+use crate::store;
+use bwtree::{Bytes, Db, Tree};
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
 use std::time::Instant;
+
+/// Bytes of input between two syncs, so that a failure can tell how far it is safe to skip.
+const SYNC_BYTES: u64 = 2 << 20;
 
 /// Put the lines of a file into a tree; makes the store and the tree if they are missing
 ///
-/// What stands under a key already is replaced. A line that makes no sense stops the load with its
-/// number; the lines before it stay loaded.
+/// What stands under a key already is replaced, so loading a file again does no harm. A line that
+/// makes no sense stops the load with its number; the lines before it stay loaded, and --skip goes
+/// on behind them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    place: Place,
+    /// The folder of the store
+    dir: PathBuf,
     /// The file to read, - for stdin
     #[arg(default_value = "-")]
     file: String,
+    /// The tree for lines that no line before them names a tree for (default: default)
+    #[arg(long, value_name = "NAME", value_parser = store::parse_tree)]
+    tree: Option<String>,
     /// The form of the lines
     #[arg(long, value_enum, default_value = "tsv")]
     format: Lines,
+    /// Pass over the first N lines, which an earlier load has taken
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: u64,
+    /// Memory for pages and values (k, m, g for binary units)
+    #[arg(long, value_name = "BYTES", value_parser = numbers::parse_bytes)]
+    memory_budget: Option<u64>,
     #[command(flatten)]
     output: Format,
+}
+
+impl Args {
+    /// Name of the input in messages.
+    fn input(&self) -> &str {
+        if self.file == "-" { "stdin" } else { &self.file }
+    }
+}
+
+/// How far a load has come.
+#[derive(Debug, Default)]
+struct Reached {
+    /// Lines taken or skipped.
+    lines: u64,
+    /// Of these lines, those that are durable.
+    synced: u64,
+    /// Entries put.
+    entries: u64,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -35,47 +67,113 @@ pub(crate) fn run(args: &Args) -> Outcome {
         (Box::new(io::stdin().lock()), None)
     } else {
         let file = File::open(&args.file).context(format_args!("cannot read {}", args.file))?;
-        let length = file.metadata().ok().map(|meta| meta.len());
+        // A pipe or a device has no length to come to.
+        let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len());
         (Box::new(BufReader::with_capacity(1 << 20, file)), length)
     };
     let start = Instant::now();
-    let db = store::open(Db::builder(&args.place.dir), &args.place.dir)?;
-    let bar = out::progress(length, "loading");
-    let loaded = fill(args, &db, input, &bar);
+    let mut builder = Db::builder(&args.dir);
+    if let Some(budget) = args.memory_budget {
+        builder = builder.memory_budget_bytes(budget);
+    }
+    let db = store::open(builder, &args.dir)?;
+    let bar = out::progress(length, "loading", Unit::Bytes);
+    let mut reached = Reached::default();
+    let filled = fill(args, &db, input, &bar, &mut reached);
     bar.finish_and_clear();
-    // Closing syncs, whatever happened: the lines before a bad one stay.
-    db.close()?;
-    let loaded = loaded?;
+    // Closing syncs, also behind a bad line.
+    let closed = db.close();
+    if closed.is_ok() {
+        reached.synced = reached.lines;
+    }
+    let ended = filled.and_then(|()| Ok(closed?));
     let seconds = start.elapsed().as_secs_f64();
-    let value = json!({ "loaded": loaded, "seconds": seconds });
-    out::answer(args.output, &value, || {
-        format!("loaded {} entries in {}", numbers::count(loaded), numbers::seconds(seconds))
-    })
+    let value = json!({
+        "ok": ended.is_ok(),
+        "loaded": reached.entries,
+        "lines": reached.lines,
+        "synced_lines": reached.synced,
+        "seconds": seconds,
+    });
+    let Err(failure) = ended else {
+        return out::answer(args.output, &value, || {
+            let rate = count(numbers::rate(reached.entries, seconds) as u64);
+            let took = numbers::seconds(seconds);
+            format!("loaded {} entries in {took}, {rate} a second", count(reached.entries))
+        });
+    };
+    if args.output.json {
+        out::answer(args.output, &value, String::new)?;
+    }
+    Err(failure.map_text(|text| {
+        let Reached { lines, synced, .. } = reached;
+        let (of, lines) = (count(synced), count(lines));
+        format!(
+            "{text} ({lines} lines are loaded, {of} of them synced: go on with --skip {synced})"
+        )
+    }))
 }
 
-fn fill(args: &Args, db: &Db, mut input: impl BufRead, bar: &ProgressBar) -> Outcome<u64> {
-    let tree = db.tree(&args.place.tree)?;
+fn fill(
+    args: &Args,
+    db: &Db,
+    mut input: impl BufRead,
+    bar: &ProgressBar,
+    reached: &mut Reached,
+) -> Outcome {
+    let mut tree = db.tree(args.tree.as_deref().unwrap_or(store::DEFAULT_TREE))?;
     let mut line = Vec::new();
-    let mut number = 0_u64;
+    let mut unsynced = 0;
     loop {
         line.clear();
-        let read = input
-            .read_until(b'\n', &mut line)
-            .context(format_args!("cannot read {} after line {number}", args.file))?;
+        let read = input.read_until(b'\n', &mut line).context(format_args!(
+            "cannot read {} after line {}",
+            args.input(),
+            reached.lines
+        ))? as u64;
         if read == 0 {
             db.sync()?;
-            return Ok(number);
+            return Ok(());
         }
-        number += 1;
+        let number = reached.lines + 1;
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        let stored = record::parse(args.format, text).and_then(|(key, value)| {
-            tree.put(&key, Bytes::from(value)).map_err(|error| error.to_string())
-        });
-        stored.map_err(|what| {
-            let before = numbers::count(number - 1);
-            let file = &args.file;
-            Failure::new(format!("{file}, line {number}: {what} (the {before} before it are in)"))
+        take(args, db, &mut tree, text, number, reached).map_err(|failure| {
+            failure.map_text(|what| format!("{}, line {number}: {what}", args.input()))
         })?;
-        bar.inc(read as u64);
+        reached.lines = number;
+        bar.inc(read);
+        unsynced += read;
+        if unsynced >= SYNC_BYTES {
+            db.sync()?;
+            (reached.synced, unsynced) = (number, 0);
+        }
     }
+}
+
+/// Takes one line: puts its entry into `tree`, or changes `tree` to the one that the line names.
+fn take(
+    args: &Args,
+    db: &Db,
+    tree: &mut Tree,
+    text: &[u8],
+    number: u64,
+    reached: &mut Reached,
+) -> Outcome {
+    let skipped = number <= args.skip;
+    match record::parse(args.format, text) {
+        Ok(Line::Tree(name)) => {
+            if args.tree.is_some() {
+                let what = "the file names its trees itself; leave out --tree";
+                return Err(Failure::new(what));
+            }
+            *tree = db.tree(&name)?;
+        }
+        Ok(Line::Entry(key, value)) if !skipped => {
+            tree.put(&key, Bytes::from(value))?;
+            reached.entries += 1;
+        }
+        Err(what) if !skipped => return Err(Failure::new(what)),
+        Ok(Line::Entry(..)) | Err(_) => {}
+    }
+    Ok(())
 }

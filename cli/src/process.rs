@@ -18,7 +18,7 @@ pub(crate) fn written_bytes() -> Option<u64> {
 }
 
 /// The disk space that the files below `dir` take, in bytes: what is allocated, not what their
-/// lengths say. Files that vanish meanwhile count as nothing.
+/// lengths say. Files that vanish during the count add nothing.
 pub(crate) fn disk_bytes(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let mut sum = 0;

@@ -2,11 +2,14 @@
 //!
 //! TSV: key, tab, value, newline, each field with the escapes of `escape`. NDJSON: `k` and `v` hold
 //! UTF-8 text; what is not UTF-8 stands as base64 in `k64` and `v64`.
+//!
+//! A line may name the tree of the lines behind it: `# tree NAME`, with escapes and without a tab,
+//! or an object with `tree` alone.
 
 use crate::failure::Outcome;
 use crate::out::Out;
 use crate::{base64, escape};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Lines {
@@ -28,6 +31,25 @@ pub(crate) fn to_json(key: &[u8], value: &[u8]) -> Value {
     Value::Object(object)
 }
 
+/// What begins a TSV line that names a tree.
+const TREE: &str = "# tree ";
+
+/// What a line holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Entry(Vec<u8>, Vec<u8>),
+    /// The tree that the entries behind it belong to.
+    Tree(String),
+}
+
+/// Writes the line that names the tree of the entries behind it.
+pub(crate) fn write_tree(out: &mut Out, lines: Lines, name: &str) -> Outcome {
+    match lines {
+        Lines::Ndjson => out.json(&json!({ "tree": name })),
+        Lines::Tsv => out.line(&format!("{TREE}{}", escape::escape(name.as_bytes()))),
+    }
+}
+
 pub(crate) fn write(out: &mut Out, lines: Lines, key: &[u8], value: &[u8]) -> Outcome {
     match lines {
         Lines::Ndjson => out.json(&to_json(key, value)),
@@ -43,7 +65,7 @@ pub(crate) fn write(out: &mut Out, lines: Lines, key: &[u8], value: &[u8]) -> Ou
 ///
 /// # Errors
 /// What is wrong with it and what to do, without the line's number.
-pub(crate) fn parse(lines: Lines, line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
+pub(crate) fn parse(lines: Lines, line: &[u8]) -> Result<Line, String> {
     let text = std::str::from_utf8(line)
         .map_err(|_| "not UTF-8; write such bytes as \\xNN (in NDJSON: k64, v64)".to_owned())?;
     match lines {
@@ -52,8 +74,12 @@ pub(crate) fn parse(lines: Lines, line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Str
     }
 }
 
-fn parse_tsv(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn parse_tsv(text: &str) -> Result<Line, String> {
     let Some((key, value)) = text.split_once('\t') else {
+        if let Some(name) = text.strip_prefix(TREE) {
+            let name = String::from_utf8(escape::unescape(name)?);
+            return name.map(Line::Tree).map_err(|_| "the tree's name is not UTF-8".to_owned());
+        }
         return Err(
             "no tab between key and value; for an empty value end the line with a tab".into()
         );
@@ -64,14 +90,19 @@ fn parse_tsv(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     if text.contains('\r') {
         return Err("a bare carriage return; write it as \\r, or convert the line ends".to_owned());
     }
-    Ok((escape::unescape(key)?, escape::unescape(value)?))
+    Ok(Line::Entry(escape::unescape(key)?, escape::unescape(value)?))
 }
 
-fn parse_json(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn parse_json(text: &str) -> Result<Line, String> {
     let object: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("not a JSON object ({error})"))?;
+    if let (Some(Value::String(name)), 1) = (object.get("tree"), object.len()) {
+        return Ok(Line::Tree(name.clone()));
+    }
     if let Some(name) = object.keys().find(|name| !matches!(&***name, "k" | "k64" | "v" | "v64")) {
-        return Err(format!("an unknown field {name}; known are k, k64, v and v64"));
+        return Err(format!(
+            "an unknown field {name}; known are k, k64, v and v64, and tree alone"
+        ));
     }
     let field = |name: &str| {
         let coded = format!("{name}64");
@@ -84,7 +115,7 @@ fn parse_json(text: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
             _ => Err(format!("one of {name} and {coded} is needed, as a string")),
         }
     };
-    Ok((field("k")?, field("v")?))
+    Ok(Line::Entry(field("k")?, field("v")?))
 }
 
 #[cfg(test)]
@@ -94,10 +125,23 @@ mod tests {
     #[test]
     fn a_line_holds_a_key_and_a_value() {
         let parse = |line: &[u8]| parse(Lines::Tsv, line);
-        assert_eq!(parse(b"a\\t\tb\\xff"), Ok((b"a\t".to_vec(), b"b\xff".to_vec())));
-        assert_eq!(parse(b"a\t"), Ok((b"a".to_vec(), Vec::new())));
+        let entry = Line::Entry(b"a\t".to_vec(), b"b\xff".to_vec());
+        assert_eq!(parse(b"a\\t\tb\\xff"), Ok(entry));
+        assert_eq!(parse(b"a\t"), Ok(Line::Entry(b"a".to_vec(), Vec::new())));
         for bad in [&b"a"[..], b"", b"a\tb\tc", b"a\tb\r", b"\xff\tb", b"a\\q\tb"] {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_tab_may_name_a_tree() {
+        let tree = |name: &str| Ok(Line::Tree(name.to_owned()));
+        assert_eq!(parse(Lines::Tsv, b"# tree a\\tb c"), tree("a\tb c"));
+        assert_eq!(parse(Lines::Ndjson, br#"{"tree":"a\tb"}"#), tree("a\tb"));
+        let entry = Line::Entry(b"# tree a".to_vec(), b"v".to_vec());
+        assert_eq!(parse(Lines::Tsv, b"# tree a\tv"), Ok(entry));
+        for bad in [&b"# tree"[..], b"# tree \\xff", b"# note"] {
+            assert!(parse(Lines::Tsv, bad).is_err(), "{bad:?}");
         }
     }
 
@@ -106,7 +150,7 @@ mod tests {
         for (key, value) in [(&b"k"[..], &b"v\n\""[..]), (b"\xff\x00", b""), (b"", b"\xc3")] {
             let line = to_json(key, value).to_string();
             let got = parse(Lines::Ndjson, line.as_bytes());
-            assert_eq!(got, Ok((key.to_vec(), value.to_vec())), "{line}");
+            assert_eq!(got, Ok(Line::Entry(key.to_vec(), value.to_vec())), "{line}");
         }
         for bad in [
             "[]",
@@ -116,6 +160,8 @@ mod tests {
             r#"{"k":"a","k64":"","v":""}"#,
             r#"{"k64":"*","v":""}"#,
             r#"{"k":"a","v":"b","x":1}"#,
+            r#"{"tree":"t","k":"a","v":"b"}"#,
+            r#"{"tree":1}"#,
         ] {
             assert!(parse(Lines::Ndjson, bad.as_bytes()).is_err(), "{bad}");
         }

@@ -22,6 +22,8 @@ pub(crate) fn bound(live: u64) -> u64 {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Observed {
     pub(crate) peak_bytes: u64,
+    /// The disk space at the last sample.
+    pub(crate) last_bytes: u64,
     pub(crate) samples: u64,
     /// Samples in which the disk took more than `bound` of the live bytes.
     pub(crate) over: u64,
@@ -33,6 +35,7 @@ impl Observed {
     fn note(&mut self, disk: u64, live: u64) {
         self.samples += 1;
         self.peak_bytes = self.peak_bytes.max(disk);
+        self.last_bytes = disk;
         if disk > bound(live) {
             self.over += 1;
             let excess = |(disk, live): (u64, u64)| disk - bound(live);
@@ -43,7 +46,7 @@ impl Observed {
     }
 }
 
-/// A running sampler. `live` is kept up to date by whoever makes the traffic.
+/// A running sampler. What makes the traffic keeps `live` up to date.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     dir: PathBuf,
@@ -94,6 +97,7 @@ mod tests {
         assert_eq!(observed.over, 3);
         assert_eq!(observed.worst, Some((bound(90) + 9, 90)));
         assert_eq!((observed.samples, observed.peak_bytes), (4, bound(90) + 9));
+        assert_eq!(observed.last_bytes, bound(10) + 7);
     }
 
     #[test]

@@ -1,25 +1,17 @@
 //! `bwtree scan`: the entries of a range, in order.
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::out::{Format, Out};
 use crate::record::{self, Lines};
-use crate::store::{self, Place};
-use bwtree::Bytes;
+use crate::store::{self, Place, Within};
 
 /// Print the entries of a range of keys as TSV, or one JSON object a line
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     place: Place,
-    /// The first key
-    #[arg(long, value_name = "KEY", value_parser = store::parse_key)]
-    from: Option<Bytes>,
-    /// The key before which to stop
-    #[arg(long, value_name = "KEY", value_parser = store::parse_key)]
-    to: Option<Bytes>,
-    /// Only keys that begin so
-    #[arg(long, value_parser = store::parse_key)]
-    prefix: Option<Bytes>,
+    #[command(flatten)]
+    within: Within,
     /// From the last key to the first
     #[arg(long)]
     reverse: bool,
@@ -31,7 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let bounds = store::bounds(args.from.as_ref(), args.to.as_ref(), args.prefix.as_ref());
+    let bounds = args.within.bounds();
     let (_db, tree) = store::tree_to_read(&args.place)?;
     let mut out = Out::new();
     if store::is_empty(&bounds) {
@@ -43,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     while left > 0
         && let Some(entry) = if args.reverse { range.next_back() } else { range.next() }
     {
-        let (key, value) = entry.map_err(Failure::from)?;
+        let (key, value) = entry?;
         record::write(&mut out, lines, &key, &value)?;
         left -= 1;
     }

@@ -1,5 +1,6 @@
-//! `bwtree stat`: what a store says of itself.
+//! `bwtree stat`: what a store holds, and what it has done since this program opened it.
 
+use crate::escape::escape;
 use crate::failure::Outcome;
 use crate::numbers::{bytes, count, ratio};
 use crate::out::{self, Format};
@@ -10,7 +11,10 @@ use bwtree::Stats;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Print the sizes and counters of a store
+/// Print what a store holds, and the counters of this opening
+///
+/// Counters live as long as a store is open: what an earlier program wrote, synced or cleaned is
+/// not in them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The folder of the store
@@ -26,6 +30,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     out::answer(args.format, &to_json(&stats, allocated), || text(&stats, allocated))
 }
 
+fn entries(stats: &Stats) -> u64 {
+    stats.trees.iter().map(|tree| tree.entries).sum()
+}
+
+fn depth(stats: &Stats) -> u32 {
+    stats.trees.iter().map(|tree| tree.depth).max().unwrap_or(0)
+}
+
 fn to_json(stats: &Stats, allocated: u64) -> Value {
     let trees: Vec<Value> = (stats.trees.iter())
         .map(|tree| {
@@ -35,31 +47,37 @@ fn to_json(stats: &Stats, allocated: u64) -> Value {
         .collect();
     json!({
         "trees": trees,
-        "pages": stats.pages,
-        "resident_pages": stats.resident_pages,
-        "live_bytes": stats.live_bytes,
-        "disk_bytes": stats.disk_bytes,
-        "disk_allocated_bytes": allocated,
-        "dead_bytes": stats.dead_bytes,
-        "segments": stats.segments,
-        "bytes_written": stats.bytes_written,
-        "user_bytes_written": stats.user_bytes_written,
-        "cleaning_bytes_written": stats.cleaning_bytes_written,
-        "syncs": stats.syncs,
-        "commits": stats.commits,
-        "checkpoints": stats.checkpoints,
-        "consolidations": stats.consolidations,
-        "splits": stats.splits,
-        "merges": stats.merges,
-        "evictions": stats.evictions,
-        "page_ins": stats.page_ins,
-        "durable_version": stats.durable_version,
-        "memory": {
-            "budget": stats.memory.budget,
-            "pages": stats.memory.pages,
-            "table": stats.memory.table,
-            "values": stats.memory.values,
-            "total": stats.memory.total,
+        "store": {
+            "entries": entries(stats),
+            "pages": stats.pages,
+            "depth": depth(stats),
+            "live_bytes": stats.live_bytes,
+            "disk_bytes": stats.disk_bytes,
+            "disk_allocated_bytes": allocated,
+            "dead_bytes": stats.dead_bytes,
+            "segments": stats.segments,
+            "durable_version": stats.durable_version,
+        },
+        "since_opening": {
+            "bytes_written": stats.bytes_written,
+            "user_bytes_written": stats.user_bytes_written,
+            "cleaning_bytes_written": stats.cleaning_bytes_written,
+            "syncs": stats.syncs,
+            "commits": stats.commits,
+            "checkpoints": stats.checkpoints,
+            "consolidations": stats.consolidations,
+            "splits": stats.splits,
+            "merges": stats.merges,
+            "evictions": stats.evictions,
+            "page_ins": stats.page_ins,
+            "resident_pages": stats.resident_pages,
+            "memory": {
+                "budget": stats.memory.budget,
+                "pages": stats.memory.pages,
+                "table": stats.memory.table,
+                "values": stats.memory.values,
+                "total": stats.memory.total,
+            },
         },
     })
 }
@@ -68,22 +86,31 @@ fn text(stats: &Stats, allocated: u64) -> String {
     let mut trees = Table::new(["tree", "entries", "pages", "depth"]);
     for tree in &stats.trees {
         trees.row([
-            tree.name.clone(),
+            escape(tree.name.as_bytes()),
             count(tree.entries),
             count(tree.pages),
             count(u64::from(tree.depth)),
         ]);
     }
-    let mut sizes = Table::default();
-    sizes.row(["pages".to_owned(), count(stats.pages)]);
-    sizes.row(["live".to_owned(), bytes(stats.live_bytes)]);
-    sizes.row(["disk, allocated".to_owned(), bytes(allocated)]);
-    sizes.row(["disk / live".to_owned(), ratio(allocated, stats.live_bytes)]);
-    sizes.row(["dead, not yet cleaned".to_owned(), bytes(stats.dead_bytes)]);
-    sizes.row(["segments".to_owned(), count(stats.segments)]);
-    sizes.row(["checkpoints".to_owned(), count(stats.checkpoints)]);
-    sizes.row(["durable version".to_owned(), stats.durable_version.to_string()]);
-    sizes.row(["memory".to_owned(), bytes(stats.memory.total)]);
-    sizes.row(["memory budget".to_owned(), bytes(stats.memory.budget)]);
-    format!("{}\n{}", trees.render(0), sizes.render(0))
+    let mut store = Table::default();
+    store.row(["entries".to_owned(), count(entries(stats))]);
+    store.row(["pages, with the catalog's".to_owned(), count(stats.pages)]);
+    store.row(["depth, the most".to_owned(), depth(stats).to_string()]);
+    store.row(["live".to_owned(), bytes(stats.live_bytes)]);
+    store.row(["disk, allocated".to_owned(), bytes(allocated)]);
+    store.row(["disk / live".to_owned(), ratio(allocated, stats.live_bytes)]);
+    store.row(["dead, not yet cleaned".to_owned(), bytes(stats.dead_bytes)]);
+    store.row(["segments".to_owned(), count(stats.segments)]);
+    store.row(["durable version".to_owned(), stats.durable_version.to_string()]);
+    let mut opening = Table::default();
+    opening.row(["pages in memory".to_owned(), count(stats.resident_pages)]);
+    opening.row(["pages read".to_owned(), count(stats.page_ins)]);
+    opening.row(["memory".to_owned(), bytes(stats.memory.total)]);
+    opening.row(["memory budget".to_owned(), bytes(stats.memory.budget)]);
+    format!(
+        "{}\nthe store\n{}\nthis opening, which only reads\n{}",
+        trees.render(0),
+        store.render(2),
+        opening.render(2)
+    )
 }

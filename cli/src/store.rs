@@ -1,7 +1,7 @@
 //! Opening stores and trees, with errors that say what to do.
 
 use crate::escape;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Kind, Outcome};
 use bwtree::{Builder, Bytes, Db, Tree};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,47 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Place {
     /// The folder of the store
     pub(crate) dir: PathBuf,
-    /// The tree in it
-    #[arg(long, default_value = "default")]
+    /// The tree in it; \\ \t \n \r \xNN stand for bytes
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_TREE, value_parser = parse_tree)]
     pub(crate) tree: String,
+}
+
+/// The tree of verbs that are not told another one.
+pub(crate) const DEFAULT_TREE: &str = "default";
+
+/// A range of keys on the command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Within {
+    /// The first key
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    from: Option<Bytes>,
+    /// The key before which to stop
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    to: Option<Bytes>,
+    /// Only keys that begin so
+    #[arg(long, value_parser = parse_key)]
+    prefix: Option<Bytes>,
+}
+
+impl Within {
+    pub(crate) fn bounds(&self) -> Bounds {
+        bounds(self.from.as_ref(), self.to.as_ref(), self.prefix.as_ref())
+    }
+
+    /// Whether no range was given.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.from.is_none() && self.to.is_none() && self.prefix.is_none()
+    }
 }
 
 /// A key on the command line, with the escapes of `escape`.
 pub(crate) fn parse_key(text: &str) -> Result<Bytes, String> {
     escape::unescape(text).map(Bytes::from)
+}
+
+/// The name of a tree on the command line, with the escapes of `escape`.
+pub(crate) fn parse_tree(text: &str) -> Result<String, String> {
+    String::from_utf8(escape::unescape(text)?).map_err(|_| "names of trees are UTF-8".to_owned())
 }
 
 /// Opens the store at `dir` without changing it.
@@ -33,11 +66,14 @@ pub(crate) fn open_to_change(dir: &Path) -> Outcome<Db> {
     open(Db::builder(dir).create(false), dir)
 }
 
-/// Opens with these options, and names the folder in the error.
+/// Opens with these options. An error that does not name the folder itself gets its name.
 pub(crate) fn open(builder: Builder, dir: &Path) -> Outcome<Db> {
-    builder
-        .open()
-        .map_err(|error| Failure::new(format!("cannot open the store {}: {error}", dir.display())))
+    let dir = dir.display().to_string();
+    builder.open().map_err(|error| {
+        Failure::from(error).map_text(|text| {
+            if text.contains(&dir) { text } else { format!("cannot open the store {dir}: {text}") }
+        })
+    })
 }
 
 fn exists(dir: &Path) -> Outcome {
@@ -45,25 +81,30 @@ fn exists(dir: &Path) -> Outcome {
     let dir = dir.display();
     match found {
         Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::new(format!("{dir} is a file; name the folder of a store"))),
-        Err(error) => Err(Failure::new(format!(
-            "no store at {dir} ({error}); make one with bwtree put, load or replay"
-        ))),
+        Ok(_) => {
+            let text = format!("{dir} is a file; name the folder of a store");
+            Err(Failure::of(Kind::NotFound, text))
+        }
+        Err(error) => {
+            let text =
+                format!("no store at {dir} ({error}); make one with bwtree put, load or replay");
+            Err(Failure::of(Kind::NotFound, text))
+        }
     }
 }
 
 /// A tree that is there already.
-pub(crate) fn find_tree(db: &Db, place: &Place) -> Outcome<Tree> {
-    db.find_tree(&place.tree)?.ok_or_else(|| {
-        let dir = place.dir.display();
-        Failure::new(format!("no tree {} in {dir}; see bwtree trees {dir}", place.tree))
+pub(crate) fn find_tree(db: &Db, dir: &Path, name: &str) -> Outcome<Tree> {
+    db.find_tree(name)?.ok_or_else(|| {
+        let dir = dir.display();
+        Failure::of(Kind::NotFound, format!("no tree {name} in {dir}; see bwtree trees {dir}"))
     })
 }
 
 /// Opens a tree of a store to read. The store stays open as long as the first value lives.
 pub(crate) fn tree_to_read(place: &Place) -> Outcome<(Db, Tree)> {
     let db = open_to_read(&place.dir)?;
-    let tree = find_tree(&db, place)?;
+    let tree = find_tree(&db, &place.dir, &place.tree)?;
     Ok((db, tree))
 }
 
@@ -71,7 +112,7 @@ pub(crate) fn tree_to_read(place: &Place) -> Outcome<(Db, Tree)> {
 pub(crate) type Bounds = (Bound<Bytes>, Bound<Bytes>);
 
 /// The keys from `from` (included) to `to` (excluded) that begin with `prefix`.
-pub(crate) fn bounds(from: Option<&Bytes>, to: Option<&Bytes>, prefix: Option<&Bytes>) -> Bounds {
+fn bounds(from: Option<&Bytes>, to: Option<&Bytes>, prefix: Option<&Bytes>) -> Bounds {
     let first = from.into_iter().chain(prefix).max();
     let after_prefix = prefix.and_then(|prefix| after_prefix(prefix));
     let end = to.into_iter().chain(after_prefix.as_ref()).min();

@@ -1,8 +1,8 @@
 //! `bwtree verify`: reads everything and checks every checksum and invariant.
 
-use crate::failure::{Failure, Outcome};
-use crate::numbers;
-use crate::out::{self, Format};
+use crate::failure::{Context, Outcome};
+use crate::numbers::{self, bytes, count};
+use crate::out::{self, Format, Unit};
 use crate::store;
 use serde_json::json;
 use std::path::PathBuf;
@@ -20,27 +20,35 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let db = store::open_to_read(&args.dir)?;
-    let bar = out::progress(None, "verifying");
+    let bar = out::progress(None, "verifying", Unit::Of("pages"));
     let verified = db.verify();
     bar.finish_and_clear();
-    let report = verified.map_err(|error| {
-        Failure::new(format!("{} is damaged: {error}; restore a copy", args.dir.display()))
-    })?;
+    let report = verified.context(format_args!("{} fails the check", args.dir.display()))?;
+    // The library checks the catalog of the trees as well, and counts it with them.
+    let trees = db.stats().trees;
+    let entries: u64 = trees.iter().map(|tree| tree.entries).sum();
+    let pages: u64 = trees.iter().map(|tree| tree.pages).sum();
     let seconds = start.elapsed().as_secs_f64();
     let value = json!({
         "ok": true,
-        "trees": report.trees,
-        "pages": report.pages,
-        "entries": report.entries,
+        "trees": trees.len(),
+        "pages": pages,
+        "entries": entries,
+        "catalog_pages": report.pages.saturating_sub(pages),
         "depth": report.depth,
         "part_bytes": report.part_bytes,
         "seconds": seconds,
     });
     out::answer(args.format, &value, || {
+        let trees = match trees.len() {
+            1 => "1 tree".to_owned(),
+            several => format!("{several} trees"),
+        };
         format!(
-            "ok: {} entries in {} pages, in {}",
-            numbers::count(report.entries),
-            numbers::count(report.pages),
+            "ok: {trees} and the catalog, {} entries in {} pages, {} read, in {}",
+            count(entries),
+            count(pages),
+            bytes(report.part_bytes),
             numbers::seconds(seconds)
         )
     })

@@ -46,6 +46,13 @@ pub(super) fn encode(out: &mut Vec<u8>, op: &Op) {
     out[..4].copy_from_slice(&length.to_le_bytes());
 }
 
+/// What tells the record of `op` from that of another operation.
+pub(crate) fn fingerprint(op: &Op) -> u32 {
+    let mut record = Vec::new();
+    encode(&mut record, op);
+    crc32fast::hash(&record[HEADER_BYTES..])
+}
+
 /// What a replay needs of a record: the key, and the value unless it deletes. Nothing when the
 /// record makes no sense.
 pub(super) fn decode(record: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {

@@ -43,6 +43,7 @@ impl Writer {
         side: Which,
         from: Option<&[u64]>,
         upto: Option<u64>,
+        hold_back: bool,
     ) -> Outcome<Self> {
         let mut command = program("demo-writer")?;
         plan.pass(&mut command, dir);
@@ -52,6 +53,9 @@ impl Writer {
         }
         if let Some(upto) = upto {
             command.arg("--upto").arg(upto.to_string());
+        }
+        if hold_back {
+            command.arg("--hold-back");
         }
         let mut child = command
             .stdin(Stdio::piped())

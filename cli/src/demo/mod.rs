@@ -1,36 +1,37 @@
 //! `bwtree demo`: job-state traffic through the append-only log that stream engines use today, and
 //! through the store, with the same threads and the same syncs.
 //!
-//! The store's writer is a process of its own and is killed in the middle; what it left is proven
-//! to be exactly one cut of history with everything acknowledged in it. Another process then writes
-//! the rest, the store is cleaned, closed, opened again and compared with the traffic.
+//! Each side is written by a process of its own, which is killed in the middle; what it left is
+//! judged by what that side promises. Another process then writes the rest, and all of it is
+//! compared with the traffic. Then both sides are killed once more, with what they had not synced
+//! in the memory of the process, so that it is lost as in a power cut. The table at the end has
+//! other stores as well, with the feature `peers`.
 
 mod child;
+mod held;
+mod killed;
+mod log_proof;
+#[cfg(feature = "peers")]
+mod peers;
 mod plan;
 mod proof;
 mod protocol;
 mod report;
 pub(crate) mod restart;
 mod side;
+mod sides;
 mod stored;
 mod watch;
 pub(crate) mod writer;
 
-use crate::clean;
 use crate::failure::{Context, Failure, Outcome};
-use crate::numbers::{bytes, count, seconds};
+use crate::numbers::{count, seconds};
 use crate::out::Out;
-use crate::process;
-use crate::sampler;
 use plan::{Course, Plan};
-use proof::Found;
-use report::{Check, Figures, Report};
-use restart::Restart;
-use side::{Store, Which};
+use report::Report;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use watch::{Run, Until, Watch};
 
 /// See the store beside an append-only log, killed in the middle, under job-state traffic
 #[derive(Debug, clap::Args)]
@@ -105,6 +106,15 @@ fn place(wanted: Option<&Path>) -> Outcome<(PathBuf, Option<tempfile::TempDir>)>
     Ok((dir.to_owned(), None))
 }
 
+/// What to do next.
+const NEXT: &str = "
+With your own data:
+  bwtree load my.store entries.tsv     # a line an entry: key, tab, value; or --format ndjson
+  bwtree stat my.store                 # what it takes on the disk
+With traffic of your own size:
+  bwtree trace -o day.trace --ops 5000000 --jobs 200
+  bwtree replay day.trace --dir my.store --check-disk-bound";
+
 struct Demo<'a> {
     plan: &'a Plan,
     dir: &'a Path,
@@ -116,9 +126,11 @@ impl Demo<'_> {
         let start = Instant::now();
         let course = Course::of(self.plan);
         self.introduce(&course)?;
-        let (log, log_check) = self.run_log(&course)?;
-        let (store, mut checks) = self.run_store(&course)?;
-        checks.push(log_check);
+        let mut checks: Vec<report::Check> = Vec::new();
+        let mut sides =
+            vec![self.run_log(&course, &mut checks)?, self.run_store(&course, &mut checks)?];
+        self.cut_power(&course, &mut checks)?;
+        self.run_peers(&course, &mut sides, &mut checks)?;
         let report = Report {
             ops: self.plan.ops,
             threads: self.plan.threads,
@@ -126,8 +138,7 @@ impl Demo<'_> {
             sync_every: self.plan.sync_every,
             live_bytes: course.summary.live.bytes,
             live_keys: course.summary.live.keys,
-            log,
-            store,
+            sides,
             checks,
         };
         self.screen.line(&format!("\n{}", report.table()))?;
@@ -138,6 +149,7 @@ impl Demo<'_> {
             failed => format!("{failed} checks FAILED"),
         };
         self.screen.line(&format!("{verdict}, in {took}"))?;
+        self.screen.line(NEXT)?;
         Ok(report)
     }
 
@@ -154,142 +166,5 @@ impl Demo<'_> {
             plan.seed,
             self.dir.display()
         ))
-    }
-
-    fn folder(&self, side: Which) -> PathBuf {
-        self.dir.join(side.name())
-    }
-
-    // ---------------------------------------------------------------------------------- the log
-
-    fn run_log(&mut self, course: &Course) -> Outcome<(Figures, Check)> {
-        let dir = self.folder(Which::Log);
-        self.screen.line("\n1  the append-only log\n")?;
-        let mut watch = Watch::start(self.plan, course, &dir, Which::Log, self.screen)?;
-        let run = watch.run(None, Until::Done)?;
-        let disk = watch.finish();
-        let restart = restart::measure(&dir, Which::Log)?;
-        self.screen.line(&format!(
-            "\n   {} on disk; a restart reads all of it: {}",
-            bytes(process::disk_bytes(&dir)),
-            seconds(restart.seconds)
-        ))?;
-        let check = holds("The log, replayed, holds what the traffic left", course, &restart);
-        Ok((
-            Figures { disk, disk_final: process::disk_bytes(&dir), pace: run.pace, restart },
-            check,
-        ))
-    }
-
-    // -------------------------------------------------------------------------------- the store
-
-    fn run_store(&mut self, course: &Course) -> Outcome<(Figures, Vec<Check>)> {
-        let dir = self.folder(Which::Store);
-        self.screen.line("\n2  bwtree, its writer killed in the middle\n")?;
-        let mut watch = Watch::start(self.plan, course, &dir, Which::Store, self.screen)?;
-        let mut run = watch.run(None, Until::Killed { after: self.plan.ops / 2 })?;
-        let (cut, killed) = recover(self.plan, &dir, &run, &mut watch)?;
-        let rest = watch.run(Some(&cut), Until::Done)?;
-        run.pace.elapsed += rest.pace.elapsed;
-        run.pace.puts.merge(&rest.pace.puts);
-        run.pace.written_bytes =
-            run.pace.written_bytes.zip(rest.pace.written_bytes).map(|(first, then)| first + then);
-
-        let before = process::disk_bytes(&dir);
-        let store = Store::open(&dir)?;
-        clean::clean(&store.db, None, clean::DEFAULT_TARGET)?;
-        store.close()?;
-        let disk = watch.finish();
-        let disk_final = process::disk_bytes(&dir);
-        let restart = restart::measure(&dir, Which::Store)?;
-        self.screen.line(&format!(
-            "\n   cleaned: {} on disk, {} before; a restart takes {}",
-            bytes(disk_final),
-            bytes(before),
-            seconds(restart.seconds)
-        ))?;
-        let mut checks = killed;
-        let what = "The store, finished, cleaned and reopened, holds what the traffic left";
-        checks.push(holds(what, course, &restart));
-        checks.push(bounded(&disk));
-        Ok((Figures { disk, disk_final, pace: run.pace, restart }, checks))
-    }
-}
-
-/// Reopens the killed store and proves what is in it: each lane's operations that are in.
-fn recover(
-    plan: &Plan,
-    dir: &Path,
-    run: &Run,
-    watch: &mut Watch<'_>,
-) -> Outcome<(Vec<u64>, Vec<Check>)> {
-    let acknowledged: u64 = run.positions.iter().sum();
-    let start = Instant::now();
-    let store = Store::open(dir)?;
-    let opened = start.elapsed().as_secs_f64();
-    let found = Found::read(&store.tree, plan.lanes())?;
-    let cut = proof::prove(plan, &run.positions, &found)?;
-    store.close()?;
-    let recovered: u64 = cut.positions.iter().sum();
-    watch.say(&format!(
-        "\n   killed (SIGKILL) after {} acknowledged operations; reopened in {}\n   \
-         proven: exactly {} operations are in, {} entries, nothing else\n",
-        count(acknowledged),
-        seconds(opened),
-        count(recovered),
-        count(cut.entries)
-    ))?;
-    let checks = vec![
-        Check {
-            what: "After the kill every acknowledged write is there".to_owned(),
-            ok: true,
-            detail: format!(
-                "{} operations acknowledged, {} recovered",
-                count(acknowledged),
-                count(recovered)
-            ),
-        },
-        Check {
-            what: "After the kill exactly one cut of each thread's history is there".to_owned(),
-            ok: true,
-            detail: format!("{} entries compared, none lost, none surplus", count(cut.entries)),
-        },
-    ];
-    Ok((cut.positions, checks))
-}
-
-fn holds(what: &str, course: &Course, restart: &Restart) -> Check {
-    let (wanted, got) = (course.summary.live, restart.live);
-    let detail = if wanted == got {
-        format!("{} keys, {}, digest {}", count(got.keys), bytes(got.bytes), got.hex())
-    } else {
-        format!(
-            "{} keys, {} bytes, digest {} instead of {}, {}, {}",
-            got.keys,
-            got.bytes,
-            got.hex(),
-            wanted.keys,
-            wanted.bytes,
-            wanted.hex()
-        )
-    };
-    Check { what: what.to_owned(), ok: wanted == got, detail }
-}
-
-fn bounded(disk: &sampler::Observed) -> Check {
-    let detail = match disk.worst {
-        None => format!("{} samples, the largest {}", disk.samples, bytes(disk.peak_bytes)),
-        Some((disk_bytes, live)) => format!(
-            "{} of {} samples over, the worst {} with {} live",
-            disk.over,
-            disk.samples,
-            bytes(disk_bytes),
-            bytes(live)
-        ),
-    };
-    Check {
-        what: "The store's disk space never exceeded twice the live data and 64 MiB".to_owned(),
-        ok: disk.over == 0,
-        detail,
     }
 }

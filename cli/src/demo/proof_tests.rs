@@ -33,7 +33,7 @@ fn key_of(lane: usize, position: u64) -> Vec<u8> {
 
 fn refusal(acknowledged: &[u64], found: &Found) -> String {
     match prove(&plan(), acknowledged, found) {
-        Err(Failure::Message(text)) => text,
+        Err(Failure::Message { text, .. }) => text,
         other => panic!("accepted: {other:?}"),
     }
 }

@@ -1,13 +1,16 @@
-//! The two sides of the demo behind one face: the store, and the append-only log.
+//! The sides of the demo behind one face: the store, the append-only log, and with the feature
+//! `peers` other stores.
 
+use super::held::HeldDisk;
 use super::stored;
 use crate::baseline::Log;
-use crate::failure::Outcome;
+use crate::failure::{Context, Outcome};
 use crate::lanes::Numbered;
 use crate::store;
 use crate::trace::Change;
 use bwtree::{Bytes, Db, SyncPolicy, Tree};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The tree of the demo's store.
 pub(crate) const TREE: &str = "jobs";
@@ -16,6 +19,10 @@ pub(crate) const TREE: &str = "jobs";
 pub(crate) enum Which {
     Store,
     Log,
+    #[cfg(feature = "peers")]
+    Redb,
+    #[cfg(feature = "peers")]
+    Sqlite,
 }
 
 impl Which {
@@ -24,6 +31,22 @@ impl Which {
         match self {
             Self::Store => "store",
             Self::Log => "log",
+            #[cfg(feature = "peers")]
+            Self::Redb => "redb",
+            #[cfg(feature = "peers")]
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// The head of the side's column.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Store => "bwtree",
+            Self::Log => "append-only log",
+            #[cfg(feature = "peers")]
+            Self::Redb => "redb",
+            #[cfg(feature = "peers")]
+            Self::Sqlite => "SQLite, WAL",
         }
     }
 }
@@ -46,7 +69,18 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the store, or makes it; syncs happen only when asked for.
     pub(crate) fn open(dir: &Path) -> Outcome<Self> {
-        let db = store::open(Db::builder(dir).sync_policy(SyncPolicy::Manual), dir)?;
+        Self::of(store::open(Db::builder(dir).sync_policy(SyncPolicy::Manual), dir)?)
+    }
+
+    /// As [`open`](Self::open), on a disk that holds back what is not synced.
+    pub(crate) fn open_held(dir: &Path) -> Outcome<Self> {
+        let doing = format_args!("cannot make {}", dir.display());
+        let disk = HeldDisk::create(dir).context(doing)?;
+        let builder = Db::builder(dir).sync_policy(SyncPolicy::Manual);
+        Self::of(builder.open_on(Arc::new(disk))?)
+    }
+
+    fn of(db: Db) -> Outcome<Self> {
         let tree = db.tree(TREE)?;
         Ok(Self { db, tree })
     }
@@ -87,7 +121,7 @@ impl Side for Log {
         self.append(&numbered.op)
     }
 
-    /// A log needs no positions: it is not judged after a kill.
+    /// A log needs no positions: its records are counted.
     fn note(&self, _lane: usize, _position: u64) -> Outcome {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! How the demo's operations lie in the store, so that a crash can be judged exactly.
+//! Layout of the demo's operations in the store, by which a crash can be judged exactly.
 //!
 //! Key: map id, key. Value: number of the operation, expiry time (8 bytes little endian each),
 //! value; so no two puts store the same bytes. A lane's position, how many of its operations are

@@ -29,6 +29,8 @@ pub(crate) enum Until {
     /// Kill the writer soon after so many operations are acknowledged.
     Killed {
         after: u64,
+        /// Whether what was not synced is lost with the process.
+        holding_back: bool,
     },
 }
 
@@ -69,10 +71,8 @@ impl<'a> Watch<'a> {
         screen: &'a mut Screen,
     ) -> Outcome<Self> {
         let live = Arc::new(AtomicU64::new(0));
-        let header = match side {
-            Which::Log => ["time", "operations", "live", "disk", "disk / live", ""],
-            Which::Store => ["time", "operations", "live", "disk", "disk / live", "the log then"],
-        };
+        let last = if side == Which::Log { "" } else { "the log then" };
+        let header = ["time", "operations", "live", "disk", "disk / live", last];
         screen.line(&line(header.map(str::to_owned)))?;
         let now = Instant::now();
         Ok(Self {
@@ -93,17 +93,23 @@ impl<'a> Watch<'a> {
         self.screen.line(text)
     }
 
+    pub(crate) fn screen(&mut self) -> &mut Screen {
+        self.screen
+    }
+
     /// Lets a process write, from the given positions on.
     pub(crate) fn run(&mut self, from: Option<&[u64]>, until: Until) -> Outcome<Run> {
         // A writer that is to be killed must not be done before: it waits at three quarters.
-        let upto = match until {
-            Until::Done => None,
-            Until::Killed { .. } => Some(self.plan.ops / 4 * 3),
+        let (upto, hold_back) = match until {
+            Until::Done => (None, false),
+            Until::Killed { holding_back, .. } => (Some(self.plan.ops / 4 * 3), holding_back),
         };
-        let mut writer = Writer::start(self.plan, self.dir, self.side, from, upto)?;
+        let mut writer = Writer::start(self.plan, self.dir, self.side, from, upto, hold_back)?;
         let positions = from.map_or_else(|| vec![0; self.plan.lanes()], <[u64]>::to_vec);
         let mut run = Run { positions, pace: Pace::default() };
         let (mut done, mut killed) = (false, false);
+        // Judging what a killed writer left took its time.
+        self.next_line = self.next_line.max(Instant::now() + INTERVAL / 2);
         let mut random = Random::new(self.plan.seed);
         let mut kill_at: Option<Instant> = None;
         loop {
@@ -119,9 +125,9 @@ impl<'a> Watch<'a> {
             self.live.store(self.course.live_at(run.done()), Ordering::Relaxed);
             if Instant::now() >= self.next_line {
                 self.show(run.done())?;
-                self.next_line += INTERVAL;
+                self.next_line = Instant::now() + INTERVAL;
             }
-            if let Until::Killed { after } = until
+            if let Until::Killed { after, .. } = until
                 && run.done() >= after
                 && !killed
             {
@@ -150,10 +156,8 @@ impl<'a> Watch<'a> {
         self.shown = Some(ops);
         let live = self.course.live_at(ops);
         let disk = process::disk_bytes(self.dir);
-        let log = match self.side {
-            Which::Log => String::new(),
-            Which::Store => bytes(self.course.log_at(ops)),
-        };
+        let log =
+            if self.side == Which::Log { String::new() } else { bytes(self.course.log_at(ops)) };
         self.screen.line(&line([
             format!("{:.1} s", self.start.elapsed().as_secs_f64()),
             count(ops),

@@ -36,19 +36,27 @@ pub(crate) struct Args {
     /// Stop before the end and wait to be killed
     #[arg(long)]
     upto: Option<u64>,
+    /// Hold in memory what is not synced, so that a kill loses it as a power cut would
+    #[arg(long)]
+    hold_back: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
     match args.side {
         Which::Store => {
-            let store = Store::open(&args.dir)?;
+            let open = if args.hold_back { Store::open_held } else { Store::open };
+            let store = open(&args.dir)?;
             Writing::new(args, &store)?.run()?;
             store.close()?;
         }
         Which::Log => {
-            let log = Log::create(&args.dir)?;
+            let log = Log::start(&args.dir, args.hold_back)?;
             Writing::new(args, &log)?.run()?;
         }
+        #[cfg(feature = "peers")]
+        Which::Redb => Writing::new(args, &super::peers::Redb::open(&args.dir)?)?.run()?,
+        #[cfg(feature = "peers")]
+        Which::Sqlite => Writing::new(args, &super::peers::Sqlite::open(&args.dir)?)?.run()?,
     }
     say(&Message::Done)
 }
@@ -144,7 +152,7 @@ impl<'a, S: Side> Writing<'a, S> {
             }
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(self.args.plan.sync_every) {
-                // Whoever makes the sync due waits for it: the operation's latency shows it.
+                // The operation that makes the sync due waits for it: its latency shows it.
                 let start = Instant::now();
                 self.sync(false)?;
                 latency += start.elapsed();
@@ -159,8 +167,8 @@ impl<'a, S: Side> Writing<'a, S> {
 
     fn note(&self, lane: usize, position: u64) -> Outcome {
         self.side.note(lane, position)?;
-        // ORDERING: Release, with the Acquire in `sync`: who reads a position there syncs after the
-        // position and the operations before it were in.
+        // ORDERING: Release, with the Acquire in `sync`: a thread that reads a position there syncs
+        // after the position and the operations before it were in.
         self.positions[lane].store(position, Ordering::Release);
         Ok(())
     }

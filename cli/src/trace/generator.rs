@@ -47,7 +47,7 @@ pub(crate) struct Generator {
     now_ms: u64,
     /// Operations handed out so far.
     issued: u64,
-    /// Operations that the last event caused and nobody has taken yet.
+    /// Operations that the last event caused and that have not been taken yet.
     ready: VecDeque<Op>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     /// Ties between events of one millisecond go by the order in which they were planned.

@@ -3,7 +3,7 @@
 //! take.
 
 use super::{Change, Digest, MAGIC, MAX_JSON_BYTES, MAX_VALUE_BYTES, Op, Value, kind};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Context, Failure, Outcome};
 use serde_json::Value as Json;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -32,11 +32,9 @@ pub(crate) fn open(path: &str) -> Outcome<Reader<Box<dyn Read>>> {
     let input: Box<dyn Read> = if path == "-" {
         Box::new(BufReader::with_capacity(1 << 20, io::stdin().lock()))
     } else {
-        let file = File::open(path).map_err(|error| {
-            Failure::new(format!(
-                "cannot read the trace {path}: {error}; make one with bwtree trace"
-            ))
-        })?;
+        let file = File::open(path)
+            .context(format_args!("cannot read the trace {path}"))
+            .map_err(|failure| failure.map_text(|text| text + "; make one with bwtree trace"))?;
         Box::new(BufReader::with_capacity(1 << 20, file))
     };
     Reader::new(input)

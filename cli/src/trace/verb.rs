@@ -3,7 +3,7 @@
 use super::{Digest, Generator, Ledger, Parameters, Writer, reader};
 use crate::failure::{Context, Failure, Outcome, written};
 use crate::numbers;
-use crate::out::{self, Format};
+use crate::out::{self, Format, Unit};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 })
             };
             generate(&args.parameters, out, told, |error| {
-                Failure::new(format!("cannot write the trace {path}: {error}"))
+                let doing = format!("cannot write the trace {path}: ");
+                Failure::from(error).map_text(|text| doing + &text)
             })
         }
         (None, None) => Err(Failure::new("say where to write the trace, with -o FILE")),
@@ -65,7 +66,7 @@ fn generate(
     failed: impl Fn(io::Error) -> Failure,
 ) -> Outcome {
     parameters.check()?;
-    let bar = out::progress(Some(parameters.ops), "generating");
+    let bar = out::progress(Some(parameters.ops), "generating", Unit::Of("operations"));
     let mut writer = Writer::new(out, parameters).map_err(&failed)?;
     let mut ledger = Ledger::default();
     let mut generator = Generator::new(parameters);
@@ -83,7 +84,7 @@ fn generate(
 fn verify(path: &str, format: Format) -> Outcome {
     let mut reader = reader::open(path)?;
     let mut ledger = Ledger::default();
-    let bar = out::progress(None, "checking");
+    let bar = out::progress(None, "checking", Unit::Of("operations"));
     while let Some(op) = reader.next_op()? {
         ledger.apply(&op);
         bar.inc(1);

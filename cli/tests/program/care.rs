@@ -14,10 +14,26 @@ fn a_store_is_looked_after() {
     assert_eq!(stat["trees"][0]["name"], "default");
     assert_eq!(stat["trees"][0]["entries"], 5_000);
     assert!(stat["trees"][0]["depth"].as_u64() >= Some(2));
-    assert!(stat["disk_allocated_bytes"].as_u64() > Some(0));
-    assert!(run(&["stat", "DIR/s"]).ok().contains("5,000"));
-    assert!(run(&["verify", "DIR/s"]).ok().starts_with("ok"));
-    assert_eq!(run(&["verify", "DIR/s", "--json"]).json()["ok"], true);
+    assert_eq!(stat["store"]["entries"], 5_000);
+    assert_eq!(stat["store"]["depth"], stat["trees"][0]["depth"]);
+    for field in ["pages", "live_bytes", "disk_bytes", "disk_allocated_bytes", "segments"] {
+        assert!(stat["store"][field].as_u64() > Some(0), "{field}: {stat}");
+    }
+    // Three programs have written to it, this one has not.
+    for field in ["bytes_written", "user_bytes_written", "syncs", "splits"] {
+        assert_eq!(stat["since_opening"][field], 0, "{field}: {stat}");
+    }
+    let told = run(&["stat", "DIR/s"]).ok();
+    let (store, opening) = told.split_once("this opening").unwrap();
+    assert!(store.contains("5,000") && opening.contains("memory budget"), "{told}");
+    assert!(
+        run(&["verify", "DIR/s"]).ok().starts_with("ok: 1 tree and the catalog, 5,000 entries")
+    );
+    let verified = run(&["verify", "DIR/s", "--json"]).json();
+    assert_eq!(verified["ok"], true);
+    assert_eq!((&verified["trees"], &verified["entries"]), (&1.into(), &5_000.into()));
+    assert_eq!(verified["pages"], stat["trees"][0]["pages"]);
+    assert!(verified["catalog_pages"].as_u64() >= Some(1), "{verified}");
     assert!(run(&["checkpoint", "DIR/s", "--json"]).json()["seconds"].as_f64() > Some(0.0));
     for budget in
         [&["clean", "DIR/s", "--budget", "64k", "--json"][..], &["clean", "DIR/s", "--json"]]
@@ -25,7 +41,7 @@ fn a_store_is_looked_after() {
         let cleaned = run(budget).json();
         assert!(cleaned["disk_bytes_after"].as_u64() > Some(0), "{cleaned}");
     }
-    assert_eq!(run(&["dump", "DIR/s"]).ok(), text);
+    assert_eq!(run(&["dump", "DIR/s", "--tree", "default"]).ok(), text);
     assert!(run(&["verify", "DIR/s"]).ok().starts_with("ok"));
 }
 

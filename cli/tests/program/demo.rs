@@ -6,7 +6,14 @@ use serde_json::Value;
 fn sound(report: &Value) {
     assert_eq!(report["ok"], true, "{report:#}");
     let checks = report["checks"].as_array().unwrap();
-    assert_eq!(checks.len(), 5);
+    assert_eq!(checks.len(), if cfg!(feature = "peers") { 11 } else { 9 });
+    for end in ["SIGKILL", "the power cut"] {
+        for side in ["the log", "bwtree"] {
+            let begin = format!("After {end} {side} has every acknowledged");
+            let told = |check: &Value| check["check"].as_str().unwrap().starts_with(&begin);
+            assert!(checks.iter().any(told), "{begin}: {report:#}");
+        }
+    }
     assert!(checks.iter().all(|check| check["ok"] == true), "{report:#}");
     for side in ["log", "store"] {
         let figures = &report[side];
@@ -14,6 +21,8 @@ fn sound(report: &Value) {
             assert!(figures[field].as_u64() > Some(0), "{side} {field}: {figures}");
         }
         assert!(figures["put_latency"]["count"].as_u64() > Some(0));
+        assert!(figures["get_latency"]["count"].as_u64() > Some(0));
+        assert!(figures["gets_per_second"].as_f64() > Some(0.0));
         assert!(figures["restart_seconds"].as_f64() > Some(0.0));
     }
     assert!(
@@ -26,9 +35,22 @@ fn a_small_demo_holds_and_tells_both_sides() {
     let dir = tempfile::tempdir().unwrap();
     let options = ["demo", "--ops", "30000", "--dir", "DIR/d", "--json", "DIR/report.json"];
     let text = bwtree(dir.path(), &options).ok();
-    for part in ["append-only log", "killed (SIGKILL)", "proven", "p99.9", "all checks hold"] {
+    for part in [
+        "append-only log",
+        "IMap storage",
+        "It promises",
+        "SIGKILL leaves the page cache",
+        "tests/crash.rs",
+        "proven",
+        "p99.9",
+        "get, p50",
+        "all checks hold",
+        "bwtree load my.store",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let peers = if cfg!(feature = "peers") { "SQLite, WAL" } else { "--features peers" };
+    assert!(text.contains(peers), "{text}");
     sound(
         &serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).unwrap()).unwrap(),
     );

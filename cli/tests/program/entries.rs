@@ -47,8 +47,53 @@ fn a_sorted_file_comes_back_byte_for_byte() {
     assert_eq!(run(&["dump", "DIR/s", "--tree", "t", "--json"]).ok(), ndjson);
     let load = ["load", "DIR/other", "--format", "ndjson"];
     feed(dir.path(), &load, ndjson.as_bytes()).ok();
-    assert_eq!(run(&["dump", "DIR/other"]).ok(), text);
-    assert_eq!(run(&["dump", "DIR/other", "--json"]).ok(), ndjson);
+    assert_eq!(run(&["dump", "DIR/other", "--tree", "default"]).ok(), text);
+    assert_eq!(run(&["dump", "DIR/other", "--tree", "default", "--json"]).ok(), ndjson);
+}
+
+#[test]
+fn a_dump_of_all_trees_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| bwtree(dir.path(), arguments);
+    for (tree, text) in [("default", lines(0..50)), ("odd\\tname", lines(20..400))] {
+        feed(dir.path(), &["load", "DIR/s", "--tree", tree], text.as_bytes()).ok();
+    }
+    feed(dir.path(), &["load", "DIR/s", "--tree", "empty"], b"").ok();
+    assert_eq!(run(&["trees", "DIR/s"]).ok(), "default\nempty\nodd\\tname\n");
+    let text = run(&["dump", "DIR/s"]).ok();
+    let want = format!(
+        "# tree default\n{}# tree empty\n# tree odd\\tname\n{}",
+        lines(0..50),
+        lines(20..400)
+    );
+    assert_eq!(text, want);
+    let json = run(&["dump", "DIR/s", "--json"]).ok();
+    assert!(json.starts_with("{\"tree\":\"default\"}\n"), "{json}");
+    for (form, all) in [("tsv", &text), ("ndjson", &json)] {
+        let store = format!("DIR/{form}");
+        feed(dir.path(), &["load", &store, "--format", form], all.as_bytes()).ok();
+        assert_eq!(run(&["dump", &store]).ok(), text);
+    }
+    let refused = feed(dir.path(), &["load", "DIR/x", "--tree", "t"], text.as_bytes()).refused();
+    assert!(refused.contains("line 1") && refused.contains("--tree"), "{refused}");
+}
+
+#[test]
+fn a_value_comes_from_stdin_from_a_file_and_from_behind_dashes() {
+    let dir = tempfile::tempdir().unwrap();
+    let get = |key: &str| bwtree(dir.path(), &["get", "DIR/s", "--raw", "--", key]).stdout;
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    feed(dir.path(), &["put", "DIR/s", "piped", "-"], &bytes).ok();
+    assert_eq!(get("piped"), bytes);
+    std::fs::write(dir.path().join("v.bin"), b"\\x41\n\0").unwrap();
+    bwtree(dir.path(), &["put", "DIR/s", "filed", "--value-file", "DIR/v.bin"]).ok();
+    assert_eq!(get("filed"), b"\\x41\n\0");
+    bwtree(dir.path(), &["put", "DIR/s", "--", "-k", "-5"]).ok();
+    assert_eq!(get("-k"), b"-5");
+    let line = bwtree(dir.path(), &["put", "DIR/s", "k", "-5"]).refused_with(2);
+    assert!(line.contains("put DIR -- KEY -5"), "{line}");
+    let line = bwtree(dir.path(), &["put", "DIR/new", "k", "--value-file", "DIR/no"]).refused();
+    assert!(line.contains("cannot read") && !dir.path().join("new").exists(), "{line}");
 }
 
 #[test]
@@ -69,6 +114,15 @@ fn a_scan_takes_what_was_asked_for() {
     let reversed = scan(&["--reverse", "--limit", "5"]);
     assert!(reversed.lines().rev().eq(lines(995..1_000).lines()), "{reversed}");
     assert_eq!(scan(&["--limit", "2", "--json"]).lines().count(), 2);
+    for (range, want) in [
+        (&["--prefix", "key0012"][..], "10\n"),
+        (&["--from", "key00990"], "10\n"),
+        (&["--from", "key00005", "--to", "key00004"], "0\n"),
+        (&[], "1000\n"),
+    ] {
+        let counted = bwtree(dir.path(), &[&["count", "DIR/s"], range].concat()).ok();
+        assert_eq!(counted, want, "{range:?}");
+    }
 }
 
 #[test]
@@ -78,11 +132,36 @@ fn a_bad_line_is_named_and_those_before_it_stay() {
         let text = format!("{}{bad}\n{}", lines(0..10), lines(20..30));
         let line = feed(dir.path(), &["load", "DIR/s"], text.as_bytes()).refused();
         assert!(line.contains("line 11") && line.contains(part), "{line}");
-        assert_eq!(bwtree(dir.path(), &["dump", "DIR/s"]).ok(), lines(0..10));
+        assert!(line.contains("10 lines are loaded, 10 of them synced"), "{line}");
+        assert!(line.contains("--skip 10"), "{line}");
+        assert_eq!(bwtree(dir.path(), &["scan", "DIR/s"]).ok(), lines(0..10));
     }
     let key = "k".repeat(5_000);
     let line = feed(dir.path(), &["load", "DIR/s"], format!("{key}\tv\n").as_bytes()).refused();
     assert!(line.contains("line 1"), "{line}");
+}
+
+#[test]
+fn a_load_goes_on_behind_the_lines_it_skips() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = "# tree t\n";
+    let text = format!("{head}{}bad\n{}", lines(0..10), lines(20..30));
+    let failed = feed(dir.path(), &["load", "DIR/s", "--json"], text.as_bytes());
+    let told: serde_json::Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!(
+        (&told["ok"], &told["lines"], &told["loaded"]),
+        (&false.into(), &11.into(), &10.into())
+    );
+    assert_eq!(told["synced_lines"], 11);
+    let line = failed.refused();
+    assert!(line.contains("stdin, line 12") && line.contains("--skip 11"), "{line}");
+    // The bad line is skipped as well, and the line that names the tree still counts.
+    let resume = ["load", "DIR/s", "--skip", "12", "--memory-budget", "4m", "--json"];
+    assert_eq!(feed(dir.path(), &resume, text.as_bytes()).json()["loaded"], 10);
+    let want = format!("{}{}", lines(0..10), lines(20..30));
+    assert_eq!(bwtree(dir.path(), &["scan", "DIR/s", "--tree", "t"]).ok(), want);
+    let line = feed(dir.path(), &["load", "DIR/s", "--memory-budget", "9"], b"").refused();
+    assert!(line.contains("memory budget"), "{line}");
 }
 
 #[test]

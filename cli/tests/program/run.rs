@@ -32,10 +32,19 @@ impl Ended {
     /// The one line on stderr of a run that must have failed.
     #[track_caller]
     pub(crate) fn refused(self) -> String {
-        assert!(matches!(self.code, Some(1 | 2)), "{self:?}");
+        assert!(matches!(self.code, Some(1..=6)), "{self:?}");
         assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
         assert!(self.stderr.starts_with("bwtree: "), "{}", self.stderr);
         self.stderr
+    }
+}
+
+impl Ended {
+    /// As [`refused`](Self::refused), with this exit code.
+    #[track_caller]
+    pub(crate) fn refused_with(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self.refused()
     }
 }
 
@@ -76,6 +85,18 @@ pub(crate) fn feed(dir: &Path, arguments: &[&str], input: &[u8]) -> Ended {
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap();
     ended(output)
+}
+
+/// What a run of the program prints on a terminal; nothing where `script` makes none.
+pub(crate) fn on_a_terminal(dir: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let program = std::iter::once(quoted(env!("CARGO_BIN_EXE_bwtree")));
+    let dir = dir.to_str()?;
+    let words = arguments.iter().map(|argument| quoted(&argument.replace("DIR", dir)));
+    let line = program.chain(words).collect::<Vec<_>>().join(" ");
+    let mut run = Command::new("script");
+    let output = run.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().ok()?;
+    (!output.stdout.is_empty()).then_some(output.stdout)
 }
 
 /// So many lines of TSV, in order.

@@ -30,6 +30,8 @@ fn a_replay_meets_the_footer() {
         }
         assert!(told["put_latency"]["count"].as_u64() > Some(10_000));
         assert!(told["disk_samples"].as_u64() >= Some(1));
+        let bytes = |field: &str| told[field].as_u64().unwrap();
+        assert!(bytes("disk_peak_bytes") >= bytes("disk_final_bytes"), "{told}");
         let again = bwtree(dir.path(), &arguments).refused();
         assert!(again.contains("not empty"), "{again}");
     }
