@@ -8,7 +8,7 @@ use core::mem;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use types::{Address, PageId};
 
@@ -26,6 +26,7 @@ use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 use crate::segments::{Segment, Segments};
 use crate::superblock::{FILE, Position, Superblock, SuperblockFile};
+use crate::turn::Turns;
 
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -257,7 +258,7 @@ impl Opening {
             segments,
             superblock: superblock_file,
             chunks: RwLock::new(list),
-            appender: Mutex::new(state),
+            appender: Turns::new(state),
             durable_version: AtomicU64::new(replayed.version),
             since_checkpoint: AtomicU64::new(replayed.bytes),
             begun: AtomicBool::new(false),
