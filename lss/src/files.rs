@@ -1,8 +1,8 @@
 //! The files of a store's directory: which of them are the store's, and which are left alone.
 //!
 //! A directory may hold other files: `lost+found` of a file system, hidden files of a desktop,
-//! files that are named like segments and are none. A new store is made among harmless ones only. An
-//! existing store ignores whatever it does not need; but a file that is named like a segment and
+//! files that are named like segments and are none. A new store is made among harmless ones only.
+//! An existing store ignores whatever it does not need; but a file that is named like a segment and
 //! holds frames that count is a segment, and damaged.
 
 use std::collections::HashSet;

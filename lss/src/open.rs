@@ -87,6 +87,7 @@ impl Log {
             orphans: Vec::new(),
             foreign: Vec::new(),
             taken: HashSet::new(),
+            scanned: HashSet::new(),
         };
         let files = opening.found()?;
         let replayed = opening.replay(&files)?;
@@ -131,6 +132,8 @@ struct Opening {
     foreign: Vec<u32>,
     /// Numbers that no new segment may have.
     taken: HashSet<u32>,
+    /// Segments with a frame, or what is left of one, behind the checkpoint.
+    scanned: HashSet<u32>,
 }
 
 impl Opening {
@@ -182,6 +185,9 @@ impl Opening {
                 return Err(Error::corrupt(path, 0, "the segment's header is damaged"));
             }
         }
+        let whole = scan.frames.iter().map(|found| found.segment);
+        self.scanned = whole.chain(scan.broken.iter().map(|&(_, segment, _)| segment)).collect();
+        let superblock = &self.superblock;
         let by_id: HashMap<u32, &FoundFile> = files.iter().map(|f| (f.id, f)).collect();
         let mut verify = |frame: &Found| {
             let Some(found) = by_id.get(&frame.segment) else {
@@ -301,6 +307,10 @@ impl Opening {
             segment.wrote(found.size, replayed.sequence.max(1));
             if found.owner == Owner::Unclear {
                 segment.leave_alone();
+            }
+            let prepared = found.header.is_some_and(|h| h.first_sequence == 0 && stream.is_none());
+            if prepared && !self.scanned.contains(&found.id) {
+                segment.mark_unused();
             }
             segments.push(segment);
         }
