@@ -17,8 +17,8 @@
 //! group has no COMMIT of its own: if writing it failed halfway, its header is wiped and synced
 //! before the rollback returns.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 
 use types::{Address, PageId};
 
@@ -30,12 +30,13 @@ use crate::recovery::Place;
 use crate::segment;
 use crate::segments::Segment;
 use crate::superblock::Position;
+use crate::turn::Turn;
 
 /// The right to append, alone, until it is dropped.
 #[derive(Debug)]
 pub struct Appender<'a> {
     pub(crate) log: &'a Log,
-    pub(crate) state: MutexGuard<'a, AppendState>,
+    pub(crate) state: Turn<'a, AppendState>,
 }
 
 /// A stream: its open segment and its open frame.
@@ -300,6 +301,7 @@ impl Appender<'_> {
         // ORDERING: Release, paired with the Acquire of `durable_version`: who sees the version
         // may read its parts.
         self.log.durable_version.store(version, Ordering::Release);
+        self.log.appender.wake(version);
         Ok(())
     }
 

@@ -62,7 +62,7 @@ impl Appender<'_> {
             return Err(Error::Misuse { what: "begin is called once" });
         }
         self.check_linked()?;
-        let settled = self.settle();
+        let settled = self.settle().and_then(|()| self.log.segments.take_unused());
         settled.map_err(|error| self.log.fail_unless_passing(error))?;
         self.checkpoint_or_undo(chunks, meta, version)?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late

@@ -1,8 +1,8 @@
 //! The files of a store's directory: which of them are the store's, and which are left alone.
 //!
-//! A directory may hold other files: `lost+found` of a file system, hidden files of a desktop, files
-//! that are named like segments and are none. A new store is made among harmless ones only. An
-//! existing store ignores whatever it does not need; but a file that is named like a segment and
+//! A directory may hold other files: `lost+found` of a file system, hidden files of a desktop,
+//! files that are named like segments and are none. A new store is made among harmless ones only.
+//! An existing store ignores whatever it does not need; but a file that is named like a segment and
 //! holds frames that count is a segment, and damaged.
 
 use std::collections::HashSet;
@@ -50,7 +50,7 @@ pub(crate) fn check_present(disk: &dyn Disk, options: Options) -> Result<bool, E
         return Ok(true);
     }
     for id in names.iter().filter_map(|name| id_of(name)) {
-        let Some((file, _)) = open(disk, id, Access::Read)? else { continue };
+        let Some(file) = open(disk, id, Access::Read)? else { continue };
         if header(disk, id, &*file)?.0 != Decoded::Nothing {
             let what = format!("there is the segment {} and no superblock", file_name(id));
             return Err(Error::corrupt(format!("{path}/{FILE}"), 0, what));
@@ -110,15 +110,13 @@ fn path(disk: &dyn Disk, id: u32) -> String {
 }
 
 /// Opens a file; `None` if it is a directory or the like, or gone.
-fn open(disk: &dyn Disk, id: u32, access: Access) -> Result<Option<(Arc<dyn File>, u64)>, Error> {
-    let file = match disk.open(&file_name(id), access) {
+fn open(disk: &dyn Disk, id: u32, access: Access) -> Result<Option<Arc<dyn File>>, Error> {
+    match disk.open(&file_name(id), access) {
         Err(e) if [io::ErrorKind::IsADirectory, io::ErrorKind::NotFound].contains(&e.kind()) => {
-            return Ok(None);
+            Ok(None)
         }
-        opened => opened.map_err(|e| Error::of_call("open", path(disk, id), e))?,
-    };
-    let len = file.len().map_err(|e| Error::io("measure", path(disk, id), e))?;
-    Ok(Some((file, len)))
+        opened => opened.map(Some).map_err(|e| Error::of_call("open", path(disk, id), e)),
+    }
 }
 
 /// The header of a file, and whether there is anything in its place.
@@ -139,9 +137,10 @@ fn segment_file(
     access: Access,
     store: u64,
 ) -> Result<Option<FoundFile>, Error> {
-    let Some((file, len)) = open(disk, id, access)? else {
+    let Some(file) = open(disk, id, access)? else {
         return Ok(None);
     };
+    let len = file.len().map_err(|e| Error::io("measure", path(disk, id), e))?;
     let (decoded, written) = header(disk, id, &*file)?;
     let nameless =
         |owner| FoundFile { id, file: Arc::clone(&file), size: len, header: None, owner };

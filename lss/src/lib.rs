@@ -56,6 +56,7 @@ mod scan;
 mod segment;
 mod segments;
 mod superblock;
+mod turn;
 
 pub use appender::Appender;
 pub use counters::Counters;

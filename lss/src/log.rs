@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::part::{self, CHECKSUM_BYTES, Seed};
 use crate::segments::{Segment, SegmentInfo, Segments};
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
+use crate::turn::{Turn, Turns};
 
 /// An open log. Shared by all threads; closing is dropping it.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Log {
     pub(crate) superblock: SuperblockFile,
     /// The chunks of the durable checkpoint.
     pub(crate) chunks: RwLock<Chunks>,
-    pub(crate) appender: Mutex<AppendState>,
+    pub(crate) appender: Turns<AppendState>,
     pub(crate) durable_version: AtomicU64,
     pub(crate) since_checkpoint: AtomicU64,
     pub(crate) begun: AtomicBool,
@@ -87,12 +88,43 @@ impl Log {
         Ok(payload)
     }
 
-    /// Waits for the right to append and takes it.
+    /// Waits for the right to append and takes it. Threads get it in the order in which they ask.
     pub fn appender(&self) -> Appender<'_> {
-        let state = self.appender.lock().unwrap_or_else(|poisoned| {
+        if self.is_forked() {
+            // A thread of the opener, which does not exist here, may have held the lock. Every call
+            // on this appender is refused.
+            let state = AppendState::new(0, Vec::new(), Vec::new());
+            return Appender { log: self, state: Turn::detached(state) };
+        }
+        self.appender_of(self.appender.take())
+    }
+
+    /// Waits until a commit covers `wanted` and returns `None`, or takes the right to append if its
+    /// turn comes first. A thread that only wants its writes to be durable does not wait for the
+    /// commits of others once one has covered it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`], at once for all that wait; [`Error::Forked`].
+    pub fn wait_durable_or_appender(&self, wanted: u64) -> Result<Option<Appender<'_>>, Error> {
+        self.check_opener()?;
+        let leave = || {
+            if self.durable_version() >= wanted {
+                Some(Ok(None))
+            } else {
+                self.check_poison().err().map(Err)
+            }
+        };
+        match self.appender.take_unless(wanted, leave) {
+            Ok(taken) => Ok(Some(self.appender_of(taken))),
+            Err(answer) => answer,
+        }
+    }
+
+    fn appender_of<'a>(&'a self, (state, panicked): (Turn<'a, AppendState>, bool)) -> Appender<'a> {
+        if panicked {
             self.poison(Error::Misuse { what: "a thread panicked while it was appending" });
-            poisoned.into_inner()
-        });
+        }
         Appender { log: self, state }
     }
 
@@ -201,6 +233,8 @@ impl Log {
     pub fn poison(&self, error: Error) {
         // A second cause changes nothing.
         let _ = self.poison.set(error);
+        // Those that wait for a commit learn that none will come.
+        self.appender.wake(u64::MAX - 1);
     }
 
     pub(crate) fn check_poison(&self) -> Result<(), Error> {

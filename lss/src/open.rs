@@ -8,7 +8,7 @@ use core::mem;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use types::{Address, PageId};
 
@@ -27,6 +27,7 @@ use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 use crate::segments::{Segment, Segments};
 use crate::superblock::{FILE, Position, Superblock, SuperblockFile};
+use crate::turn::Turns;
 
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,7 @@ impl Log {
             orphans: Vec::new(),
             foreign: Vec::new(),
             taken: HashSet::new(),
+            scanned: HashSet::new(),
         };
         let files = opening.found()?;
         let replayed = opening.replay(&files)?;
@@ -131,6 +133,8 @@ struct Opening {
     foreign: Vec<u32>,
     /// Numbers that no new segment may have.
     taken: HashSet<u32>,
+    /// Segments with a frame, or what is left of one, behind the checkpoint.
+    scanned: HashSet<u32>,
 }
 
 impl Opening {
@@ -182,6 +186,9 @@ impl Opening {
                 return Err(Error::corrupt(path, 0, "the segment's header is damaged"));
             }
         }
+        let whole = scan.frames.iter().map(|found| found.segment);
+        self.scanned = whole.chain(scan.broken.iter().map(|&(_, segment, _)| segment)).collect();
+        let superblock = &self.superblock;
         let by_id: HashMap<u32, &FoundFile> = files.iter().map(|f| (f.id, f)).collect();
         let mut verify = |frame: &Found| {
             let Some(found) = by_id.get(&frame.segment) else {
@@ -259,7 +266,7 @@ impl Opening {
             segments,
             superblock: superblock_file,
             chunks: RwLock::new(list),
-            appender: Mutex::new(state),
+            appender: Turns::new(state),
             durable_version: AtomicU64::new(replayed.version),
             since_checkpoint: AtomicU64::new(replayed.bytes),
             begun: AtomicBool::new(false),
@@ -303,6 +310,10 @@ impl Opening {
             segment.wrote(found.size, replayed.sequence.max(1));
             if found.owner == Owner::Unclear {
                 segment.leave_alone();
+            }
+            let prepared = found.header.is_some_and(|h| h.first_sequence == 0 && stream.is_none());
+            if prepared && !self.scanned.contains(&found.id) {
+                segment.mark_unused();
             }
             segments.push(segment);
         }

@@ -76,6 +76,8 @@ pub(crate) struct Segment {
     abandoned: AtomicBool,
     /// Has no header of this store, and no part was ever live in it: it is left alone.
     stray: AtomicBool,
+    /// Was prepared by an earlier opening and holds no frame that recovery looks at.
+    unused: AtomicBool,
 }
 
 const STATE_ACTIVE: u8 = 0;
@@ -102,6 +104,7 @@ impl Segment {
             last_sequence: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
             stray: AtomicBool::new(false),
+            unused: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +112,7 @@ impl Segment {
     // read as estimates elsewhere; Relaxed is enough, the locks order what must be ordered.
 
     pub(crate) fn activate(&self) {
+        self.unused.store(false, Ordering::Relaxed);
         self.state.store(STATE_ACTIVE, Ordering::Relaxed);
     }
 
@@ -124,6 +128,11 @@ impl Segment {
     /// Counts the file as none of this store until a part in it is live.
     pub(crate) fn leave_alone(&self) {
         self.stray.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks a segment that an earlier opening has prepared and not used.
+    pub(crate) fn mark_unused(&self) {
+        self.unused.store(true, Ordering::Relaxed);
     }
 
     fn is_stray(&self) -> bool {
@@ -283,6 +292,55 @@ impl Segments {
         let spare = self.create(wanted)?;
         self.spares().push(spare);
         Ok(())
+    }
+
+    /// Takes the segments that an earlier opening has prepared, so that an opening needs no room
+    /// for new ones. Called when every live part is adopted: a header says "unused" as well if a
+    /// crash has lost the one that came after it, and then parts may be live in the file. There is
+    /// no frame in it that recovery would look at, so a crash leaves what there was (R5).
+    pub(crate) fn take_unused(&self) -> Result<(), Error> {
+        for id in self.unused_ids() {
+            if self.spares().len() >= MOST_SPARES {
+                break;
+            }
+            let removed = {
+                let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+                map.remove(&id).map(Arc::try_unwrap)
+            };
+            match removed {
+                Some(Ok(segment)) => match self.renew(&segment) {
+                    Ok(()) => self.spares().push(segment),
+                    Err(error) if error.is_passing() => self.put_back([Arc::new(segment)]),
+                    Err(error) => return Err(error),
+                },
+                // A file that is being read keeps its bytes: it goes the way of the dead ones.
+                Some(Err(shared)) => self.put_back([shared]),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of the segments to be taken, in one order, so that a seed repeats a run.
+    fn unused_ids(&self) -> Vec<u32> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let unused = |s: &&Arc<Segment>| {
+            s.unused.load(Ordering::Relaxed) && s.live.load(Ordering::Relaxed) == 0
+        };
+        let mut ids: Vec<u32> = map.values().filter(unused).map(|s| s.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Makes header and length of an unused segment durable: the process that prepared it may have
+    /// been killed before they were. Both are written anew, so that the sync is a real one.
+    fn renew(&self, segment: &Segment) -> Result<(), Error> {
+        segment
+            .file
+            .write_at(&[0], segment.size - 1)
+            .map_err(|e| self.failed("write", segment.id, e))?;
+        self.write_header(segment, None, 0)?;
+        self.sync_unused(segment)
     }
 
     /// Opens a segment for a stream, with room for a frame of `frame_bytes`.

@@ -53,10 +53,10 @@ impl DurableEngine {
     pub(crate) fn sync(&self) -> Result<()> {
         self.store.check()?;
         let wanted = self.clock.now();
-        let mut appender = self.store.log.appender();
-        if self.store.log.durable_version() >= wanted {
+        // A commit that covers this sync may come before the turn to append.
+        let Some(mut appender) = self.store.log.wait_durable_or_appender(wanted)? else {
             return Ok(());
-        }
+        };
         self.store.check()?;
         if self.dirty.is_empty() {
             // What is stamped was drained by a commit that is complete, since we are the appender.

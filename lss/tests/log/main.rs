@@ -12,3 +12,4 @@ mod opening;
 mod passing;
 mod random;
 mod round_trip;
+mod waiting;

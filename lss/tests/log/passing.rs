@@ -169,3 +169,47 @@ fn without_descriptors(path: &Path) {
     let (_, recovered) = Log::open(Arc::new(FileDisk::new(path)), small()).unwrap();
     assert_eq!(recovered.version, version);
 }
+
+/// A full disk refused every opening for writing, and so there was no way to make room by removing
+/// entries: the two segments that an opening begins could not be made, though prepared ones lay
+/// there.
+#[test]
+fn an_opening_on_a_full_disk_takes_the_segments_that_are_prepared() {
+    let mut opened = 0;
+    for seed in 0..60 {
+        let disk = SimDisk::new();
+        let mut history = History::default();
+        let mut driver = Driver::open(Arc::new(disk.clone()), &mut history, Random(seed)).unwrap();
+        driver.begin().unwrap();
+        for _ in 0..20 + seed % 20 {
+            driver.step(&mut history).unwrap();
+        }
+        driver.checkpoint().unwrap();
+        driver.log.reclaim().unwrap();
+        driver.log.prepare().unwrap();
+        let free = |s: &&bwtree_lss::SegmentInfo| s.state == bwtree_lss::SegmentState::Free;
+        let spares = driver.log.segments().iter().filter(free).count();
+        drop(driver);
+        let crashed = disk.crash(&mut |n| Random(seed).below(n));
+        for disk in [disk, crashed] {
+            disk.set_capacity(Some(disk.used()));
+            let mut history = history.clone();
+            let driver = Driver::open(Arc::new(disk.clone()), &mut history, Random(seed)).unwrap();
+            let full = disk.kill();
+            match driver.begin() {
+                Ok(()) => opened += 1,
+                Err(error) => assert!(spares < 2 && error.is_full(), "{spares}: {error}"),
+            }
+            driver.check_reads();
+            // A crash in the middle of it finds what there was.
+            for after in [full, disk.kill(), disk.crash(&mut |n| n - 1), disk.crash(&mut |_| 0)] {
+                let mut history = history.clone();
+                let driver = Driver::open(Arc::new(after), &mut history, Random(seed)).unwrap();
+                driver.begin().unwrap();
+                driver.check_reads();
+            }
+        }
+    }
+    println!("{{\"opened_on_a_full_disk\": {opened}}}");
+    assert!(opened > 10, "{opened}");
+}
