@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+/// Longest sleep of a waiting thread before it asks again whether there is any hope: a failure may
+/// happen where no call of [`Budget::wake`] follows.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -141,26 +145,49 @@ impl Budget {
     /// Never call this while pinned: the memory that is waited for may be garbage that the pin
     /// keeps.
     pub fn wait_below(&self, bytes: u64, timeout: Duration) -> bool {
+        self.wait_below_unless(bytes, timeout, || false)
+    }
+
+    /// Waits as [`wait_below`](Self::wait_below) does, and ends early when `hopeless` says that no
+    /// memory will come. It is asked at the start, after each [`wake`](Self::wake), and some times
+    /// a second.
+    pub fn wait_below_unless(
+        &self,
+        bytes: u64,
+        timeout: Duration,
+        hopeless: impl Fn() -> bool,
+    ) -> bool {
         if self.total() <= bytes {
             return true;
         }
         let deadline = Instant::now().checked_add(timeout);
         // ORDERING: SeqCst, before the total is read again: see `sub`.
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let room = self.wait_until(bytes, deadline);
+        let room = self.wait_until(bytes, deadline, hopeless);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         room
     }
 
-    fn wait_until(&self, bytes: u64, deadline: Option<Instant>) -> bool {
+    /// Makes every waiting thread look again, at the total and at whether there is any hope.
+    pub fn wake(&self) {
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.room.notify_all();
+    }
+
+    fn wait_until(
+        &self,
+        bytes: u64,
+        deadline: Option<Instant>,
+        hopeless: impl Fn() -> bool,
+    ) -> bool {
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         while self.total() > bytes {
             let left =
                 deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            if left.is_zero() || hopeless() {
                 return false;
             }
-            gate = match self.room.wait_timeout(gate, left) {
+            gate = match self.room.wait_timeout(gate, left.min(LOOK_AGAIN)) {
                 Ok((gate, _)) => gate,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -191,9 +218,27 @@ impl fmt::Debug for Budget {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn a_waiting_thread_gives_up_when_there_is_no_hope() {
+        let budget = Budget::new(1000);
+        budget.add(Category::Pages, 2000);
+        let failed = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let hopeless = || failed.load(Ordering::Relaxed);
+                budget.wait_below_unless(1000, Duration::from_secs(60), hopeless)
+            });
+            thread::sleep(Duration::from_millis(5));
+            failed.store(true, Ordering::Relaxed);
+            budget.wake();
+            assert!(!waiting.join().unwrap());
+        });
+    }
 
     #[test]
     fn each_category_counts_for_itself_and_for_the_total() {

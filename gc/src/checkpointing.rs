@@ -22,6 +22,27 @@ pub fn is_due(logged_bytes: u64, live_bytes: u64) -> bool {
     logged_bytes >= interval_bytes(live_bytes)
 }
 
+/// Part of the live data that dead segments must amount to before a checkpoint is taken for them.
+const WORTHWHILE_SHARE: u64 = 8;
+
+/// Whether a checkpoint is worth taking for what it gives back: `waiting_bytes` of segments are
+/// dead and only the start of the replay keeps them.
+///
+/// Enough for a batch is always worth it. Above the bound by `excess_bytes` so is what ends that,
+/// and, when `nothing_else` can be done about it, whatever there is.
+#[must_use]
+pub fn is_worthwhile(
+    waiting_bytes: u64,
+    live_bytes: u64,
+    excess_bytes: u64,
+    nothing_else: bool,
+) -> bool {
+    let batch = (live_bytes / WORTHWHILE_SHARE).clamp(MIN_INTERVAL_BYTES, MAX_INTERVAL_BYTES);
+    waiting_bytes > 0
+        && (waiting_bytes >= batch
+            || (excess_bytes > 0 && (nothing_else || waiting_bytes >= excess_bytes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +54,18 @@ mod tests {
         assert_eq!(interval_bytes(400 << 20), 100 << 20);
         assert_eq!(interval_bytes(1 << 30), 256 << 20);
         assert_eq!(interval_bytes(u64::MAX), 256 << 20);
+    }
+
+    #[test]
+    fn dead_segments_are_given_back_in_batches() {
+        const MIB: u64 = 1 << 20;
+        assert!(!is_worthwhile(0, 0, 100 * MIB, true));
+        assert!(!is_worthwhile(MIB, 0, 0, true));
+        assert!(!is_worthwhile(MIB, 0, 2 * MIB, false));
+        assert!(is_worthwhile(MIB, 0, 2 * MIB, true));
+        assert!(is_worthwhile(2 * MIB, 0, 2 * MIB, false));
+        assert!(is_worthwhile(8 * MIB, 0, 0, false));
+        assert!(!is_worthwhile(8 * MIB, 800 * MIB, 0, false));
     }
 
     #[test]

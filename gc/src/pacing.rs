@@ -43,6 +43,46 @@ pub struct LogUse {
     pub live_bytes: u64,
 }
 
+/// Whether cleaning still gets anywhere: what makes it end on a store that is at rest.
+///
+/// What a segment will give back is an estimate. Where it is wrong (parts of a size that leaves the
+/// same tails in the new segments as in the old ones) a store above its bound would be rewritten
+/// for ever. So at rest each live byte is moved about once for each new low of the garbage; then
+/// the cleaner waits until there is more garbage than there was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Least garbage seen since it last rose.
+    lowest_bytes: u64,
+    /// Bytes moved since then beyond what writers paid for.
+    moved_bytes: u64,
+}
+
+impl Progress {
+    /// Bytes moved for one byte written that are put down to the writers.
+    const PAID_PER_BYTE: u64 = 64;
+    /// Changes of the garbage below this part of it, or this many bytes, are none.
+    const STEP_SHARE: u64 = 16;
+    const STEP_BYTES: u64 = 256 << 10;
+
+    /// Whether to clean now.
+    pub fn goes_on(&mut self, log: LogUse) -> bool {
+        let garbage = log.disk_bytes.saturating_sub(log.live_bytes);
+        let step = (self.lowest_bytes / Self::STEP_SHARE).max(Self::STEP_BYTES);
+        if garbage > self.lowest_bytes.saturating_add(step)
+            || garbage.saturating_add(step) < self.lowest_bytes
+        {
+            *self = Self { lowest_bytes: garbage, moved_bytes: 0 };
+        }
+        self.moved_bytes <= log.live_bytes
+    }
+
+    /// Takes note of what a step has moved while this much was written.
+    pub fn moved(&mut self, moved_bytes: u64, written_bytes: u64) {
+        let paid = written_bytes.saturating_mul(Self::PAID_PER_BYTE);
+        self.moved_bytes = self.moved_bytes.saturating_add(moved_bytes.saturating_sub(paid));
+    }
+}
+
 /// Live bytes that the cleaner may relocate in this step.
 #[must_use]
 pub fn relocation_bytes(log: LogUse, schedule: &CleaningSchedule) -> u64 {
@@ -138,6 +178,33 @@ mod tests {
         assert_eq!(at(0, 100_000), 1000 * MIB);
         let empty = LogUse { written_bytes: 100, disk_bytes: 100 * MIB, live_bytes: 0 };
         assert_eq!(relocation_bytes(empty, &schedule()), 0);
+    }
+
+    #[test]
+    fn at_rest_cleaning_that_gains_nothing_ends() {
+        let log = LogUse { written_bytes: 0, disk_bytes: 200 * MIB, live_bytes: 100 * MIB };
+        let (mut progress, mut moved) = (Progress::default(), 0);
+        while progress.goes_on(log) {
+            progress.moved(10 * MIB, 0);
+            moved += 10 * MIB;
+            assert!(moved < 1000 * MIB, "it never ends");
+        }
+        assert!(moved >= 100 * MIB);
+        // More garbage is a new reason, and so is less: something was gained.
+        assert!(progress.goes_on(LogUse { disk_bytes: 220 * MIB, ..log }));
+        progress.moved(500 * MIB, 0);
+        assert!(!progress.goes_on(LogUse { disk_bytes: 221 * MIB, ..log }));
+        assert!(progress.goes_on(LogUse { disk_bytes: 190 * MIB, ..log }));
+    }
+
+    #[test]
+    fn where_writers_pay_for_it_cleaning_goes_on() {
+        let log = LogUse { written_bytes: MIB, disk_bytes: 200 * MIB, live_bytes: 100 * MIB };
+        let mut progress = Progress::default();
+        for _ in 0..1000 {
+            assert!(progress.goes_on(log));
+            progress.moved(4 * MIB, log.written_bytes);
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Default for Options {
             create: true,
             read_only: false,
             frame_bytes: 1 << 20,
-            segment_bytes_min: 1 << 20,
+            segment_bytes_min: 64 << 10,
             segment_bytes_max: 128 << 20,
             store_id: None,
         }

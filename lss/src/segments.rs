@@ -26,6 +26,12 @@ const MOST_SPARES: usize = 2;
 /// A segment is about this part of what is live, within the limits of the options.
 const LIVE_PER_SEGMENT: u64 = 16;
 
+/// A part that begins a segment and is larger than this part of one gets a segment to its size.
+const LARGE_PARTS_PER_SEGMENT: u64 = 8;
+
+/// Smaller parts share a segment in any case: a file for each would be too many.
+const LARGE_PART_BYTES: u64 = 64 << 10;
+
 /// What a segment is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -283,6 +289,18 @@ impl Segments {
         (self.live_bytes() / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max)
     }
 
+    /// Most bytes of a segment that begins with a frame of these: no limit for ordinary parts; to
+    /// size for a part so large that a few of them would fill a segment and leave a tail that no
+    /// cleaning can win back, since the next segment would get the same. What a large part brings
+    /// with it, and the COMMIT, fit behind it.
+    fn most_bytes_for(&self, needed: u64) -> u64 {
+        if needed > LARGE_PART_BYTES && needed > self.wanted_bytes() / LARGE_PARTS_PER_SEGMENT {
+            (needed + needed / 32).next_multiple_of(4096)
+        } else {
+            u64::MAX
+        }
+    }
+
     /// Makes a free segment ready, if none is.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
         let wanted = self.wanted_bytes();
@@ -353,13 +371,16 @@ impl Segments {
         frame_bytes: u64,
     ) -> Result<Arc<Segment>, Error> {
         let needed = HEADER_BYTES as u64 + frame_bytes;
+        let most = self.most_bytes_for(needed);
         let mut spares = self.spares();
-        let ready = spares.iter().position(|spare| spare.size >= needed);
+        let ready = spares.iter().position(|spare| spare.size >= needed && spare.size <= most);
         let taken = ready.map(|at| spares.swap_remove(at));
         drop(spares);
         let segment = match taken {
             Some(spare) => spare,
-            None => self.create(self.wanted_bytes().max(needed.next_multiple_of(4096)))?,
+            None => {
+                self.create(self.wanted_bytes().min(most).max(needed).next_multiple_of(4096))?
+            }
         };
         if let Err(error) = self.write_header(&segment, Some(stream), first_sequence) {
             // A header that is half there is written over by the next use.

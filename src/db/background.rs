@@ -1,23 +1,57 @@
-//! The background threads of a store: one flushes and evicts, one cleans and checkpoints.
+//! The background threads of a store: one evicts, one flushes, one has the duties of the log.
 //!
-//! A full disk is no reason to end: the next round tries again. Any other failure, and any panic,
-//! is kept and given to every later write (R8).
+//! | thread | does | never |
+//! |---|---|---|
+//! | evictor | evicts what is clean, down to the budget | takes the appender, or ends on an error |
+//! | flusher | syncs, as the policy says or when the evictor asks | waits for cleaning to be over |
+//! | cleaner | duties of the log: drops, checkpoints, merged pages, quiet pages, cleaning | |
+//!
+//! A full disk is no reason to end: the next round tries again, and until a sync succeeds puts are
+//! refused. Any other failure, and any panic, is kept and given to every later write (R8); the
+//! evictor goes on, so that reads have a bound on their memory.
+//!
+//! Every duty makes its own progress, and ends: an idle store comes within its bound and then
+//! writes nothing.
 
 use super::SyncPolicy;
+use super::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::paging::sparse::SparseWalk;
 use crate::paging::{DurableEngine, Place};
-use gc::pacing::{LogUse, goal_bytes, relocation_bytes};
-use gc::{Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Worker};
+use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
+use gc::{
+    Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Waker, Worker,
+};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use sync::atomic::{AtomicBool, Ordering};
 
-/// How often the flusher looks at the memory when nobody wakes it.
+/// How often the evictor and the flusher look at the memory when no thread wakes them.
 const MEMORY_TICK: Duration = Duration::from_millis(50);
+
+/// Longest time between two looks at the duties of the log, however rarely it is cleaned.
+const DUTY_TICK: Duration = Duration::from_millis(100);
+
+/// A store whose clock has stood still for this long is idle: it makes no cuts.
+const IDLE_AFTER: Duration = Duration::from_millis(300);
+
+/// Commits that merged pages may have in a row for themselves while no other comes. Each frees
+/// some, unless something is wrong; then this is the end.
+const MAX_OWN_COMMITS: u32 = 16;
+
+/// Turns over all pages of an idle store, after which there is nothing left to fold.
+const IDLE_TURNS: u64 = 2;
+
+/// Entries of a dropped tree that are removed in one step.
+const DROP_STEP_ENTRIES: usize = 4096;
+
+/// Least cost at which one step of cleaning is put down, so that steps that do nothing end too.
+const MIN_STEP_COST_BYTES: u64 = 64 << 10;
 
 /// The threads of a store.
 #[derive(Debug)]
 pub(crate) struct Workers {
+    evictor: Worker,
     flusher: Worker,
     cleaner: Worker,
     schedule: CleaningSchedule,
@@ -26,13 +60,16 @@ pub(crate) struct Workers {
 impl Workers {
     pub(crate) fn start(
         engine: &Arc<DurableEngine>,
+        catalog: &Arc<Catalog>,
         policy: SyncPolicy,
         schedule: CleaningSchedule,
     ) -> Result<Self> {
-        let flusher = start_flusher(engine, policy)?;
-        let _once = engine.store.evictor.set(flusher.waker());
-        let cleaner = start_cleaner(engine, schedule)?;
-        Ok(Self { flusher, cleaner, schedule })
+        let asked = Arc::new(AtomicBool::new(false));
+        let flusher = start_flusher(engine, policy, Arc::clone(&asked))?;
+        let evictor = start_evictor(engine, flusher.waker(), asked)?;
+        let _once = engine.store.evictor.set(evictor.waker());
+        let cleaner = start_cleaner(engine, catalog, schedule)?;
+        Ok(Self { evictor, flusher, cleaner, schedule })
     }
 
     /// Wakes the cleaner early if the log has outgrown its bound.
@@ -46,8 +83,10 @@ impl Workers {
     pub(crate) fn stop(self) {
         self.flusher.ask_to_stop();
         self.cleaner.ask_to_stop();
+        self.evictor.ask_to_stop();
         self.flusher.stop();
         self.cleaner.stop();
+        self.evictor.stop();
     }
 }
 
@@ -55,11 +94,11 @@ fn spawn(
     engine: &Arc<DurableEngine>,
     name: &'static str,
     tick: Duration,
-    mut body: impl FnMut(&DurableEngine) -> Result<Next> + Send + 'static,
+    mut body: impl FnMut(&Arc<DurableEngine>, Wake) -> Result<Next> + Send + 'static,
 ) -> Result<Worker> {
     let (failed, engine) = (Arc::clone(engine), Arc::clone(engine));
-    let body = move |_| match body(&engine) {
-        Err(error) if is_full(&error) => Ok(Next::Wait),
+    let body = move |wake| match body(&engine, wake) {
+        Err(error) if passes(&error) => Ok(Next::Wait),
         result => result,
     };
     let on_failure = move |failure: Failure<Error>| {
@@ -74,80 +113,244 @@ fn spawn(
     })
 }
 
-fn is_full(error: &Error) -> bool {
-    matches!(error, Error::Log(error) if error.is_full())
+/// Whether a later try may succeed: the disk is full, or the system is short of something.
+fn passes(error: &Error) -> bool {
+    matches!(error, Error::Log(error) if error.is_passing())
 }
 
-fn start_flusher(engine: &Arc<DurableEngine>, policy: SyncPolicy) -> Result<Worker> {
-    let tick = match policy {
-        SyncPolicy::EveryMillis(millis) => Duration::from_millis(millis),
-        _ => MEMORY_TICK,
+fn start_flusher(
+    engine: &Arc<DurableEngine>,
+    policy: SyncPolicy,
+    asked: Arc<AtomicBool>,
+) -> Result<Worker> {
+    let every = match policy {
+        SyncPolicy::EveryMillis(millis) => Some(Duration::from_millis(millis)),
+        _ => None,
     };
-    let mut sweeper = Sweeper::default();
-    let mut last_sync = std::time::Instant::now();
-    spawn(engine, "bwtree-flush", tick.min(MEMORY_TICK), move |engine| {
-        if matches!(policy, SyncPolicy::EveryMillis(_)) && last_sync.elapsed() >= tick {
-            last_sync = std::time::Instant::now();
-            engine.sync()?;
+    let mut last_sync = Instant::now();
+    let tick = every.unwrap_or(MEMORY_TICK).min(MEMORY_TICK);
+    spawn(engine, "bwtree-flush", tick, move |engine, _| {
+        let store = &engine.store;
+        let due = every.is_some_and(|every| last_sync.elapsed() >= every);
+        if asked.swap(false, Ordering::AcqRel) || due || store.sync_is_failing() {
+            last_sync = Instant::now();
+            let before = store.log.durable_version();
+            let synced = engine.sync();
+            store.note_sync(&synced, true);
+            synced?;
+            // Pages have become clean; if none has, the evictor would only ask again.
+            if store.log.durable_version() != before
+                && store.budget.pressure() != Pressure::None
+                && let Some(evictor) = store.evictor.get()
+            {
+                evictor.wake();
+            }
         }
-        engine.count_table();
-        engine.store.log.prepare()?;
-        relieve(engine, &mut sweeper)
+        store.log.prepare()?;
+        Ok(Next::Wait)
     })
 }
 
-/// Evicts down to the budget; what is dirty is written first.
-fn relieve(engine: &DurableEngine, sweeper: &mut Sweeper) -> Result<Next> {
+fn start_evictor(
+    engine: &Arc<DurableEngine>,
+    flusher: Waker,
+    asked: Arc<AtomicBool>,
+) -> Result<Worker> {
+    let mut sweeper = Sweeper::default();
+    spawn(engine, "bwtree-evict", MEMORY_TICK, move |engine, _| {
+        engine.count_table();
+        let ask = || {
+            asked.store(true, Ordering::Release);
+            flusher.wake();
+        };
+        Ok(relieve(engine, &mut sweeper, ask))
+    })
+}
+
+/// Evicts down to the budget, and asks for a sync if what is left is dirty.
+fn relieve(engine: &DurableEngine, sweeper: &mut Sweeper, ask: impl FnOnce()) -> Next {
     let budget = &engine.store.budget;
     if budget.goal_bytes() == 0 {
-        return Ok(Next::Wait);
+        return Next::Wait;
     }
     // Garbage is as good as gone; to evict more in its place would leave no page in memory.
-    let goal = budget.goal_bytes().saturating_sub(budget.held_bytes(Category::Garbage));
+    let garbage = budget.held_bytes(Category::Garbage);
+    let goal = budget.goal_bytes().saturating_sub(garbage);
     let swept = sweeper.run(engine, goal);
     if swept.freed_bytes < goal && swept.dirty > 0 {
-        engine.sync()?;
-        sweeper.run(engine, goal - swept.freed_bytes);
+        ask();
     }
     // Evicted pages are garbage until their epoch has passed: help it along.
     for _ in 0..4 {
         engine.pin().flush();
     }
-    Ok(if budget.pressure() == Pressure::Stall { Next::Again } else { Next::Wait })
+    if budget.pressure() != Pressure::Stall {
+        return Next::Wait;
+    }
+    if swept.freed_bytes == 0 {
+        if garbage == 0 {
+            // Only a sync helps, and the flusher wakes this thread after it.
+            return Next::Wait;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Next::Again
 }
 
-fn start_cleaner(engine: &Arc<DurableEngine>, schedule: CleaningSchedule) -> Result<Worker> {
-    let (mut written_before, mut hand) = (0, 0);
-    let mut sparse = SparseWalk::default();
-    spawn(engine, "bwtree-clean", schedule.interval, move |engine| {
-        let log = &engine.store.log;
+fn start_cleaner(
+    engine: &Arc<DurableEngine>,
+    catalog: &Arc<Catalog>,
+    schedule: CleaningSchedule,
+) -> Result<Worker> {
+    let mut duties = Duties {
+        catalog: Arc::clone(catalog),
+        schedule,
+        last_clean: Instant::now(),
+        written_before: 0,
+        user_before: 0,
+        progress: Progress::default(),
+        clock_before: 0,
+        still_since: Instant::now(),
+        hand: 0,
+        looked_at: 0,
+        sparse: SparseWalk::default(),
+        durable_before: 0,
+        own_commits: 0,
+        wants_commit: false,
+    };
+    spawn(engine, "bwtree-clean", schedule.interval.min(DUTY_TICK), move |engine, wake| {
+        duties.run(engine, wake == Wake::Asked)
+    })
+}
+
+/// What the log's thread remembers from tick to tick.
+struct Duties {
+    catalog: Arc<Catalog>,
+    schedule: CleaningSchedule,
+    last_clean: Instant,
+    written_before: u64,
+    user_before: u64,
+    progress: Progress,
+    /// The clock at the last tick that moved it, and when that was.
+    clock_before: u64,
+    still_since: Instant,
+    /// The next page to look at, and how many were looked at since the clock moved.
+    hand: u32,
+    looked_at: u64,
+    sparse: SparseWalk,
+    durable_before: u64,
+    own_commits: u32,
+    /// A duty has changed pages that no caller may ever sync.
+    wants_commit: bool,
+}
+
+impl Duties {
+    fn run(&mut self, engine: &Arc<DurableEngine>, asked: bool) -> Result<Next> {
         engine.store.check()?;
+        let log = &engine.store.log;
+        let drops_done = self.catalog.finish_drops(engine, DROP_STEP_ENTRIES)?;
+        self.wants_commit |= !drops_done;
         if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
             engine.checkpoint()?;
         }
-        engine.free_buried()?;
-        hand = engine.settle_pages(hand);
-        let more = sparse.step(engine)?;
+        self.free_merged(engine)?;
+        self.settle(engine);
+        let merges_done = !self.sparse.step(engine)?;
         log.reclaim()?;
-        let moved = engine.store.cleaning_bytes.load(sync::atomic::Ordering::Relaxed);
+        if asked || self.last_clean.elapsed() >= self.schedule.interval {
+            self.last_clean = Instant::now();
+            self.clean(engine)?;
+        }
+        Ok(if drops_done && merges_done { Next::Wait } else { Next::Again })
+    }
+
+    /// Frees the ids of merged pages. They wait for a commit: if no other has come since the last
+    /// tick, this makes one.
+    fn free_merged(&mut self, engine: &DurableEngine) -> Result<()> {
+        let log = &engine.store.log;
+        engine.free_buried()?;
+        if log.durable_version() != self.durable_before {
+            self.own_commits = 0;
+        }
+        let dirty = self.wants_commit && !engine.dirty.is_empty();
+        let waits = dirty || !engine.store.buried.is_empty();
+        if waits && log.durable_version() == self.durable_before {
+            if self.own_commits < MAX_OWN_COMMITS {
+                self.own_commits += 1;
+                engine.commit_for_buried()?;
+                engine.free_buried()?;
+                self.wants_commit = false;
+            }
+        } else if !waits {
+            self.own_commits = 0;
+            self.wants_commit = false;
+        }
+        self.durable_before = log.durable_version();
+        Ok(())
+    }
+
+    fn settle(&mut self, engine: &DurableEngine) {
+        let now = engine.clock.now();
+        if now != self.clock_before {
+            self.clock_before = now;
+            self.still_since = Instant::now();
+            self.looked_at = 0;
+        }
+        let pages = u64::from(engine.table.id_limit());
+        if self.looked_at > IDLE_TURNS * pages {
+            return;
+        }
+        let idle = self.still_since.elapsed() >= IDLE_AFTER;
+        let from = if self.hand >= engine.table.id_limit() { 0 } else { self.hand };
+        let (hand, folded) = engine.settle_pages(from, idle);
+        self.hand = hand;
+        self.wants_commit |= folded > 0;
+        if idle {
+            self.looked_at += u64::from(hand.saturating_sub(from)).max(1);
+        }
+    }
+
+    fn clean(&mut self, engine: &DurableEngine) -> Result<()> {
+        let log = &engine.store.log;
+        let moved = engine.store.cleaning_bytes.load(Ordering::Relaxed);
         let written = log.counters().bytes_written.saturating_sub(moved);
-        let use_now = LogUse {
-            written_bytes: written.saturating_sub(written_before),
+        let now = LogUse {
+            written_bytes: written.saturating_sub(self.written_before),
             disk_bytes: log.disk_bytes(),
             live_bytes: log.live_bytes(),
         };
-        written_before = written;
-        let next = if more { Next::Again } else { Next::Wait };
-        if !schedule.enabled {
-            return Ok(next);
+        self.written_before = written;
+        // What the duties write themselves earns nothing, or they would feed on one another.
+        let user = engine.store.user_bytes.load(Ordering::Relaxed);
+        let by_users = user - self.user_before;
+        self.user_before = user;
+        let now = LogUse { written_bytes: if by_users > 0 { now.written_bytes } else { 0 }, ..now };
+        if !self.schedule.enabled {
+            return Ok(());
         }
-        let goal = goal_bytes(use_now.disk_bytes, use_now.live_bytes, &schedule);
-        let budget = relocation_bytes(use_now, &schedule);
-        if goal > 0 && (budget > 0 || use_now.written_bytes > 0) {
-            engine.clean(goal, budget, Reach::Worthwhile, |_| true)?;
+        let bytes_before = log.counters().bytes_written;
+        let goal = goal_bytes(now.disk_bytes, now.live_bytes, &self.schedule);
+        let budget = relocation_bytes(now, &self.schedule);
+        let wanted = goal > 0 && (budget > 0 || now.written_bytes > 0);
+        let wanted = wanted && self.progress.goes_on(now);
+        let cleaned = if wanted {
+            engine.clean(goal, budget, Reach::Worthwhile, |_| true)?
+        } else {
+            Default::default()
+        };
+        let waiting = cleaned.waiting_bytes.max(engine.gain_after_checkpoint());
+        let excess = now.disk_bytes.saturating_sub(self.schedule.bound_bytes(now.live_bytes));
+        let nothing_else = cleaned.moved_bytes == 0;
+        if gc::checkpointing::is_worthwhile(waiting, now.live_bytes, excess, nothing_else) {
+            engine.checkpoint()?;
+            log.reclaim()?;
         }
-        Ok(next)
-    })
+        if wanted {
+            let cost = log.counters().bytes_written - bytes_before;
+            self.progress.moved(cost.max(MIN_STEP_COST_BYTES), by_users);
+        }
+        Ok(())
+    }
 }
 
 impl DurableEngine {

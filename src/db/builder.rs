@@ -17,7 +17,8 @@ use sync::atomic::{AtomicBool, AtomicU32};
 /// When writes become durable without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Only when [`Db::sync`] is called, the store is closed, or memory runs short.
+    /// Only when [`Db::sync`] is called, the store is closed, memory runs short, or a background
+    /// duty (cleaning, giving back what removals have left) needs a commit.
     Manual,
     /// The writer that makes the Nth write since the last sync syncs before its call returns.
     EveryWrites(u32),
@@ -152,11 +153,16 @@ impl Builder {
         let engine = Arc::new(Engine::new(store, self.limits));
         let counts = engine.recover(&recovered)?;
         drop(recovered);
-        let catalog = Catalog::load(&engine, counts)?;
-        let workers = if self.background && !self.read_only {
-            Some(Workers::start(&engine, self.sync_policy, self.cleaning)?)
-        } else {
-            None
+        let catalog = Arc::new(Catalog::load(&engine, counts)?);
+        let workers = match (self.read_only, self.background) {
+            (true, _) => None,
+            (false, true) => {
+                Some(Workers::start(&engine, &catalog, self.sync_policy, self.cleaning)?)
+            }
+            (false, false) => {
+                while !catalog.finish_drops(&engine, usize::MAX)? {}
+                None
+            }
         };
         let inner = Inner {
             engine,
@@ -165,6 +171,7 @@ impl Builder {
             writes: AtomicU32::new(0),
             workers: Mutex::new(workers),
             closed: AtomicBool::new(false),
+            closing: Mutex::new(false),
         };
         Ok(Db { inner: Arc::new(inner) })
     }

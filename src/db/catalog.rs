@@ -54,6 +54,8 @@ pub(crate) struct Catalog {
 
 #[derive(Debug, Default)]
 struct Open {
+    /// Trees that were dropped and still have entries: a crash cut the dropping short.
+    unfinished: Vec<String>,
     by_name: HashMap<String, Arc<TreeCore>>,
     counts: Counts,
     last_id: u32,
@@ -75,8 +77,28 @@ impl Catalog {
             core.count(counts.get(&entry.id).copied().unwrap_or(0));
             engine.store.trees.insert(entry.id, core);
         }
-        *catalog.lock() = Open { by_name: HashMap::new(), counts, last_id };
+        let left = |entry: &Entry| !entry.live && Self::known(engine, *entry).len() > 0;
+        let unfinished = entries.iter().filter(|(_, entry)| left(entry));
+        let unfinished =
+            unfinished.map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+        *catalog.lock() = Open { unfinished, by_name: HashMap::new(), counts, last_id };
         Ok(catalog)
+    }
+
+    /// Goes on with droppings that a crash has cut short, up to so many entries. `true` if there
+    /// was nothing left to do. A tree whose name was used again meanwhile is another's.
+    pub(crate) fn finish_drops(&self, engine: &Arc<DurableEngine>, most: usize) -> Result<bool> {
+        let mut open = self.lock();
+        let Some(name) = open.unfinished.last().cloned() else { return Ok(true) };
+        let dropped = self.read(engine, &name)?.filter(|entry| !entry.live);
+        let done = match dropped {
+            Some(entry) => super::value::clear_some(engine, &Self::known(engine, entry), most)?,
+            None => true,
+        };
+        if done {
+            open.unfinished.pop();
+        }
+        Ok(false)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {

@@ -58,12 +58,15 @@ pub struct Db {
 /// What the handles of a store share. The background threads hold the engine, not this.
 pub(crate) struct Inner {
     pub(crate) engine: Arc<DurableEngine>,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
     policy: SyncPolicy,
     /// Writes since the policy last synced.
     writes: AtomicU32,
     workers: Mutex<Option<Workers>>,
+    /// No operation begins any more.
     closed: AtomicBool,
+    /// Held while the store is closed; whether that was done.
+    closing: Mutex<bool>,
 }
 
 impl Db {
@@ -87,6 +90,7 @@ impl Db {
     pub fn tree(&self, name: &str) -> Result<Tree> {
         self.inner.check_open()?;
         let core = self.inner.catalog.open(&self.inner.engine, name)?;
+        self.inner.check_still_open()?;
         Ok(Tree::new(Arc::clone(&self.inner), core, name))
     }
 
@@ -116,7 +120,9 @@ impl Db {
     /// If the store cannot be written.
     pub fn drop_tree(&self, name: &str) -> Result<bool> {
         self.inner.check_open()?;
-        self.inner.catalog.remove(&self.inner.engine, name)
+        let removed = self.inner.catalog.remove(&self.inner.engine, name)?;
+        self.inner.check_still_open()?;
+        Ok(removed)
     }
 
     /// Makes every write that is visible now durable. Callers that come while another one syncs
@@ -191,7 +197,8 @@ impl Db {
     /// last handle is gone. Dropping the last handle does the same and ignores errors.
     ///
     /// # Errors
-    /// As [`sync`](Self::sync), and what background work has failed with.
+    /// As [`sync`](Self::sync), and what background work has failed with. A close that has failed
+    /// can be tried again through another handle; nothing else can be done with the store.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
@@ -200,6 +207,20 @@ impl Db {
 impl Inner {
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Asked after a write, before it is said to be done: a write beside a close is in the commit
+    /// of that close, or its caller hears that the store was closed.
+    ///
+    /// 1. Thread A, a writer, finds the store open and installs its record.
+    /// 2. Thread B, which closes, sets `closed` and then opens the cut of the last commit.
+    /// 3. A loads `closed`.
+    ///
+    /// ORDERING: store buffering, a SeqCst fence on each side (here and in `close`): if A does not
+    /// see `closed`, then B's cut sees A's record.
+    fn check_still_open(&self) -> Result<()> {
+        sync::atomic::fence(Ordering::SeqCst);
+        self.check_open()
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
@@ -211,6 +232,7 @@ impl Inner {
             return Ok(());
         }
         let synced = self.engine.sync();
+        self.engine.store.note_sync(&synced, false);
         if let Some(workers) = &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
             workers.after_commit(&self.engine);
         }
@@ -220,6 +242,7 @@ impl Inner {
     /// What the policy wants done after a write of this many bytes.
     pub(crate) fn after_write(&self, bytes: usize) -> Result<()> {
         self.engine.store.count_user(bytes);
+        self.check_still_open()?;
         match self.policy {
             SyncPolicy::Manual | SyncPolicy::EveryMillis(_) => Ok(()),
             SyncPolicy::Always => self.sync(),
@@ -236,47 +259,104 @@ impl Inner {
 
     fn clean(&self, options: CleanOptions<'_>) -> Result<CleanReport> {
         let CleanOptions { budget_bytes, target_ratio, mut progress } = options;
+        // A comparison with NaN is false, so this refuses it too.
+        if !(1.0..=f64::MAX).contains(&target_ratio) {
+            let what = format!("a target ratio of {target_ratio} is not possible; give at least 1");
+            return Err(Error::InvalidOption { what });
+        }
         let log = &self.engine.store.log;
-        let disk_before = log.disk_bytes();
         self.engine.sync()?;
-        let goal = (log.live_bytes() as f64 * target_ratio.max(1.0)) as u64;
-        let goal_bytes = log.disk_bytes().saturating_sub(goal);
+        let disk_before = log.disk_bytes();
+        let mut report = CleanReport { end: CleanEnd::Budget, ..CleanReport::default() };
         let budget = budget_bytes.unwrap_or(u64::MAX);
-        let cleaned = self.engine.clean(goal_bytes, budget, Reach::Anything, |cleaned| {
-            let now = CleanProgress {
-                moved_bytes: cleaned.moved_bytes,
-                freed_bytes: disk_before.saturating_sub(log.disk_bytes()),
-                segments: cleaned.segments,
-            };
-            progress.as_mut().is_none_or(|progress| progress(&now))
-        })?;
-        self.engine.checkpoint()?;
-        log.reclaim()?;
-        Ok(CleanReport {
-            moved_bytes: cleaned.moved_bytes,
-            freed_bytes: disk_before.saturating_sub(log.disk_bytes()),
-            segments: cleaned.segments,
-            disk_bytes: log.disk_bytes(),
-            live_bytes: log.live_bytes(),
-        })
+        let mut stopped = false;
+        // Each round gains a segment at least, so the first that gains nothing is the last.
+        loop {
+            let disk = log.disk_bytes();
+            let (smallest, next) = self.segment_sizes();
+            let target = (log.live_bytes() as f64 * target_ratio) as u64;
+            if disk <= target.saturating_add(smallest) {
+                report.end = CleanEnd::Reached;
+                break;
+            }
+            // What is moved needs a segment to go to, and one that dies may be kept for use.
+            if self.engine.gain_within_reach(Reach::Anything) <= next {
+                report.end = CleanEnd::NothingToGain;
+                break;
+            }
+            if self.engine.gain_after_checkpoint() <= next {
+                if report.moved_bytes >= budget {
+                    report.end = CleanEnd::Budget;
+                    break;
+                }
+                let (moved, emptied) = (report.moved_bytes, report.segments);
+                let left = budget - moved;
+                let goal = disk - target;
+                let cleaned = self.engine.clean(goal, left, Reach::Anything, |cleaned| {
+                    let now = CleanProgress {
+                        moved_bytes: moved + cleaned.moved_bytes,
+                        freed_bytes: disk_before.saturating_sub(log.disk_bytes()),
+                        segments: emptied + cleaned.segments,
+                    };
+                    let go_on = progress.as_mut().is_none_or(|progress| progress(&now));
+                    stopped |= !go_on;
+                    go_on
+                })?;
+                report.moved_bytes += cleaned.moved_bytes;
+                report.segments += cleaned.segments;
+            }
+            self.engine.checkpoint()?;
+            self.engine.free_buried()?;
+            log.reclaim()?;
+            if stopped || log.disk_bytes() >= disk {
+                report.end = if stopped { CleanEnd::Stopped } else { CleanEnd::NothingToGain };
+                break;
+            }
+        }
+        report.freed_bytes = disk_before.saturating_sub(log.disk_bytes());
+        report.disk_bytes = log.disk_bytes();
+        report.live_bytes = log.live_bytes();
+        Ok(report)
     }
 
+    /// Bytes of the smallest segment, and of the largest that is in use or prepared.
+    fn segment_sizes(&self) -> (u64, u64) {
+        let segments = self.engine.store.log.segments();
+        let smallest = segments.iter().map(|segment| segment.size).min().unwrap_or(0);
+        let open = segments.iter().filter(|s| s.state != lss::SegmentState::Sealed);
+        (smallest, open.map(|segment| segment.size).max().unwrap_or(0))
+    }
+
+    /// Closes, once: who comes second waits for the first. After a failure the next call tries
+    /// again; operations stay refused.
     fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        let mut done = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *done {
+            return Ok(());
+        }
+        self.closed.store(true, Ordering::SeqCst);
+        // See `check_still_open`.
+        sync::atomic::fence(Ordering::SeqCst);
+        if self.engine.store.log.is_forked() {
+            // The threads are the parent's, and so is the log: there is nothing to join or write.
+            if let Ok(mut workers) = self.workers.try_lock() {
+                let _of_the_parent = workers.take().map(|workers| Box::leak(Box::new(workers)));
+            }
+            *done = true;
             return Ok(());
         }
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(workers) = workers {
             workers.stop();
         }
-        if self.engine.store.read_only {
-            return Ok(());
+        if !self.engine.store.read_only {
+            // What the first commit makes free, the checkpoint says.
+            self.engine.sync()?;
+            self.engine.free_buried()?;
+            self.engine.checkpoint()?;
+            self.engine.store.log.reclaim()?;
         }
-        // What the first commit makes free, the checkpoint says.
-        self.engine.sync()?;
-        self.engine.free_buried()?;
-        self.engine.checkpoint()?;
-        self.engine.store.log.reclaim()?;
+        *done = true;
         Ok(())
     }
 }
@@ -347,4 +427,21 @@ pub struct CleanReport {
     pub disk_bytes: u64,
     /// Of these, live.
     pub live_bytes: u64,
+    /// Why it ended.
+    pub end: CleanEnd,
+}
+
+/// Why a cleaning has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CleanEnd {
+    /// The target was reached, up to one smallest segment.
+    #[default]
+    Reached,
+    /// [`CleanOptions::budget_bytes`] were moved.
+    Budget,
+    /// [`CleanOptions::progress`] has stopped it.
+    Stopped,
+    /// What is left could be moved, and would take as much space again.
+    NothingToGain,
 }

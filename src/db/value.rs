@@ -105,6 +105,10 @@ pub(crate) fn write_if(
     keep_old: bool,
 ) -> Result<core::result::Result<Before, Dropped>> {
     check_key(key)?;
+    // The catalog is let through: a tree must be droppable on a full disk.
+    if !matches!(write, Write::Remove) && tree.id != 0 {
+        engine.store.check_put()?;
+    }
     // One count for the page; it is given back if the value is not installed.
     let handle = match write {
         Write::Separated(value) => Some(Arc::clone(value).into_handle()),
@@ -193,6 +197,12 @@ pub(crate) fn exchange(
 
 /// Removes every entry.
 pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
+    clear_some(engine, tree, usize::MAX).map(drop)
+}
+
+/// Removes up to so many entries, from the front. `false` if there may be more.
+pub(crate) fn clear_some(engine: &DurableEngine, tree: &TreeCore, most: usize) -> Result<bool> {
+    let mut removed = 0;
     let all = Unread::of((Bound::Unbounded, Bound::Unbounded), tree.layout);
     let mut cursor = Cursor::new(all, false);
     while let Some(key) = cursor.next(
@@ -201,7 +211,11 @@ pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
         |_| (),
         |key, ()| key.to_vec(),
     )? {
+        if removed == most {
+            return Ok(false);
+        }
         let _dropped = write(engine, tree, &key, &Write::Remove)?;
+        removed += 1;
     }
-    Ok(())
+    Ok(true)
 }

@@ -28,8 +28,9 @@ const STEP_SHARE: u64 = 32;
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Cleaned {
     pub(crate) moved_bytes: u64,
-    pub(crate) freed_bytes: u64,
     pub(crate) segments: u64,
+    /// Bytes of the victims, if all that is live in them was moved: a checkpoint gives them back.
+    pub(crate) waiting_bytes: u64,
 }
 
 impl DurableEngine {
@@ -51,7 +52,8 @@ impl DurableEngine {
     }
 
     /// Empties segments until `goal_bytes` of disk have been won or `budget_bytes` have been
-    /// moved. `progress` is asked after each step and can stop it.
+    /// moved. `progress` is asked before each step and can stop it. Their space comes back with
+    /// the next checkpoint, which is the caller's to take.
     pub(crate) fn clean(
         &self,
         goal_bytes: u64,
@@ -64,8 +66,10 @@ impl DurableEngine {
         let victims = choose(&self.segment_use(), goal_bytes, reach);
         let mut cleaned = Cleaned { segments: victims.len() as u64, ..Cleaned::default() };
         let victims: HashSet<u32> = victims.into_iter().collect();
+        let mut whole = true;
         for batch in self.live_pages(&victims) {
             if cleaned.moved_bytes >= budget_bytes || !progress(&cleaned) {
+                whole = false;
                 break;
             }
             self.store.make_room();
@@ -78,17 +82,23 @@ impl DurableEngine {
             self.store.cleaning_bytes.fetch_add(written, Ordering::Relaxed);
         }
         self.mark_chunks_in(&victims);
-        if self.gain_after_checkpoint() > 0 {
-            self.checkpoint()?;
+        if whole {
+            let infos = self.store.log.segments();
+            let waiting = infos.iter().filter(|s| victims.contains(&s.id));
+            cleaned.waiting_bytes = waiting.map(|s| s.size).sum();
         }
-        self.free_buried()?;
-        cleaned.freed_bytes = self.store.log.reclaim()?;
-        progress(&cleaned);
         Ok(cleaned)
     }
 
-    /// Bytes of sealed segments in which nothing is live but what a checkpoint replaces.
-    fn gain_after_checkpoint(&self) -> u64 {
+    /// Bytes that emptying every segment within reach would give back.
+    pub(crate) fn gain_within_reach(&self, reach: Reach) -> u64 {
+        let segments = self.segment_use();
+        let chosen: HashSet<u32> = choose(&segments, u64::MAX, reach).into_iter().collect();
+        segments.iter().filter(|s| chosen.contains(&s.id)).map(SegmentUse::gain_bytes).sum()
+    }
+
+    /// Bytes of sealed segments in which nothing is live: a checkpoint gives them back.
+    pub(crate) fn gain_after_checkpoint(&self) -> u64 {
         let dead = |s: &&lss::SegmentInfo| s.state == SegmentState::Sealed && s.live == 0;
         self.store.log.segments().iter().filter(dead).map(|s| s.size).sum()
     }

@@ -12,34 +12,40 @@ use mapping::Word;
 use std::sync::Arc;
 use types::PageId;
 
-/// Most pages that are looked at in one step.
+/// Most pages that are looked at in one step: of a store with writers, and of an idle one.
 const STEP_PAGES: u32 = 512;
+const IDLE_STEP_PAGES: u32 = 8192;
 
 /// Cuts since the last write of a page after which it counts as quiet.
 const QUIET_CUTS: u64 = 4;
 
 impl DurableEngine {
-    /// Looks at the pages from `hand` on, folds those that are quiet, and returns where to go on.
-    pub(crate) fn settle_pages(&self, hand: u32) -> u32 {
+    /// Looks at the pages from `hand` on and folds those that are quiet. Returns where to go on,
+    /// and how many were folded.
+    ///
+    /// Quiet is what was not written during the last cuts; in an `idle` store, which makes no cuts,
+    /// it is everything that the log has.
+    pub(crate) fn settle_pages(&self, hand: u32, idle: bool) -> (u32, u32) {
         let _changing = self.store.at_rest();
         let limit = self.table.id_limit();
         let first = if hand >= limit { 1 } else { hand.max(1) };
-        let end = first.saturating_add(STEP_PAGES).min(limit);
-        for id in (first..end).map(PageId::new) {
-            self.settle_page(id);
-        }
-        end
+        let step = if idle { IDLE_STEP_PAGES } else { STEP_PAGES };
+        let quiet_cuts = if idle { 0 } else { QUIET_CUTS };
+        let end = first.saturating_add(step).min(limit);
+        let ids = (first..end).map(PageId::new);
+        let folded = ids.filter(|&id| self.settle_page(id, quiet_cuts)).count();
+        (end, folded as u32)
     }
 
-    fn settle_page(&self, id: PageId) {
+    fn settle_page(&self, id: PageId, quiet_cuts: u64) -> bool {
         let guard = self.pin();
-        let Word::Resident(chain) = self.table.load(id, &guard) else { return };
-        let Some(newest) = chain.newest() else { return };
+        let Word::Resident(chain) = self.table.load(id, &guard) else { return false };
+        let Some(newest) = chain.newest() else { return false };
         let page = chain.page();
         let version = self.version(id, page, newest);
         let flushed = self.table.place(id, &guard).map_or(0, |place| place.flushed);
-        if version > flushed || version + QUIET_CUTS > self.clock.now() {
-            return;
+        if version > flushed || version + quiet_cuts > self.clock.now() {
+            return false;
         }
         let tree = self.store.trees.get(&page.tree()).map(|tree| Arc::clone(&tree));
         if let Some(tree) = tree {
@@ -47,6 +53,8 @@ impl DurableEngine {
             let stop = Stop { id, chain, base, parent: PageId::NONE };
             // A page that is away for an SMO that would follow is not worth bringing in for it.
             let _away = self.consolidate(&tree, &stop, 0, &guard);
+            return true;
         }
+        false
     }
 }

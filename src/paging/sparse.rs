@@ -2,9 +2,9 @@
 //!
 //! A writer merges a leaf when it consolidates it and finds little left. A leaf whose entries were
 //! removed one here and one there, or that was evicted in between, is never consolidated, so a
-//! background thread looks for neighbours that fit one page. It goes over the inner pages just
-//! above the leaves, which are in memory: a leaf that is evicted is judged by its location in the
-//! log, and is brought in only to be merged.
+//! background thread looks for neighbours that fit one page. It goes over the inner pages, which are
+//! in memory, from the lowest level up: a leaf that is evicted is judged by its location in the log,
+//! and is brought in only to be merged.
 //!
 //! The walk makes progress by itself and ends: a round over all trees begins only if there was a
 //! commit since the last one began, and after a round that has merged nothing an idle store has no
@@ -26,8 +26,8 @@ const STEP: Duration = Duration::from_millis(5);
 /// Where the walk is.
 #[derive(Debug, Default)]
 pub(crate) struct SparseWalk {
-    /// The tree, and the key in it to go on from; none between two rounds.
-    at: Option<(u32, Vec<u8>)>,
+    /// The tree, the level of the inner pages, and the key to go on from; none between two rounds.
+    at: Option<(u32, u8, Vec<u8>)>,
     /// What was durable when the last round began.
     begun_at: u64,
 }
@@ -43,17 +43,19 @@ impl SparseWalk {
                 return Ok(false);
             }
             self.begun_at = durable;
-            self.at = first_tree(engine, 0).map(|tree| (tree, Vec::new()));
+            self.at = first_tree(engine, 0).map(|tree| (tree, 1, Vec::new()));
         }
-        while let Some((tree, key)) = self.at.take() {
+        while let Some((tree, level, key)) = self.at.take() {
             let core = engine.store.trees.get(&tree).map(|tree| Arc::clone(&tree));
+            let top = core.as_ref().map_or(0, |core| engine.top_level(core).unwrap_or(0));
             let next = match core {
-                Some(core) => engine.merge_under(&core, &key)?,
-                None => None,
+                Some(core) if level <= top => engine.merge_under(&core, level, &key)?,
+                _ => None,
             };
             self.at = match next {
-                Some(key) => Some((tree, key)),
-                None => first_tree(engine, tree + 1).map(|tree| (tree, Vec::new())),
+                Some(key) => Some((tree, level, key)),
+                None if level < top => Some((tree, level + 1, Vec::new())),
+                None => first_tree(engine, tree + 1).map(|tree| (tree, 1, Vec::new())),
             };
             if begun.elapsed() >= STEP {
                 return Ok(self.at.is_some());
@@ -77,18 +79,15 @@ fn first_tree(engine: &DurableEngine, from: u32) -> Option<u32> {
 }
 
 impl DurableEngine {
-    /// Merges what fits one page under the inner page above the leaf of this key. Returns the key
-    /// that the next such page begins at.
-    fn merge_under(&self, tree: &TreeCore, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        if self.top_level(tree)? == 0 {
-            return Ok(None);
-        }
+    /// Merges what fits one page under the inner page of this level that covers the key. Returns
+    /// the key that the next such page begins at.
+    fn merge_under(&self, tree: &TreeCore, level: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
         // Where to look next: a child is judged once, whether it can be merged or not.
         let (mut at, mut failed_at) = (1, 0);
         loop {
             // One merge for each pin: pages that it replaces are garbage until the pin is gone.
             let step = self.retrying(|guard| {
-                let parent = self.descend(tree, Covering(key), 1, guard)?;
+                let parent = self.descend(tree, Covering(key), level, guard)?;
                 if parent.base.merging().is_some() {
                     return Ok(Step::Next(parent.base.high().map(<[u8]>::to_vec)));
                 }
@@ -124,13 +123,13 @@ impl DurableEngine {
         guard: &Guard,
     ) -> core::result::Result<bool, Away> {
         let (left, right) = (parent.base.child(at - 1), parent.base.child(at));
-        let (Some(left_bytes), Some(right_bytes)) =
-            (self.leaf_bytes(left, guard), self.leaf_bytes(right, guard))
-        else {
+        let level = parent.base.level() - 1;
+        let bytes = |id| self.page_bytes(id, level, guard);
+        let (Some(left_bytes), Some(right_bytes)) = (bytes(left), bytes(right)) else {
             return Ok(false);
         };
-        if left_bytes.min(right_bytes) >= self.limits.merge_below(0)
-            || left_bytes + right_bytes > self.limits.merge_up_to(0)
+        if left_bytes.min(right_bytes) >= self.limits.merge_below(level)
+            || left_bytes + right_bytes > self.limits.merge_up_to(level)
         {
             return Ok(false);
         }
@@ -142,8 +141,8 @@ impl DurableEngine {
         self.merge_children(tree, parent, at, guard)
     }
 
-    /// Bytes that are live in a leaf, in memory or not, about.
-    fn leaf_bytes(&self, id: PageId, guard: &Guard) -> Option<usize> {
+    /// Bytes that are live in a page of this level, in memory or not, about.
+    fn page_bytes(&self, id: PageId, level: u8, guard: &Guard) -> Option<usize> {
         match self.table.load(id, guard) {
             Word::Resident(chain) => {
                 let base = Base::new(chain.base());
@@ -151,9 +150,11 @@ impl DurableEngine {
                 let most = chain.page().area().1 / 16;
                 let bytes = base.byte_len() - fence_excess(base);
                 let least = bytes / base.count().max(1) * base.count().saturating_sub(most);
-                let large = least > self.limits.merge_up_to(0);
+                let large = least > self.limits.merge_up_to(level);
                 Some(if large { bytes } else { self.live_bytes(chain, usize::MAX) })
             }
+            // The location of an inner page does not say what it holds.
+            Word::Disk(_) if level > 0 => None,
             Word::Disk(_) => Some(self.table.place(id, guard)?.live_bytes()),
             _ => None,
         }

@@ -10,7 +10,7 @@ use mapping::DirtyList;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use sync::atomic::{AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -65,7 +65,10 @@ pub(crate) struct LogStore {
     pub(crate) stuck: Mutex<BTreeSet<u32>>,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
-    /// Wakes who evicts and flushes.
+    /// Whether the last background sync found the disk full, and with what error.
+    sync_failing: AtomicBool,
+    sync_failure: Mutex<Option<Error>>,
+    /// Wakes the evictor.
     pub(crate) evictor: OnceLock<Waker>,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
@@ -116,6 +119,8 @@ impl LogStore {
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
             failure: OnceLock::new(),
+            sync_failing: AtomicBool::new(false),
+            sync_failure: Mutex::default(),
             evictor: OnceLock::new(),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
@@ -130,6 +135,42 @@ impl LogStore {
     /// Background work has failed: no more writes (R8).
     pub(crate) fn fail(&self, what: String) {
         let _first = self.failure.set(what.into());
+        self.budget.wake();
+    }
+
+    /// Takes note of how a sync ended. After a full disk puts are refused until a sync succeeds:
+    /// nothing that they write would become durable. Removals go on, since they make room.
+    pub(crate) fn note_sync(&self, synced: &Result<()>, in_background: bool) {
+        let failure = match synced {
+            Ok(()) => None,
+            Err(error @ Error::Log(log)) if log.is_passing() && in_background => {
+                Some(error.clone())
+            }
+            // Its caller has the error, or nothing can be written at all any more.
+            Err(_) => return self.budget.wake(),
+        };
+        if failure.is_none() && !self.sync_is_failing() {
+            return;
+        }
+        let mut kept = self.sync_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sync_failing.store(failure.is_some(), Ordering::Release);
+        *kept = failure;
+        drop(kept);
+        self.budget.wake();
+    }
+
+    /// Whether the last background sync found the disk full.
+    pub(crate) fn sync_is_failing(&self) -> bool {
+        self.sync_failing.load(Ordering::Acquire)
+    }
+
+    /// Refuses a put while background syncs fail.
+    pub(crate) fn check_put(&self) -> Result<()> {
+        if !self.sync_is_failing() {
+            return Ok(());
+        }
+        let kept = self.sync_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone().map_or(Ok(()), Err)
     }
 
     /// The failure that keeps the store from writing, if there is one.
@@ -215,9 +256,13 @@ impl Store for LogStore {
                     // What was retired by this thread may be what is waited for.
                     engine.pin().flush();
                     let limit = store.budget.limit_bytes();
-                    if !store.budget.wait_below(limit, BUDGET_PATIENCE) {
+                    let hopeless = || store.sync_is_failing() || store.check().is_err();
+                    if !store.budget.wait_below_unless(limit, BUDGET_PATIENCE, hopeless) {
                         store.check()?;
-                        return Err(Error::OutOfBudget { budget_bytes: limit });
+                        // On a full disk a removal goes on, and one put of each thread that waited.
+                        if !store.sync_is_failing() {
+                            return Err(Error::OutOfBudget { budget_bytes: limit });
+                        }
                     }
                 }
             }

@@ -1,0 +1,162 @@
+//! What callers hear when a store closes, fails or finds no room: an error at once, never a silent
+//! loss and never a wait without hope; and reads keep within the memory that they were given.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
+#![expect(clippy::print_stdout, reason = "a test says what it has measured")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bwtree::io::{Fault, Op, SimDisk};
+use bwtree::{Builder, Db, Error, SyncPolicy};
+
+const MIB: u64 = 1 << 20;
+
+fn builder() -> Builder {
+    Db::builder("unused").sync_policy(SyncPolicy::EveryMillis(5))
+}
+
+/// Waits until this is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !so() {
+        assert!(started.elapsed() < Duration::from_secs(10), "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The second close said Ok, and what the first could not write was gone.
+#[test]
+fn a_close_that_has_failed_can_be_repeated() {
+    let disk = SimDisk::new();
+    let db = builder().sync_policy(SyncPolicy::Manual).open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    db.sync().unwrap();
+    (0..2000_u32).for_each(|n| tree.put(n.to_be_bytes(), vec![1; 1000]).unwrap());
+    disk.set_capacity(Some(disk.used()));
+    for _ in 0..3 {
+        let failed = db.clone().close().unwrap_err();
+        assert!(matches!(&failed, Error::Log(log) if log.is_full()), "{failed}");
+        assert!(matches!(tree.put("late", "v"), Err(Error::Closed)));
+    }
+    disk.set_capacity(None);
+    db.clone().close().unwrap();
+    db.close().unwrap();
+    drop(tree);
+    let db = builder().open_on(Arc::new(disk)).unwrap();
+    assert_eq!(db.tree("t").unwrap().len(), 2000);
+}
+
+/// A writer that had found the store open could install its record behind the last commit, and
+/// heard Ok.
+#[test]
+fn a_put_beside_a_close_is_kept_or_refused() {
+    for _ in 0..30 {
+        let disk = SimDisk::new();
+        let db = builder().sync_policy(SyncPolicy::Manual).open_on(Arc::new(disk.clone())).unwrap();
+        let written = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for lane in 0..2_u64 {
+                let (tree, written) = (db.tree("t").unwrap(), &written);
+                scope.spawn(move || {
+                    for n in 0_u64.. {
+                        match tree.put((n * 2 + lane).to_be_bytes(), "v") {
+                            Ok(()) => written.fetch_add(1, Ordering::Relaxed),
+                            Err(Error::Closed) => break,
+                            Err(error) => panic!("{error}"),
+                        };
+                    }
+                });
+            }
+            until("writers write", || written.load(Ordering::Relaxed) > 200);
+            db.clone().close().unwrap();
+        });
+        drop(db);
+        let db = builder().open_on(Arc::new(disk)).unwrap();
+        let (kept, written) = (db.tree("t").unwrap().len(), written.into_inner());
+        assert!(kept >= written, "{written} were said to be written, {kept} are there");
+        // One write of each lane may be there although it was refused.
+        assert!(kept <= written + 2);
+    }
+}
+
+/// With a sync in the background that found the disk full, 40,001 puts said Ok.
+#[test]
+fn puts_hear_of_a_full_disk_and_removals_go_on() {
+    let disk = SimDisk::new();
+    let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..1000_u32).for_each(|n| tree.put(n.to_be_bytes(), vec![1; 1000]).unwrap());
+    db.sync().unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let mut refused = 0;
+    let mut visible = 1000_u32;
+    until("a put is refused", || {
+        let put = tree.put(visible.to_be_bytes(), vec![2; 1000]);
+        visible += u32::from(put.is_ok());
+        match put {
+            Ok(()) => false,
+            Err(Error::Log(log)) if log.is_full() => true,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    println!("{visible} puts before the first was refused");
+    for _ in 0..50 {
+        thread::sleep(Duration::from_millis(2));
+        refused += u32::from(tree.put("late", "v").is_err());
+    }
+    assert_eq!(refused, 50, "while there is no room no put is taken");
+    (0..10_u32).for_each(|n| assert!(tree.delete(n.to_be_bytes()).unwrap()));
+    assert!(tree.get(999_u32.to_be_bytes()).unwrap().is_some());
+    disk.set_capacity(None);
+    until("there is room again", || tree.put("late", "v").is_ok());
+    db.close().unwrap();
+    drop(tree);
+    let db = builder().open_on(Arc::new(disk)).unwrap();
+    assert_eq!(db.tree("t").unwrap().len(), u64::from(visible) - 10 + 1);
+}
+
+/// After a failed sync the thread that evicted had ended: reads took 60 MiB of a budget of 4.
+#[test]
+fn reads_of_a_failed_store_keep_within_the_budget() {
+    let disk = SimDisk::new();
+    let small = || builder().memory_budget_bytes(4 * MIB);
+    let db = small().open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..24_000_u32).for_each(|n| tree.put(n.to_be_bytes(), vec![1; 1000]).unwrap());
+    db.close().unwrap();
+    drop(tree);
+    let db = small().open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    disk.fail(Op::Sync, 1, Fault::Eio);
+    until("the store fails", || tree.put("k", "v").is_err());
+    let mut most = 0;
+    for n in 0..24_000_u32 {
+        assert!(tree.get(n.to_be_bytes()).unwrap().is_some());
+        if n % 500 == 0 {
+            most = most.max(db.stats().memory.total);
+        }
+    }
+    println!("at most {most} bytes of memory");
+    assert!(most <= 5 * MIB, "{most} bytes of memory");
+    let started = Instant::now();
+    drop((tree, db));
+    assert!(started.elapsed() < Duration::from_secs(5), "a failed store is dropped at once");
+}
+
+/// Writers that waited for memory when the disk failed waited for a minute.
+#[test]
+fn writers_that_wait_for_memory_hear_of_a_failure() {
+    let disk = SimDisk::new();
+    let policy = SyncPolicy::Manual;
+    let small = builder().sync_policy(policy).memory_budget_bytes(MIB);
+    let db = small.open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    disk.fail(Op::Sync, 3, Fault::Eio);
+    let started = Instant::now();
+    let failed = (0_u32..).find_map(|n| tree.put(n.to_be_bytes(), vec![1; 1000]).err()).unwrap();
+    println!("after {:?}: {failed}", started.elapsed());
+    assert!(!matches!(failed, Error::OutOfBudget { .. }), "{failed}");
+    assert!(started.elapsed() < Duration::from_secs(10), "it waited {:?}", started.elapsed());
+}

@@ -1,0 +1,168 @@
+//! A store that is left alone comes within its bound on disk by its own duties, and then writes
+//! nothing more.
+//!
+//! Each story was a store that did not: the duties waited for cuts that an idle store never makes,
+//! or moved values for ever whose segments came out as badly filled as before.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
+#![expect(clippy::print_stdout, reason = "a test says what it has measured")]
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db, Error, SyncPolicy};
+
+const MIB: u64 = 1 << 20;
+
+/// Bytes of the files of a directory, as the system tells them.
+fn bytes_on_disk(path: &Path) -> u64 {
+    let files = std::fs::read_dir(path).unwrap();
+    // A file may go between its listing and the look at it.
+    files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.len()).sum()
+}
+
+/// Waits until the store has not written for two seconds; returns what it wrote until then.
+fn rest(db: &Db, patience: Duration) -> u64 {
+    let started = Instant::now();
+    let before = db.stats().bytes_written;
+    let (mut last, mut since) = (before, Instant::now());
+    while since.elapsed() < Duration::from_secs(2) {
+        assert!(started.elapsed() < patience, "it writes and writes: {:?}", db.stats());
+        sleep(Duration::from_millis(50));
+        let now = db.stats().bytes_written;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    println!("at rest after {:?}: {} bytes written", started.elapsed(), last - before);
+    last - before
+}
+
+/// Keys that come in no order.
+fn key(n: u32) -> [u8; 4] {
+    n.wrapping_mul(2_654_435_761).to_be_bytes()
+}
+
+/// Everything goes but a tenth, in one of the ways there are; then nothing more is asked of the
+/// store. The space was kept for as long as one liked to wait.
+#[test]
+fn what_was_removed_is_given_back() {
+    for (policy, ways) in [
+        (SyncPolicy::EveryMillis(20), ["delete", "drop_tree"]),
+        (SyncPolicy::Manual, ["remove_range", "clear"]),
+    ] {
+        for way in ways {
+            let folder = tempfile::tempdir().unwrap();
+            let db = Db::builder(folder.path()).sync_policy(policy).open().unwrap();
+            let (kept, gone) = (db.tree("kept").unwrap(), db.tree("gone").unwrap());
+            for n in 0..40_000_u32 {
+                let tree = if n % 10 == 0 { &kept } else { &gone };
+                tree.put(key(n), vec![n as u8; 500]).unwrap();
+            }
+            db.sync().unwrap();
+            let full = bytes_on_disk(folder.path());
+            match way {
+                "delete" => (0..40_000_u32)
+                    .for_each(|n| assert!(gone.delete(key(n)).unwrap() == (n % 10 != 0))),
+                "remove_range" => assert_eq!(gone.remove_range(..).unwrap(), 36_000),
+                "clear" => gone.clear().unwrap(),
+                _ => assert!(db.drop_tree("gone").unwrap()),
+            }
+            db.sync().unwrap();
+            rest(&db, Duration::from_secs(12));
+            let stats = db.stats();
+            let disk = bytes_on_disk(folder.path());
+            println!("{policy:?} {way}: {full} -> {disk}, live {}", stats.live_bytes);
+            // What is kept has 2 MB.
+            assert!(stats.live_bytes < 6 * MIB, "{way}: {} live bytes", stats.live_bytes);
+            assert!(disk <= 3 * stats.live_bytes / 2 + 8 * MIB, "{way}: {disk}, {stats:?}");
+            assert_eq!(kept.len(), 4000);
+            db.verify().unwrap();
+        }
+    }
+}
+
+/// Values of 4.3 MB: each filled half of a segment, and the rest of it counted as garbage that the
+/// cleaner tried to win by moving the value into the same half of another segment. It wrote
+/// 1.7 GiB in ten seconds.
+#[test]
+fn large_values_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Db::builder(folder.path()).sync_policy(SyncPolicy::EveryMillis(20));
+    let db = builder.cleaning(CleaningSchedule::new().with_slack_bytes(MIB)).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    for n in 0..24_u8 {
+        tree.put([n], vec![n; 4_300_000]).unwrap();
+        db.sync().unwrap();
+    }
+    let written = rest(&db, Duration::from_secs(20));
+    let stats = db.stats();
+    let disk = bytes_on_disk(folder.path());
+    println!("{disk} bytes on disk, {} live, {} checkpoints", stats.live_bytes, stats.checkpoints);
+    assert!(written <= stats.live_bytes, "{written} bytes written at rest");
+    assert!(disk <= 3 * stats.live_bytes / 2 + MIB, "{disk} bytes on disk: {stats:?}");
+    assert!(stats.checkpoints < 20, "{} checkpoints", stats.checkpoints);
+    (0..24_u8).for_each(|n| assert!(tree.get([n]).unwrap().unwrap() == vec![n; 4_300_000]));
+}
+
+/// Checkpoints were taken when the cleaner came by: with an interval of an hour, in an hour.
+#[test]
+fn checkpoints_do_not_wait_for_cleaning() {
+    let folder = tempfile::tempdir().unwrap();
+    let schedule = CleaningSchedule::new().with_interval(Duration::from_secs(3600)).unwrap();
+    let db = Db::builder(folder.path()).cleaning(schedule).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    let before = db.stats().checkpoints;
+    for n in 0..24_u32 {
+        tree.put([n as u8 % 4], vec![1; MIB as usize]).unwrap();
+        db.sync().unwrap();
+    }
+    let started = Instant::now();
+    while db.stats().checkpoints == before {
+        assert!(started.elapsed() < Duration::from_secs(10), "no checkpoint: {:?}", db.stats());
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// Cleaning on demand took any ratio, made a fresh store larger, and did so again each time.
+#[test]
+fn cleaning_on_demand_ends_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Db::builder(folder.path()).sync_policy(SyncPolicy::Manual);
+    let db = builder.cleaning(CleaningSchedule::disabled()).open().unwrap();
+    let to = |target_ratio| CleanOptions { target_ratio, ..CleanOptions::default() };
+    for ratio in [f64::NAN, f64::INFINITY, 0.5, -1.0, 0.0] {
+        let refused = db.clean(to(ratio)).unwrap_err();
+        assert!(matches!(refused, Error::InvalidOption { .. }), "{ratio}: {refused}");
+    }
+    let tree = db.tree("t").unwrap();
+    let put = |round: u32| {
+        for n in 0..8000_u32 {
+            if round == 0 || n % 3 != 0 {
+                tree.put(n.to_be_bytes(), vec![(n + round) as u8; 400]).unwrap();
+            }
+        }
+        db.sync().unwrap();
+    };
+    put(0);
+    for round in 0..3 {
+        let before = db.stats().disk_bytes;
+        let first = db.clean(to(1.05)).unwrap();
+        println!("round {round}: {before} -> {first:?}");
+        assert!(first.disk_bytes <= before, "it became larger: {before} -> {first:?}");
+        assert_eq!(first.disk_bytes + first.freed_bytes, before);
+        let tolerance = if first.end == CleanEnd::Reached { MIB } else { 2 * MIB };
+        assert!(first.disk_bytes <= first.live_bytes * 21 / 20 + tolerance, "{first:?}");
+        // Nothing of the background's, which keeps quiet pages folded.
+        rest(&db, Duration::from_secs(12));
+        db.sync().unwrap();
+        let written = db.stats().bytes_written;
+        let again = db.clean(to(1.05)).unwrap();
+        assert_eq!(again.moved_bytes, 0, "{again:?}");
+        assert_eq!(db.stats().bytes_written, written, "written for nothing: {again:?}");
+        put(round + 1);
+    }
+    let again = db.clean(CleanOptions { budget_bytes: Some(0), ..to(1.0) }).unwrap();
+    assert_eq!(again.moved_bytes, 0, "{again:?}");
+    db.verify().unwrap();
+}
