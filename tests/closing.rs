@@ -1,7 +1,5 @@
 //! What callers hear when a store closes, fails or finds no room: an error at once, never a silent
 //! loss and never a wait without hope; and reads keep within the memory that they were given.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
-#![expect(clippy::print_stdout, reason = "a test says what it has measured")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,5 @@
 //! A store that is opened and left many times, by a close or by a kill, is as small as before, and
 //! what one life has begun the next one ends.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
-#![expect(clippy::print_stdout, reason = "a test says what it has measured")]
 
 use std::sync::Arc;
 use std::thread::sleep;

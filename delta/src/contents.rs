@@ -280,8 +280,8 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Where to cut a page of this shape into pages that are as full as `fill` allows: the positions
-    /// at which the second, the third, ... begin. None if one page will do.
+    /// Where to cut a page of this shape into pages that are as full as `fill` allows: the
+    /// positions at which the second, the third, ... begin. None if one page will do.
     ///
     /// A page that grows at its end (`rising`) leaves the rest for its last page, else that and the
     /// one before share what they have. Each gets an entry at least, an inner page two if it can.

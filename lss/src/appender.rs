@@ -25,10 +25,10 @@ use types::{Address, PageId};
 use crate::error::Error;
 use crate::frame::{self, FrameBuffer, Header, SEQUENCE_LIMIT};
 use crate::log::Log;
+use crate::open_segment::Segment;
 use crate::part::{self, FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
 use crate::recovery::Place;
 use crate::segment;
-use crate::segments::Segment;
 use crate::superblock::Position;
 use crate::turn::Turn;
 

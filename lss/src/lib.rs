@@ -49,6 +49,7 @@ mod frame;
 pub mod io;
 mod log;
 mod open;
+mod open_segment;
 mod options;
 mod part;
 mod recovery;
@@ -63,9 +64,9 @@ pub use counters::Counters;
 pub use error::Error;
 pub use log::Log;
 pub use open::{Recovered, RecoveredPart};
+pub use open_segment::{SegmentInfo, SegmentState};
 pub use options::Options;
 pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
-pub use segments::{SegmentInfo, SegmentState};
 pub use superblock::MAX_META_BYTES;
 pub use types::{Address, PageId};
 

@@ -11,9 +11,10 @@ use crate::chunks::Chunks;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::io::DiskLock;
+use crate::open_segment::{Segment, SegmentInfo};
 use crate::options::Options;
 use crate::part::{self, CHECKSUM_BYTES, Seed};
-use crate::segments::{Segment, SegmentInfo, Segments};
+use crate::segments::Segments;
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
 use crate::turn::{Turn, Turns};
 

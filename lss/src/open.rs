@@ -20,12 +20,13 @@ use crate::error::Error;
 use crate::files::{FoundFile, Owner, check_present, segment_files};
 use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
 use crate::log::{Durable, Log, read_part};
+use crate::open_segment::Segment;
 use crate::options::Options;
 use crate::part::{KIND_CHUNK, KIND_CHUNK_DIRECTORY};
 use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
-use crate::segments::{Segment, Segments};
+use crate::segments::Segments;
 use crate::superblock::{FILE, Position, Superblock, SuperblockFile};
 use crate::turn::Turns;
 

@@ -1,8 +1,8 @@
 //! A part is one payload with a line in its frame's directory.
 //!
 //! In the frame a payload starts at a multiple of eight and is followed by its own checksum, taken
-//! over its place, page id, kind and payload: so one `pread` of payload and checksum is enough to know that
-//! these are the bytes of the page and kind that the reader expects.
+//! over its place, page id, kind and payload: so one `pread` of payload and checksum is enough to
+//! know that these are the bytes of the page and kind that the reader expects.
 
 use types::{Address, PageId};
 

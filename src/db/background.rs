@@ -16,6 +16,7 @@
 use super::SyncPolicy;
 use super::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::paging::clean::Cleaned;
 use crate::paging::sparse::SparseWalk;
 use crate::paging::{DurableEngine, Place};
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
@@ -336,7 +337,7 @@ impl Duties {
         let cleaned = if wanted {
             engine.clean(goal, budget, Reach::Worthwhile, |_| true)?
         } else {
-            Default::default()
+            Cleaned::default()
         };
         let waiting = cleaned.waiting_bytes.max(engine.gain_after_checkpoint());
         let excess = now.disk_bytes.saturating_sub(self.schedule.bound_bytes(now.live_bytes));

@@ -216,7 +216,7 @@ impl Inner {
     /// 2. Thread B, which closes, sets `closed` and then opens the cut of the last commit.
     /// 3. A loads `closed`.
     ///
-    /// ORDERING: store buffering, a SeqCst fence on each side (here and in `close`): if A does not
+    /// ORDERING: store buffering, a `SeqCst` fence on each side (here and in `close`): if A does not
     /// see `closed`, then B's cut sees A's record.
     fn check_still_open(&self) -> Result<()> {
         sync::atomic::fence(Ordering::SeqCst);
@@ -266,6 +266,12 @@ impl Inner {
         }
         let log = &self.engine.store.log;
         self.engine.sync()?;
+        // Ids of merged pages wait for a commit that is newer than they are.
+        self.engine.free_buried()?;
+        if !self.engine.store.buried.is_empty() {
+            self.engine.commit_for_buried()?;
+            self.engine.free_buried()?;
+        }
         let disk_before = log.disk_bytes();
         let mut report = CleanReport { end: CleanEnd::Budget, ..CleanReport::default() };
         let budget = budget_bytes.unwrap_or(u64::MAX);

@@ -268,7 +268,7 @@ impl<S: Store> Engine<S> {
 
     /// Bytes that a page would have if its records were folded and it cut off that much of each
     /// key, about; long fences don't count.
-    pub(crate) fn live_bytes(&self, chain: Chain<'_>, prefix_len: usize) -> usize {
+    pub(crate) fn live_bytes(chain: Chain<'_>, prefix_len: usize) -> usize {
         let base = Base::new(chain.base());
         let (count, used) = (base.count(), chain.page().area().1);
         let longer = base.shape(&[]).prefix().len().saturating_sub(prefix_len);
@@ -289,7 +289,7 @@ impl<S: Store> Engine<S> {
         count > 0
             && 4 * most_removed >= 3 * count
             && self.clock.oldest_open().is_none()
-            && 4 * self.live_bytes(leaf.chain, usize::MAX)
+            && 4 * Self::live_bytes(leaf.chain, usize::MAX)
                 < leaf.base.byte_len() - fence_excess(leaf.base)
     }
 }

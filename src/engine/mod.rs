@@ -127,7 +127,6 @@ pub(crate) trait Meter: Clone + Send + 'static {
 
 /// Sizes that shape the tree. Tests shrink them.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_field_names, reason = "the unit belongs into each name")]
 pub(crate) struct Limits {
     /// A leaf above this many bytes of base page splits.
     pub(crate) leaf_bytes: usize,
@@ -174,9 +173,7 @@ impl Limits {
     /// of absorbed pages do not count: they are bounded by themselves.
     pub(crate) fn split_above(self, shape: &Shape<'_>) -> usize {
         let fences = shape.low.len() + shape.high.map_or(0, <[u8]>::len);
-        self.page_bytes(shape.level)
-            + uncounted(fences)
-            + size_of::<PageId>() * shape.absorbed.len()
+        self.page_bytes(shape.level) + uncounted(fences) + size_of_val(shape.absorbed)
     }
 
     /// Whether an inner page with this base is within bounds: by its bytes, or by having so few
@@ -338,13 +335,6 @@ impl<S: Store> Engine<S> {
         Birth { base_version, serial, tree }
     }
 
-    /// Bytes that these records take in the area of a page.
-    pub(crate) fn record_bytes(&self, layout: Layout, carried: &[(u64, Record<'_>)]) -> usize {
-        let payload =
-            |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
-        carried.iter().map(|(_, r)| records_of(layout).bytes(payload(r))).sum()
-    }
-
     /// A page of this shape with these contents, and these records (newest first) on top.
     ///
     /// A leaf that is larger than a leaf may be, as one that comes back from the log or out of a
@@ -362,7 +352,7 @@ impl<S: Store> Engine<S> {
             |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
         let base_bytes = contents.base_bytes(shape);
         let room = if shape.level == 0 {
-            let held = self.record_bytes(layout, carried);
+            let held = record_bytes(layout, carried);
             let too_large = base_bytes > self.limits.split_above(shape) && contents.len() > 1;
             held + if too_large { 0 } else { self.limits.area_bytes.max(need) }
         } else {
@@ -432,6 +422,13 @@ fn records_of(layout: Layout) -> Records {
         Layout::Fixed8 => Records::Pairs,
         Layout::Var => Records::Sized,
     }
+}
+
+/// Bytes that these records take in the area of a page.
+pub(crate) fn record_bytes(layout: Layout, carried: &[(u64, Record<'_>)]) -> usize {
+    let payload =
+        |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
+    carried.iter().map(|(_, r)| records_of(layout).bytes(payload(r))).sum()
 }
 
 /// What a record says.

@@ -1,12 +1,13 @@
 //! Cleaning: live pages leave segments that are mostly dead, and the segments are given back.
 //!
-//! The parts of a page that lie in a victim are appended again as they are, through the one appender
-//! and as part of an ordinary commit, and the page's location says so once that is durable: no byte
-//! is ever copied behind a page's back (trap 19). What moves is what lies there, however large the
-//! page is, and the page need not be in memory. Separated values are the exception: their addresses
-//! stand in the parts of their pages, so such a page is written anew. Chunks of the table
-//! leave it with the next checkpoint. The log gives a segment back only when nothing in it is
-//! live, what moved is committed, and it lies before the start of the replay (I8).
+//! The parts of a page that are stored in a victim are appended again as they are, through the
+//! one appender and as part of an ordinary commit, and the page's location says so once that is
+//! durable: no byte is ever copied behind a page's back (trap 19). What moves is what is stored
+//! there, however large the page is, and the page need not be in memory. Separated values are the
+//! exception: their addresses stand in the parts of their pages, so such a page is written anew.
+//! Chunks of the table leave a segment with the next checkpoint. The log gives a segment back only
+//! when nothing in it is live, what moved is committed, and it lies before the start of the replay
+//! (I8).
 
 use super::store::DurableEngine;
 use crate::error::Result;

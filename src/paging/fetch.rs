@@ -59,8 +59,9 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
         } else {
             Counters::count(&engine.counters.page_ins);
             let tree = engine.store.trees.get(&place.tree).map(|tree| Arc::clone(&tree));
-            // What a reader only looks at stays evictable.
-            if let Some(tree) = tree.filter(|_| !engine.store.read_only) {
+            // A split makes pages that must be written before they can be evicted again: where
+            // nothing can be written, the page stays as it is, and takes no record.
+            if let Some(tree) = tree.filter(|_| engine.store.can_write()) {
                 engine.restore_bound(&tree, id, &engine.pin());
             }
             return Ok(());

@@ -2,9 +2,9 @@
 //!
 //! A writer merges a leaf when it consolidates it and finds little left. A leaf whose entries were
 //! removed one here and one there, or that was evicted in between, is never consolidated, so a
-//! background thread looks for neighbours that fit one page. It goes over the inner pages, which are
-//! in memory, from the lowest level up: a leaf that is evicted is judged by its location in the log,
-//! and is brought in only to be merged.
+//! background thread looks for neighbours that fit one page. It goes over the inner pages, which
+//! are in memory, from the lowest level up: a leaf that is evicted is judged by its location in the
+//! log, and is brought in only to be merged.
 //!
 //! The walk makes progress by itself and ends: a round over all trees begins only if there was a
 //! commit since the last one began, and after a round that has merged nothing an idle store has no
@@ -151,7 +151,7 @@ impl DurableEngine {
                 let bytes = base.byte_len() - fence_excess(base);
                 let least = bytes / base.count().max(1) * base.count().saturating_sub(most);
                 let large = least > self.limits.merge_up_to(level);
-                Some(if large { bytes } else { self.live_bytes(chain, usize::MAX) })
+                Some(if large { bytes } else { Self::live_bytes(chain, usize::MAX) })
             }
             // The location of an inner page does not say what it holds.
             Word::Disk(_) if level > 0 => None,

@@ -164,6 +164,11 @@ impl LogStore {
         self.sync_failing.load(Ordering::Acquire)
     }
 
+    /// Whether what becomes dirty now can be expected to be written soon.
+    pub(crate) fn can_write(&self) -> bool {
+        !self.read_only && !self.sync_is_failing() && self.check().is_ok()
+    }
+
     /// Refuses a put while background syncs fail.
     pub(crate) fn check_put(&self) -> Result<()> {
         if !self.sync_is_failing() {

@@ -84,7 +84,8 @@ impl Cut<'_, '_> {
                 Need::Away(away) => match super::fetch::page_in(self.engine, away) {
                     // Its values cannot be moved, for what names them cannot be read.
                     Err(error) if error.is_damage() && away == id => {
-                        return self.leave_in_place(id);
+                        self.leave_in_place(id);
+                        return Ok(());
                     }
                     brought => brought?,
                 },
@@ -135,12 +136,11 @@ impl Cut<'_, '_> {
     }
 
     /// Gives up emptying the segments that hold something of a damaged page.
-    fn leave_in_place(&self, id: PageId) -> Result<()> {
+    fn leave_in_place(&self, id: PageId) {
         let guard = self.engine.pin();
         for address in self.place(id, &guard).iter().flat_map(|place| place.addresses()) {
             self.engine.store.leave_alone(address.segment);
         }
-        Ok(())
     }
 
     fn append_value(&mut self, value: Arc<Separated>) -> Result<()> {

@@ -75,7 +75,7 @@ impl<S: Store> Engine<S> {
         };
         // A page over both ranges cuts off less of each key.
         let prefix_len = merged.prefix().len();
-        let bytes = self.live_bytes(left, prefix_len) + self.live_bytes(right_page, prefix_len);
+        let bytes = Self::live_bytes(left, prefix_len) + Self::live_bytes(right_page, prefix_len);
         if bytes > self.limits.merge_up_to(base.level() - 1) {
             return Ok(false);
         }

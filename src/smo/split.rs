@@ -4,7 +4,9 @@
 //! are Unborn until the leftmost is installed. A reader that comes to it for a key of another one
 //! goes by the right links; nobody gets to the others before (A1).
 
-use crate::engine::{Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change};
+use crate::engine::{
+    Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change, record_bytes,
+};
 use delta::{Base, Contents, Fill, KeyRef, Layout, Record, Shape, shortest_separator};
 use mapping::{PageBox, Word};
 use sync::epoch::Guard;
@@ -53,7 +55,7 @@ impl<S: Store> Engine<S> {
     ) -> Vec<SplitPoint> {
         let (contents, carried) = (&folded.contents, &folded.carried);
         let most = self.limits.split_above(shape);
-        let beside = self.record_bytes(shape.layout, carried);
+        let beside = record_bytes(shape.layout, carried);
         // What is carried because it is not flushed yet is less than an area, and no reason.
         if bytes + beside.saturating_sub(self.limits.area_bytes) <= most {
             return Vec::new();
@@ -312,7 +314,7 @@ fn points_among_records(
         let bytes = Record::payload_len(shape.layout, record.key.len(), record.value.len());
         (KeyRef::from(record.key), bytes, 0)
     }));
-    items.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+    items.sort_by_key(|(key, ..)| *key);
     let total: usize = items.iter().map(|(_, bytes, _)| bytes).sum();
     // Rising keys leave full pages behind; else the pages share evenly.
     let pages = total.div_ceil(fill.bytes).max(2);
