@@ -92,7 +92,14 @@ impl Catalog {
         let Some(name) = open.unfinished.last().cloned() else { return Ok(true) };
         let dropped = self.read(engine, &name)?.filter(|entry| !entry.live);
         let done = match dropped {
-            Some(entry) => super::value::clear_some(engine, &Self::known(engine, entry), most)?,
+            Some(entry) => {
+                let cleared = super::value::clear_some(engine, &Self::known(engine, entry), most);
+                if cleared.as_ref().is_err_and(Error::is_damage) {
+                    // The next opening tries again.
+                    open.unfinished.pop();
+                }
+                cleared?
+            }
             None => true,
         };
         if done {

@@ -146,6 +146,8 @@ impl LogStore {
             Err(error @ Error::Log(log)) if log.is_passing() && in_background => {
                 Some(error.clone())
             }
+            // A commit needs a page that cannot be read: none of it is lost, and none is durable.
+            Err(error) if error.is_damage() && in_background => Some(error.clone()),
             // Its caller has the error, or nothing can be written at all any more.
             Err(_) => return self.budget.wake(),
         };
