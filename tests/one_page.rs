@@ -1,7 +1,7 @@
 //! A damaged page costs its own keys, and nothing else.
 //!
-//! One byte of one leaf made cleaning fail, then the thread that cleaned, and then every write, again
-//! after each opening.
+//! One byte of one leaf made cleaning fail, then the thread that cleaned, and then every write,
+//! again after each opening.
 #![expect(clippy::print_stdout, reason = "a test says how much it has checked")]
 
 use std::sync::Arc;

@@ -20,9 +20,7 @@ use crate::paging::clean::Cleaned;
 use crate::paging::sparse::SparseWalk;
 use crate::paging::{DurableEngine, Place};
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
-use gc::{
-    Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Waker, Worker,
-};
+use gc::{Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Worker};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +51,12 @@ const MIN_STEP_COST_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Workers {
     evictor: Worker,
+    /// Of a store that is open for writing.
+    writing: Option<Writing>,
+}
+
+#[derive(Debug)]
+struct Writing {
     flusher: Worker,
     cleaner: Worker,
     schedule: CleaningSchedule,
@@ -67,26 +71,37 @@ impl Workers {
     ) -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         let flusher = start_flusher(engine, policy, Arc::clone(&asked))?;
-        let evictor = start_evictor(engine, flusher.waker(), asked)?;
-        let _once = engine.store.evictor.set(evictor.waker());
+        let waker = flusher.waker();
+        let evictor = start_evictor(engine, move || {
+            asked.store(true, Ordering::Release);
+            waker.wake();
+        })?;
         let cleaner = start_cleaner(engine, catalog, schedule)?;
-        Ok(Self { evictor, flusher, cleaner, schedule })
+        Ok(Self { evictor, writing: Some(Writing { flusher, cleaner, schedule }) })
+    }
+
+    /// The threads of a store that is open for reading only: all of its pages are clean.
+    pub(crate) fn for_reading(engine: &Arc<DurableEngine>) -> Result<Self> {
+        Ok(Self { evictor: start_evictor(engine, || ())?, writing: None })
     }
 
     /// Wakes the cleaner early if the log has outgrown its bound.
     pub(crate) fn after_commit(&self, engine: &DurableEngine) {
+        let Some(Writing { cleaner, schedule, .. }) = &self.writing else { return };
         let log = &engine.store.log;
-        if self.schedule.enabled && log.disk_bytes() > self.schedule.bound_bytes(log.live_bytes()) {
-            self.cleaner.wake();
+        if schedule.enabled && log.disk_bytes() > schedule.bound_bytes(log.live_bytes()) {
+            cleaner.wake();
         }
     }
 
     pub(crate) fn stop(self) {
-        self.flusher.ask_to_stop();
-        self.cleaner.ask_to_stop();
         self.evictor.ask_to_stop();
-        self.flusher.stop();
-        self.cleaner.stop();
+        if let Some(Writing { flusher, cleaner, .. }) = self.writing {
+            flusher.ask_to_stop();
+            cleaner.ask_to_stop();
+            flusher.stop();
+            cleaner.stop();
+        }
         self.evictor.stop();
     }
 }
@@ -162,18 +177,15 @@ fn start_flusher(
 
 fn start_evictor(
     engine: &Arc<DurableEngine>,
-    flusher: Waker,
-    asked: Arc<AtomicBool>,
+    ask_for_sync: impl Fn() + Send + 'static,
 ) -> Result<Worker> {
     let mut sweeper = Sweeper::default();
-    spawn(engine, "bwtree-evict", MEMORY_TICK, move |engine, _| {
+    let evictor = spawn(engine, "bwtree-evict", MEMORY_TICK, move |engine, _| {
         engine.count_table();
-        let ask = || {
-            asked.store(true, Ordering::Release);
-            flusher.wake();
-        };
-        Ok(relieve(engine, &mut sweeper, ask))
-    })
+        Ok(relieve(engine, &mut sweeper, &ask_for_sync))
+    })?;
+    let _once = engine.store.evictor.set(evictor.waker());
+    Ok(evictor)
 }
 
 /// Evicts down to the budget, and asks for a sync if what is left is dirty.

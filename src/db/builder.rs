@@ -155,7 +155,8 @@ impl Builder {
         drop(recovered);
         let catalog = Arc::new(Catalog::load(&engine, counts)?);
         let workers = match (self.read_only, self.background) {
-            (true, _) => None,
+            (true, true) => Some(Workers::for_reading(&engine)?),
+            (true, false) => None,
             (false, true) => {
                 Some(Workers::start(&engine, &catalog, self.sync_policy, self.cleaning)?)
             }

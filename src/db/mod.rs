@@ -216,8 +216,8 @@ impl Inner {
     /// 2. Thread B, which closes, sets `closed` and then opens the cut of the last commit.
     /// 3. A loads `closed`.
     ///
-    /// ORDERING: store buffering, a `SeqCst` fence on each side (here and in `close`): if A does not
-    /// see `closed`, then B's cut sees A's record.
+    /// ORDERING: store buffering, a `SeqCst` fence on each side (here and in `close`): if A does
+    /// not see `closed`, then B's cut sees A's record.
     fn check_still_open(&self) -> Result<()> {
         sync::atomic::fence(Ordering::SeqCst);
         self.check_open()
