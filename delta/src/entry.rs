@@ -103,6 +103,12 @@ impl<'a> Shape<'a> {
         }
     }
 
+    /// Bytes of the two fences.
+    #[must_use]
+    pub fn fence_bytes(&self) -> usize {
+        self.low.len() + self.high.map_or(0, <[u8]>::len)
+    }
+
     /// The prefix that the page cuts off its keys: what the fences share.
     ///
     /// Every key between them starts with it, so a search that has looked at the fences knows it.

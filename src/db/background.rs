@@ -135,9 +135,9 @@ fn passes(error: &Error) -> bool {
 }
 
 /// A page that cannot be read stops the duty that wanted it, for this time, and no other.
-fn unless_damaged<T>(done: Result<T>, otherwise: T) -> Result<T> {
+fn unless_damaged(done: Result<()>) -> Result<()> {
     match done {
-        Err(error) if error.is_damage() => Ok(otherwise),
+        Err(error) if error.is_damage() => Ok(()),
         done => done,
     }
 }
@@ -161,7 +161,7 @@ fn start_flusher(
             let before = store.log.durable_version();
             let synced = engine.sync();
             store.note_sync(&synced, true);
-            unless_damaged(synced, ())?;
+            unless_damaged(synced)?;
             // Pages have become clean; if none has, the evictor would only ask again.
             if store.log.durable_version() != before
                 && store.budget.pressure() != Pressure::None
@@ -269,19 +269,18 @@ impl Duties {
     fn run(&mut self, engine: &Arc<DurableEngine>, asked: bool) -> Result<Next> {
         engine.store.check()?;
         let log = &engine.store.log;
-        let drops_done =
-            unless_damaged(self.catalog.finish_drops(engine, DROP_STEP_ENTRIES), true)?;
+        let drops_done = self.catalog.finish_drops(engine, DROP_STEP_ENTRIES)?;
         self.wants_commit |= !drops_done;
         if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
-            unless_damaged(engine.checkpoint(), ())?;
+            unless_damaged(engine.checkpoint())?;
         }
-        unless_damaged(self.free_merged(engine), ())?;
+        unless_damaged(self.free_merged(engine))?;
         self.settle(engine);
         let merges_done = !self.sparse.step(engine)?;
         log.reclaim()?;
         if asked || self.last_clean.elapsed() >= self.schedule.interval {
             self.last_clean = Instant::now();
-            unless_damaged(self.clean(engine), ())?;
+            unless_damaged(self.clean(engine))?;
         }
         Ok(if drops_done && merges_done { Next::Wait } else { Next::Again })
     }

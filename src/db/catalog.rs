@@ -86,19 +86,18 @@ impl Catalog {
     }
 
     /// Goes on with droppings that a crash has cut short, up to so many entries. `true` if there
-    /// was nothing left to do. A tree whose name was used again meanwhile is another's.
+    /// was nothing left to do. A tree whose name was used again meanwhile is another's. One with a
+    /// page that cannot be read keeps what is left of it until the next opening.
     pub(crate) fn finish_drops(&self, engine: &Arc<DurableEngine>, most: usize) -> Result<bool> {
         let mut open = self.lock();
         let Some(name) = open.unfinished.last().cloned() else { return Ok(true) };
         let dropped = self.read(engine, &name)?.filter(|entry| !entry.live);
         let done = match dropped {
             Some(entry) => {
-                let cleared = super::value::clear_some(engine, &Self::known(engine, entry), most);
-                if cleared.as_ref().is_err_and(Error::is_damage) {
-                    // The next opening tries again.
-                    open.unfinished.pop();
+                match super::value::clear_some(engine, &Self::known(engine, entry), most) {
+                    Err(error) if error.is_damage() => true,
+                    cleared => cleared?,
                 }
-                cleared?
             }
             None => true,
         };

@@ -61,7 +61,7 @@ const MIN_RECORD_BYTES: usize = 16;
 
 /// Bytes of the fences of a page that no limit counts.
 pub(crate) fn fence_excess(base: Base<'_>) -> usize {
-    uncounted(base.low().len() + base.high().map_or(0, <[u8]>::len))
+    uncounted(base.shape(&[]).fence_bytes())
 }
 
 impl<S: Store> Engine<S> {
@@ -281,13 +281,18 @@ impl<S: Store> Engine<S> {
         if live < count { bytes * live / count } else { bytes + used }
     }
 
+    /// Entries of a leaf's base page that its records can have removed, at the most: known without
+    /// a walk along the chain.
+    pub(crate) fn most_removed(chain: Chain<'_>) -> usize {
+        chain.page().area().1 / MIN_RECORD_BYTES
+    }
+
     /// Whether removals have left less than a quarter of what a leaf's base page holds, and it can
     /// be folded now: the area of a page of large entries has room for the removal of all of them.
     pub(crate) fn has_run_dry(&self, leaf: &Stop<'_>) -> bool {
         let count = leaf.base.count();
-        let most_removed = leaf.chain.page().area().1 / MIN_RECORD_BYTES;
         count > 0
-            && 4 * most_removed >= 3 * count
+            && 4 * Self::most_removed(leaf.chain) >= 3 * count
             && self.clock.oldest_open().is_none()
             && 4 * Self::live_bytes(leaf.chain, usize::MAX)
                 < leaf.base.byte_len() - fence_excess(leaf.base)

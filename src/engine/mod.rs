@@ -172,8 +172,8 @@ impl Limits {
     /// Bytes of base page above which a page of this shape splits (I15). Long fences and the list
     /// of absorbed pages do not count: they are bounded by themselves.
     pub(crate) fn split_above(self, shape: &Shape<'_>) -> usize {
-        let fences = shape.low.len() + shape.high.map_or(0, <[u8]>::len);
-        self.page_bytes(shape.level) + uncounted(fences) + size_of_val(shape.absorbed)
+        let fences = uncounted(shape.fence_bytes());
+        self.page_bytes(shape.level) + fences + size_of_val(shape.absorbed)
     }
 
     /// Whether an inner page with this base is within bounds: by its bytes, or by having so few
@@ -189,13 +189,12 @@ impl Limits {
     /// keeps from being folded make a page split as its entries do, and an area has room for the
     /// record that it was made for.
     pub(crate) fn largest_page(self, shape: &Shape<'_>) -> usize {
-        let fences = shape.low.len() + shape.high.map_or(0, <[u8]>::len);
         match shape.level {
             0 => {
                 4 * (self.split_above(shape) + self.area_bytes + MAX_RECORD_BYTES)
                     + size_of::<PageId>() * 2 * MAX_ABSORBED
             }
-            _ => self.split_above(shape).max(MAX_BASE_BYTES + fences),
+            _ => self.split_above(shape).max(MAX_BASE_BYTES + shape.fence_bytes()),
         }
     }
 
@@ -348,8 +347,6 @@ impl<S: Store> Engine<S> {
         birth: Birth,
     ) -> PageBox {
         let (layout, records) = (shape.layout, records_of(shape.layout));
-        let payload =
-            |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
         let base_bytes = contents.base_bytes(shape);
         let room = if shape.level == 0 {
             let held = record_bytes(layout, carried);
@@ -365,7 +362,7 @@ impl<S: Store> Engine<S> {
         let mut scratch = Vec::new();
         for (version, record) in carried.iter().rev() {
             scratch.clear();
-            scratch.resize(payload(record), 0);
+            scratch.resize(payload_len(layout, record), 0);
             let fingerprint = delta::fingerprint(record.key);
             record.write_payload(layout, fingerprint, &mut scratch);
             let mark = record.mark(layout, Position::UNKNOWN);
@@ -424,11 +421,15 @@ fn records_of(layout: Layout) -> Records {
     }
 }
 
+/// Bytes of the payload of a record in an area.
+#[inline]
+pub(crate) fn payload_len(layout: Layout, record: &Record<'_>) -> usize {
+    Record::payload_len(layout, record.key.len(), record.value.len())
+}
+
 /// Bytes that these records take in the area of a page.
 pub(crate) fn record_bytes(layout: Layout, carried: &[(u64, Record<'_>)]) -> usize {
-    let payload =
-        |record: &Record<'_>| Record::payload_len(layout, record.key.len(), record.value.len());
-    carried.iter().map(|(_, r)| records_of(layout).bytes(payload(r))).sum()
+    carried.iter().map(|(_, r)| records_of(layout).bytes(payload_len(layout, r))).sum()
 }
 
 /// What a record says.

@@ -4,7 +4,7 @@
 //! the page stays the same its reservation is used again.
 
 use super::lookup::Answer;
-use super::{Engine, FoldLimit, Found, Stop, Store, TreeCore, records_of};
+use super::{Engine, FoldLimit, Found, Stop, Store, TreeCore, payload_len, records_of};
 use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -88,7 +88,7 @@ impl<S: Store> Engine<S> {
             };
             let net = i8::from(op == Op::Put) - i8::from(found.is_some());
             let record = Record { op, flags, net, key: key.bytes(), value };
-            let bytes = Record::payload_len(layout, record.key.len(), value.len());
+            let bytes = payload_len(layout, &record);
             // What has been written once is not written again: others may look at it already.
             let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));
             let fresh = written.is_none();

@@ -26,8 +26,10 @@ const STEP: Duration = Duration::from_millis(5);
 /// Where the walk is.
 #[derive(Debug, Default)]
 pub(crate) struct SparseWalk {
-    /// The tree, the level of the inner pages, and the key to go on from; none between two rounds.
-    at: Option<(u32, u8, Vec<u8>)>,
+    /// The trees of this round that are still to be walked.
+    trees: Vec<Arc<TreeCore>>,
+    /// The tree under way, the level of the inner pages, and the key to go on from.
+    at: Option<(Arc<TreeCore>, u8, Vec<u8>)>,
     /// What was durable when the last round began.
     begun_at: u64,
 }
@@ -37,31 +39,40 @@ impl SparseWalk {
     pub(crate) fn step(&mut self, engine: &DurableEngine) -> Result<bool> {
         let _changing = engine.store.at_rest();
         let begun = Instant::now();
-        if self.at.is_none() {
+        if self.at.is_none() && self.trees.is_empty() {
             let durable = engine.store.log.durable_version();
             if durable == self.begun_at {
                 return Ok(false);
             }
             self.begun_at = durable;
-            self.at = first_tree(engine, 0).map(|tree| (tree, 1, Vec::new()));
+            self.trees = engine.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
         }
-        while let Some((tree, level, key)) = self.at.take() {
-            let core = engine.store.trees.get(&tree).map(|tree| Arc::clone(&tree));
-            let top = core.as_ref().map_or(0, |core| engine.top_level(core).unwrap_or(0));
-            let next = match core {
-                Some(core) if level <= top => engine.merge_under(&core, level, &key)?,
-                _ => None,
-            };
+        while let Some((tree, level, key)) = self.next(engine) {
+            let top = engine.top_level(&tree).unwrap_or(0);
+            let next = if level <= top { engine.merge_under(&tree, level, &key)? } else { None };
             self.at = match next {
                 Some(key) => Some((tree, level, key)),
                 None if level < top => Some((tree, level + 1, Vec::new())),
-                None => first_tree(engine, tree + 1).map(|tree| (tree, 1, Vec::new())),
+                None => None,
             };
             if begun.elapsed() >= STEP {
-                return Ok(self.at.is_some());
+                return Ok(self.at.is_some() || !self.trees.is_empty());
             }
         }
         Ok(false)
+    }
+
+    /// Where to go on: in the tree under way, or at the beginning of the next one.
+    fn next(&mut self, engine: &DurableEngine) -> Option<(Arc<TreeCore>, u8, Vec<u8>)> {
+        if let Some(at) = self.at.take() {
+            return Some(at);
+        }
+        while let Some(tree) = self.trees.pop() {
+            if !engine.is_evicted_leaf(tree.root) {
+                return Some((tree, 1, Vec::new()));
+            }
+        }
+        None
     }
 }
 
@@ -73,12 +84,15 @@ enum Step {
     Next(Option<Vec<u8>>),
 }
 
-/// The tree with the least number that is not below this one.
-fn first_tree(engine: &DurableEngine, from: u32) -> Option<u32> {
-    engine.store.trees.iter().map(|tree| *tree.key()).filter(|tree| *tree >= from).min()
-}
-
 impl DurableEngine {
+    /// Whether the log says that this page, which is not in memory, is a leaf: it has entries. A
+    /// tree of one leaf has nothing to merge, and is not brought in to be told so.
+    fn is_evicted_leaf(&self, id: PageId) -> bool {
+        let guard = self.pin();
+        matches!(self.table.load(id, &guard), Word::Disk(_))
+            && self.table.place(id, &guard).is_some_and(|place| place.count > 0)
+    }
+
     /// Merges what fits one page under the inner page of this level that covers the key. Returns
     /// the key that the next such page begins at.
     fn merge_under(&self, tree: &TreeCore, level: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -146,10 +160,9 @@ impl DurableEngine {
         match self.table.load(id, guard) {
             Word::Resident(chain) => {
                 let base = Base::new(chain.base());
-                // What the records in the area may have removed at most is told without them.
-                let most = chain.page().area().1 / 16;
+                let left = base.count().saturating_sub(Self::most_removed(chain));
                 let bytes = base.byte_len() - fence_excess(base);
-                let least = bytes / base.count().max(1) * base.count().saturating_sub(most);
+                let least = bytes / base.count().max(1) * left;
                 let large = least > self.limits.merge_up_to(level);
                 Some(if large { bytes } else { Self::live_bytes(chain, usize::MAX) })
             }

@@ -5,7 +5,7 @@
 //! goes by the right links; nobody gets to the others before (A1).
 
 use crate::engine::{
-    Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change, record_bytes,
+    Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change, payload_len, record_bytes,
 };
 use delta::{Base, Contents, Fill, KeyRef, Layout, Record, Shape, shortest_separator};
 use mapping::{PageBox, Word};
@@ -310,10 +310,11 @@ fn points_among_records(
     let prefix_len = shape.prefix().len();
     let entry = |at| (contents.key(at), contents.entry_bytes(at, prefix_len), 1);
     let mut items: Vec<(KeyRef<'_>, usize, usize)> = (0..contents.len()).map(entry).collect();
-    items.extend(carried.iter().map(|(_, record)| {
-        let bytes = Record::payload_len(shape.layout, record.key.len(), record.value.len());
-        (KeyRef::from(record.key), bytes, 0)
-    }));
+    items.extend(
+        carried
+            .iter()
+            .map(|(_, record)| (KeyRef::from(record.key), payload_len(shape.layout, record), 0)),
+    );
     items.sort_by_key(|(key, ..)| *key);
     let total: usize = items.iter().map(|(_, bytes, _)| bytes).sum();
     // Rising keys leave full pages behind; else the pages share evenly.
