@@ -5,7 +5,6 @@ use super::side::Side;
 use super::stored;
 use crate::failure::{Context, Failure, Outcome};
 use crate::lanes::Numbered;
-use crate::trace::Change;
 use redb::{
     Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
@@ -76,12 +75,7 @@ impl Redb {
 impl Side for Redb {
     fn apply(&self, numbered: &Numbered) -> Outcome {
         let key = numbered.op.store_key();
-        let value = match &numbered.op.change {
-            Change::Delete => None,
-            Change::Put { value, expire_at_ms } => {
-                Some(stored::value(numbered.number, *expire_at_ms, value))
-            }
-        };
+        let value = stored::change(numbered);
         let mut open = lock(&self.open);
         if open.is_none() {
             *open = Some(self.db.begin_write().map_err(failed)?);
@@ -146,12 +140,7 @@ impl Sqlite {
 impl Side for Sqlite {
     fn apply(&self, numbered: &Numbered) -> Outcome {
         let key = numbered.op.store_key();
-        let value = match &numbered.op.change {
-            Change::Delete => None,
-            Change::Put { value, expire_at_ms } => {
-                Some(stored::value(numbered.number, *expire_at_ms, value))
-            }
-        };
+        let value = stored::change(numbered);
         let connection = lock(&self.0);
         if connection.is_autocommit() {
             connection.execute_batch("BEGIN IMMEDIATE").context("SQLite")?;

@@ -7,7 +7,6 @@ use crate::baseline::Log;
 use crate::failure::{Context, Outcome};
 use crate::lanes::Numbered;
 use crate::store;
-use crate::trace::Change;
 use bwtree::{Bytes, Db, SyncPolicy, Tree};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,14 +93,9 @@ impl Store {
 impl Side for Store {
     fn apply(&self, numbered: &Numbered) -> Outcome {
         let key = numbered.op.store_key();
-        match &numbered.op.change {
-            Change::Delete => {
-                self.tree.delete(&key)?;
-            }
-            Change::Put { value, expire_at_ms } => {
-                let stored = stored::value(numbered.number, *expire_at_ms, value);
-                self.tree.put(&key, Bytes::from(stored))?;
-            }
+        match stored::change(numbered) {
+            None => drop(self.tree.delete(&key)?),
+            Some(value) => self.tree.put(&key, Bytes::from(value))?,
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! value; so no two puts store the same bytes. A lane's position, how many of its operations are
 //! in, has a key of its own and is written after every 1 to 16 operations.
 
+use crate::lanes::Numbered;
 use crate::trace::{Change, Op, Value};
 
 /// The first byte of a position's key; no map has this id.
@@ -13,7 +14,17 @@ const HEAD_BYTES: usize = 16;
 /// The most operations between two positions of a lane.
 pub(crate) const POSITION_EVERY: u64 = 16;
 
-pub(crate) fn value(number: u64, expire_at_ms: u64, value: &Value) -> Vec<u8> {
+/// What an operation makes of its key: these bytes, or nothing.
+pub(crate) fn change(numbered: &Numbered) -> Option<Vec<u8>> {
+    match &numbered.op.change {
+        Change::Delete => None,
+        Change::Put { value: written, expire_at_ms } => {
+            Some(value(numbered.number, *expire_at_ms, written))
+        }
+    }
+}
+
+fn value(number: u64, expire_at_ms: u64, value: &Value) -> Vec<u8> {
     let mut stored = Vec::with_capacity(HEAD_BYTES + value.len());
     stored.extend_from_slice(&number.to_le_bytes());
     stored.extend_from_slice(&expire_at_ms.to_le_bytes());
