@@ -41,6 +41,7 @@
 mod appender;
 mod checkpoint;
 mod chunks;
+mod contents;
 mod counters;
 mod error;
 mod fields;
@@ -60,13 +61,14 @@ mod superblock;
 mod turn;
 
 pub use appender::Appender;
+pub use contents::Contents;
 pub use counters::Counters;
 pub use error::Error;
 pub use log::Log;
 pub use open::{Recovered, RecoveredPart};
 pub use open_segment::{SegmentInfo, SegmentState};
 pub use options::Options;
-pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
+pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream, live_bytes};
 pub use superblock::MAX_META_BYTES;
 pub use types::{Address, PageId};
 

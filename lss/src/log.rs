@@ -45,7 +45,7 @@ pub(crate) struct Durable {
     sequence: AtomicU64,
     /// The segments in which recovery starts to read.
     positions: [AtomicU32; 2],
-    directory: Mutex<Address>,
+    pub(crate) directory: Mutex<Address>,
 }
 
 impl Durable {

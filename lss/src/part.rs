@@ -58,6 +58,12 @@ pub(crate) const fn stored_bytes(len: usize) -> usize {
     round_up(len + CHECKSUM_BYTES, 8)
 }
 
+/// Bytes that a live part counts for in its segment.
+#[must_use]
+pub fn live_bytes(address: Address) -> u64 {
+    stored_bytes(address.len as usize) as u64
+}
+
 /// Where a part is stored, as far as its checksum covers that: a lost write in a file that is used
 /// again could else show an older part of the same page as whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

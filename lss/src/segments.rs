@@ -24,8 +24,14 @@ use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 /// Free segments that are kept for use; more are removed.
 const MOST_SPARES: usize = 2;
 
-/// A segment is about this part of what is live, within the limits of the options.
-const LIVE_PER_SEGMENT: u64 = 16;
+/// A segment is about this part of what is live, within the limits of the options: the open and the
+/// prepared ones are garbage as far as the disk is concerned, and the fewer segments there are, the
+/// fewer of them are much emptier than the rest.
+const LIVE_PER_SEGMENT: u64 = 128;
+
+/// Up to [`SMALL_SEGMENT_BYTES`] it is a larger part: each segment costs two syncs to prepare.
+const LIVE_PER_SMALL_SEGMENT: u64 = 16;
+const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A part that begins a segment and is larger than this part of one gets a segment to its size.
 const LARGE_PARTS_PER_SEGMENT: u64 = 8;
@@ -94,7 +100,7 @@ impl Segments {
         let Some(segment) = self.get(address.segment) else {
             return false;
         };
-        let bytes = part::stored_bytes(address.len as usize) as u64;
+        let bytes = part::live_bytes(address);
         segment.stray.store(false, Ordering::Relaxed);
         segment.live.fetch_add(bytes, Ordering::Relaxed);
         self.live.fetch_add(bytes, Ordering::Relaxed);
@@ -106,7 +112,7 @@ impl Segments {
         let Some(segment) = self.get(address.segment) else {
             return;
         };
-        let bytes = part::stored_bytes(address.len as usize) as u64;
+        let bytes = part::live_bytes(address);
         let less = |live: u64| {
             debug_assert!(live >= bytes, "a part is retired once");
             Some(live.saturating_sub(bytes))
@@ -139,7 +145,9 @@ impl Segments {
     fn wanted_bytes(&self) -> u64 {
         let min = u64::from(self.options.segment_bytes_min);
         let max = u64::from(self.options.segment_bytes_max);
-        (self.live_bytes() / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max)
+        let live = self.live_bytes();
+        let small = (live / LIVE_PER_SMALL_SEGMENT).min(SMALL_SEGMENT_BYTES);
+        small.max(live / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max)
     }
 
     /// Most bytes of a segment that begins with a frame of these: no limit for ordinary parts; to

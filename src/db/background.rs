@@ -229,6 +229,7 @@ fn start_cleaner(
         last_clean: Instant::now(),
         written_before: 0,
         user_before: 0,
+        overspent: 0,
         progress: Progress::default(),
         clock_before: 0,
         still_since: Instant::now(),
@@ -251,6 +252,8 @@ struct Duties {
     last_clean: Instant,
     written_before: u64,
     user_before: u64,
+    /// Bytes that were moved beyond what was allowed.
+    overspent: u64,
     progress: Progress,
     /// The clock at the last tick that moved it, and when that was.
     clock_before: u64,
@@ -351,7 +354,9 @@ impl Duties {
         }
         let bytes_before = log.counters().bytes_written;
         let goal = goal_bytes(now.disk_bytes, now.live_bytes, &self.schedule);
-        let budget = relocation_bytes(now, &self.schedule);
+        let allowed = relocation_bytes(now, &self.schedule);
+        let budget = allowed.saturating_sub(self.overspent);
+        self.overspent = self.overspent.saturating_sub(allowed);
         let wanted = goal > 0 && (budget > 0 || now.written_bytes > 0);
         let wanted = wanted && self.progress.goes_on(now);
         let cleaned = if wanted {
@@ -359,6 +364,8 @@ impl Duties {
         } else {
             Cleaned::default()
         };
+        // A step is moved whole, however little of it was allowed: the next ones pay for it.
+        self.overspent += cleaned.moved_bytes.saturating_sub(budget);
         let waiting = cleaned.waiting_bytes.max(engine.gain_after_checkpoint());
         let excess = now.disk_bytes.saturating_sub(self.schedule.bound_bytes(now.live_bytes));
         let nothing_else = cleaned.moved_bytes == 0;

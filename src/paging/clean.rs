@@ -9,15 +9,16 @@
 //! when nothing in it is live, what moved is committed, and it lies before the start of the replay
 //! (I8).
 
+use super::place::Place;
 use super::store::DurableEngine;
 use crate::error::Result;
 use gc::policy::choose;
 use gc::{Reach, SegmentUse};
 use lss::{SegmentState, Stream};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;
 use sync::atomic::Ordering;
-use types::PageId;
+use types::{Address, PageId};
 
 /// Most bytes of live parts that one commit of cleaning moves: a sync that comes meanwhile waits
 /// for it.
@@ -52,40 +53,45 @@ impl DurableEngine {
             .collect()
     }
 
-    /// Empties segments until `goal_bytes` of disk have been won or `budget_bytes` have been
-    /// moved. `progress` is asked before each step and can stop it. Their space comes back with
-    /// the next checkpoint, which is the caller's to take.
+    /// Empties segments, the best first and one after another, until `goal_bytes` of disk have been
+    /// won or `budget_bytes` have been moved. `progress` is asked before each step and can stop it.
+    /// A segment is given back as soon as it is empty, or with the next checkpoint, which is the
+    /// caller's to take.
     pub(crate) fn clean(
         &self,
         goal_bytes: u64,
         budget_bytes: u64,
         reach: Reach,
-        mut progress: impl FnMut(&Cleaned) -> bool,
+        progress: impl FnMut(&Cleaned) -> bool,
     ) -> Result<Cleaned> {
         self.store.check()?;
         let _changing = self.store.at_rest();
-        let victims = choose(&self.segment_use(), goal_bytes, reach);
-        let mut cleaned = Cleaned { segments: victims.len() as u64, ..Cleaned::default() };
-        let victims: HashSet<u32> = victims.into_iter().collect();
-        let mut whole = true;
-        for batch in self.live_pages(&victims) {
-            if cleaned.moved_bytes >= budget_bytes || !progress(&cleaned) {
-                whole = false;
+        let victims = choose(&self.segment_use(), goal_bytes, budget_bytes, reach);
+        let step_bytes = STEP_BYTES.min(self.store.budget.limit_bytes() / STEP_SHARE);
+        let mut cleaning = Cleaning {
+            engine: self,
+            victims: victims.iter().copied().collect(),
+            step: Step::default(),
+            step_bytes,
+            budget_bytes,
+            progress,
+            cleaned: Cleaned::default(),
+        };
+        let mut emptied = Vec::new();
+        for victim in victims {
+            if !cleaning.empty(victim)? {
                 break;
             }
-            self.store.make_room();
-            let before = self.store.log.counters().bytes_written;
-            let mut appender = self.store.log.appender();
-            self.commit_cut(&mut appender, &batch.pages, &victims, Stream::Background)?;
-            drop(appender);
-            let written = self.store.log.counters().bytes_written - before;
-            cleaned.moved_bytes += written;
-            self.store.cleaning_bytes.fetch_add(written, Ordering::Relaxed);
+            emptied.push(victim);
         }
-        self.mark_chunks_in(&victims);
+        let whole = cleaning.end_step()?;
+        let mut cleaned = cleaning.cleaned;
+        self.mark_chunks_in(&emptied);
+        self.store.log.reclaim()?;
         if whole {
+            cleaned.segments = emptied.len() as u64;
             let infos = self.store.log.segments();
-            let waiting = infos.iter().filter(|s| victims.contains(&s.id));
+            let waiting = infos.iter().filter(|s| emptied.contains(&s.id));
             cleaned.waiting_bytes = waiting.map(|s| s.size).sum();
         }
         Ok(cleaned)
@@ -94,7 +100,8 @@ impl DurableEngine {
     /// Bytes that emptying every segment within reach would give back.
     pub(crate) fn gain_within_reach(&self, reach: Reach) -> u64 {
         let segments = self.segment_use();
-        let chosen: HashSet<u32> = choose(&segments, u64::MAX, reach).into_iter().collect();
+        let chosen: HashSet<u32> =
+            choose(&segments, u64::MAX, u64::MAX, reach).into_iter().collect();
         segments.iter().filter(|s| chosen.contains(&s.id)).map(SegmentUse::gain_bytes).sum()
     }
 
@@ -104,46 +111,105 @@ impl DurableEngine {
         self.store.log.segments().iter().filter(dead).map(|s| s.size).sum()
     }
 
-    fn mark_chunks_in(&self, victims: &HashSet<u32>) {
-        let victims: Vec<u32> = victims.iter().copied().collect();
-        let chunks = self.store.log.chunks_in(&victims);
+    fn mark_chunks_in(&self, victims: &[u32]) {
+        let chunks = self.store.log.chunks_in(victims);
         let mut dirty = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
         dirty.extend(chunks);
     }
-
-    /// The pages with parts in these segments, in steps of at most [`STEP_BYTES`].
-    fn live_pages(&self, victims: &HashSet<u32>) -> Vec<Step> {
-        let mut steps: Vec<Step> = Vec::new();
-        if victims.is_empty() {
-            return steps;
-        }
-        let step_bytes = STEP_BYTES.min(self.store.budget.limit_bytes() / STEP_SHARE);
-        let guard = self.pin();
-        for number in 1..self.table.id_limit() {
-            let id = PageId::new(number);
-            let Some(place) = self.table.place(id, &guard) else { continue };
-            if !place.addresses().any(|address| victims.contains(&address.segment)) {
-                continue;
-            }
-            // Only what lies there is moved, unless values do, whose addresses stand in the parts.
-            let anew = place.values.iter().any(|a| victims.contains(&a.segment));
-            let live =
-                |a: &types::Address| (anew && *a == place.image) || victims.contains(&a.segment);
-            let bytes: u64 =
-                place.addresses().filter(live).map(|address| u64::from(address.len)).sum();
-            match steps.last_mut() {
-                Some(step) if step.bytes + bytes <= step_bytes => {
-                    step.pages.push(id);
-                    step.bytes += bytes;
-                }
-                _ => steps.push(Step { pages: vec![id], bytes }),
-            }
-        }
-        steps
-    }
 }
 
+/// A run of cleaning.
+struct Cleaning<'e, P> {
+    engine: &'e DurableEngine,
+    /// The segments to be emptied in this run: a page that is moved leaves all of them.
+    victims: HashSet<u32>,
+    step: Step,
+    step_bytes: u64,
+    budget_bytes: u64,
+    progress: P,
+    cleaned: Cleaned,
+}
+
+/// What one commit is to move.
+#[derive(Debug, Default)]
 struct Step {
-    pages: Vec<PageId>,
+    pages: BTreeSet<PageId>,
     bytes: u64,
+}
+
+impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
+    /// Moves what is live in one segment. `false` if this run is over before that.
+    ///
+    /// The directories of its frames say which pages have parts there. Whose separated values lie
+    /// there they do not say, nor does a directory that is damaged: if less was found than is
+    /// live, the whole table is looked through.
+    fn empty(&mut self, victim: u32) -> Result<bool> {
+        let log = &self.engine.store.log;
+        let Some(mut contents) = log.contents(victim) else { return Ok(true) };
+        let live = |log: &lss::Log| log.segments().iter().find(|s| s.id == victim).map(|s| s.live);
+        let mut left = live(log).unwrap_or(0).saturating_sub(log.own_bytes_in(victim));
+        while left > 0
+            && let Some(parts) = contents.next_frame()?
+        {
+            let guard = self.engine.pin();
+            for (page, address) in parts {
+                let Some(place) = self.engine.table.place(page, &guard) else { continue };
+                if place.image == address || place.deltas.contains(&address) {
+                    left = left.saturating_sub(lss::live_bytes(address));
+                    self.add(page, place);
+                }
+            }
+            drop(guard);
+            if self.step.bytes >= self.step_bytes && !self.end_step()? {
+                return Ok(false);
+            }
+        }
+        drop(contents);
+        if left == 0 {
+            return Ok(true);
+        }
+        for number in 1..self.engine.table.id_limit() {
+            let page = PageId::new(number);
+            let guard = self.engine.pin();
+            let Some(place) = self.engine.table.place(page, &guard) else { continue };
+            if place.addresses().any(|address| address.segment == victim) {
+                self.add(page, place);
+            }
+            drop(guard);
+            if self.step.bytes >= self.step_bytes && !self.end_step()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn add(&mut self, page: PageId, place: &Place) {
+        if self.step.pages.insert(page) {
+            // Only what lies there is moved, unless values do, whose addresses stand in the parts.
+            let inside = |a: &Address| self.victims.contains(&a.segment);
+            let anew = place.values.iter().any(inside);
+            let moved = |a: &Address| (anew && *a == place.image) || inside(a);
+            self.step.bytes += place.addresses().filter(moved).map(lss::live_bytes).sum::<u64>();
+        }
+    }
+
+    /// Commits what has been gathered. `false` if no more is to be moved, and it was not.
+    fn end_step(&mut self) -> Result<bool> {
+        if self.step.pages.is_empty() {
+            return Ok(true);
+        }
+        let (engine, cleaned) = (self.engine, &mut self.cleaned);
+        if cleaned.moved_bytes >= self.budget_bytes || !(self.progress)(cleaned) {
+            return Ok(false);
+        }
+        let step = std::mem::take(&mut self.step);
+        let pages: Vec<PageId> = step.pages.into_iter().collect();
+        engine.store.make_room();
+        let mut appender = engine.store.log.appender();
+        engine.commit_cut(&mut appender, &pages, &self.victims, Stream::Background)?;
+        drop(appender);
+        cleaned.moved_bytes += step.bytes;
+        engine.store.cleaning_bytes.fetch_add(step.bytes, Ordering::Relaxed);
+        Ok(true)
+    }
 }

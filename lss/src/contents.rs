@@ -1,0 +1,90 @@
+//! What lies in a segment, told by the directories of its frames: so who empties the segment need
+//! not look at the whole table for it.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use types::{Address, PageId};
+
+use crate::error::Error;
+use crate::frame::{HEADER_BYTES, Header};
+use crate::log::Log;
+use crate::open_segment::Segment;
+use crate::part::{self, FIRST_RESERVED_KIND};
+use crate::segment;
+
+/// A walk over the frames of a segment, front to back. Costs two small reads a frame.
+///
+/// It may name parts that are dead, or that a rollback has voided; and it does not get past a
+/// frame whose header is damaged. A caller that must find all that is live compares what it has
+/// found with [`SegmentInfo::live`](crate::SegmentInfo::live).
+#[derive(Debug)]
+pub struct Contents<'a> {
+    log: &'a Log,
+    segment: Arc<Segment>,
+    /// Where the next frame starts.
+    at: u64,
+}
+
+impl Log {
+    /// A walk over the parts in a segment; `None` if it was given back.
+    ///
+    /// While the walk is there, the file of the segment is not used again.
+    pub fn contents(&self, segment: u32) -> Option<Contents<'_>> {
+        let segment = self.segments.get(segment)?;
+        Some(Contents { log: self, segment, at: segment::HEADER_BYTES as u64 })
+    }
+
+    /// Live bytes of a segment that are the log's own: chunks of the table and the list of them.
+    pub fn own_bytes_in(&self, segment: u32) -> u64 {
+        let chunks = self.chunks();
+        let directory = self.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = chunks.values().chain(std::iter::once(&*directory));
+        own.filter(|a| a.segment == segment && !a.is_none()).map(|a| part::live_bytes(*a)).sum()
+    }
+}
+
+impl Contents<'_> {
+    /// The parts of the next frame that are not the log's own, or `None` behind the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]: the system refused to read.
+    pub fn next_frame(&mut self) -> Result<Option<Vec<(PageId, Address)>>, Error> {
+        loop {
+            let Ok(offset) = u32::try_from(self.at) else { return Ok(None) };
+            let Some(bytes) = self.bytes(self.at, HEADER_BYTES as u64)? else { return Ok(None) };
+            let header = Header::decode(&bytes, self.log.segments.store, offset);
+            let Some(header) = header.filter(|header| header.segment == self.segment.id) else {
+                return Ok(None);
+            };
+            let directory = self.at + HEADER_BYTES as u64 + u64::from(header.payload_bytes);
+            self.at += header.frame_bytes();
+            let lines = self
+                .bytes(directory, u64::from(header.directory_bytes))?
+                .and_then(|bytes| header.lines(offset, &bytes));
+            // A damaged directory names nothing.
+            let Some(lines) = lines else { continue };
+            let of_pages = lines.iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
+            let address = |line: &part::Line| Address {
+                segment: self.segment.id,
+                offset: line.offset,
+                len: line.len,
+            };
+            return Ok(Some(of_pages.map(|line| (line.page, address(line))).collect()));
+        }
+    }
+
+    /// These bytes of the file, or `None` if it has not as many.
+    fn bytes(&self, at: u64, len: u64) -> Result<Option<Vec<u8>>, Error> {
+        if at.checked_add(len).is_none_or(|end| end > self.segment.size) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len as usize];
+        match self.segment.file.read_at(&mut bytes, at) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(Error::io("read", self.log.segments.path(self.segment.id), error)),
+        }
+    }
+}
