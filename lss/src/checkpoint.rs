@@ -30,14 +30,21 @@ impl Appender<'_> {
     ///
     /// [`Error::Full`], [`Error::Refused`]: everything is as before. [`Error::Misuse`]: something
     /// was appended since the last commit. Any failed write or sync poisons the log.
-    pub fn checkpoint(&mut self, chunks: &[(u32, Vec<u8>)], meta: &[u8]) -> Result<(), Error> {
+    ///
+    /// Each chunk is taken when the one before it has been appended, so that they need not be in
+    /// memory together.
+    pub fn checkpoint(
+        &mut self,
+        chunks: impl IntoIterator<Item = (u32, Vec<u8>)>,
+        meta: &[u8],
+    ) -> Result<(), Error> {
         self.check_ready()?;
         if self.state.is_dirty() {
             return Err(Error::Misuse { what: "a checkpoint comes right after a commit" });
         }
         self.check_linked()?;
         let version = self.log.durable_version();
-        self.checkpoint_or_undo(chunks, meta, version)
+        self.checkpoint_or_undo(&mut chunks.into_iter(), meta, version)
     }
 
     /// Starts writing: the first checkpoint of this opening, in a new generation. Whatever lay
@@ -53,7 +60,7 @@ impl Appender<'_> {
     /// [`Error::Misuse`]: called twice. Any failed write or sync poisons the log.
     pub fn begin(
         &mut self,
-        chunks: &[(u32, Vec<u8>)],
+        chunks: impl IntoIterator<Item = (u32, Vec<u8>)>,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
@@ -64,7 +71,7 @@ impl Appender<'_> {
         self.check_linked()?;
         let settled = self.settle().and_then(|()| self.log.segments.take_unused());
         settled.map_err(|error| self.log.fail_unless_passing(error))?;
-        self.checkpoint_or_undo(chunks, meta, version)?;
+        self.checkpoint_or_undo(&mut chunks.into_iter(), meta, version)?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
         self.log.begun.store(true, Ordering::Relaxed);
@@ -120,7 +127,7 @@ impl Appender<'_> {
 
     fn checkpoint_or_undo(
         &mut self,
-        chunks: &[(u32, Vec<u8>)],
+        chunks: &mut dyn Iterator<Item = (u32, Vec<u8>)>,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
@@ -134,7 +141,7 @@ impl Appender<'_> {
 
     fn write_checkpoint(
         &mut self,
-        changed: &[(u32, Vec<u8>)],
+        changed: &mut dyn Iterator<Item = (u32, Vec<u8>)>,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
@@ -143,12 +150,12 @@ impl Appender<'_> {
         let mut fresh = Vec::new();
         for (index, payload) in changed {
             if payload.is_empty() {
-                list.remove(index);
+                list.remove(&index);
                 continue;
             }
-            let name = (PageId::new(*index), KIND_CHUNK, 0);
-            let address = self.add(Stream::Background, name, &[], payload)?;
-            list.insert(*index, address);
+            let name = (PageId::new(index), KIND_CHUNK, 0);
+            let address = self.add(Stream::Background, name, &[], &payload)?;
+            list.insert(index, address);
             fresh.push(address);
         }
         let inline = meta.len() <= INLINE_META_BYTES;

@@ -347,7 +347,7 @@ mod tests {
         let (mut log, _) = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
         let page = PageId::new(1);
         let mut appender = log.appender();
-        appender.begin(&[], b"", 0).unwrap();
+        appender.begin([], b"", 0).unwrap();
         let part = appender.append(Stream::Foreground, page, 1, 0, &[], b"part").unwrap();
         appender.commit(1).unwrap();
         drop(appender);
@@ -362,8 +362,8 @@ mod tests {
         forked(appender.append(Stream::Foreground, page, 1, 0, &[], b"more").map(drop));
         forked(appender.commit(2));
         forked(appender.rollback());
-        forked(appender.checkpoint(&[], b""));
-        forked(appender.begin(&[], b"", 1));
+        forked(appender.checkpoint([], b""));
+        forked(appender.begin([], b"", 1));
         drop(appender);
         forked(log.prepare());
         forked(log.reclaim().map(drop));

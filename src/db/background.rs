@@ -16,9 +16,9 @@
 use super::SyncPolicy;
 use super::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::paging::DurableEngine;
 use crate::paging::clean::Cleaned;
 use crate::paging::sparse::SparseWalk;
-use crate::paging::{DurableEngine, Place};
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
 use gc::{Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Worker};
 use std::sync::Arc;
@@ -46,6 +46,9 @@ const DROP_STEP_ENTRIES: usize = 4096;
 
 /// Least cost at which one step of cleaning is put down, so that steps that do nothing end too.
 const MIN_STEP_COST_BYTES: u64 = 64 << 10;
+
+/// Part of the memory budget that the table is counted for at most.
+const MOST_TABLE_SHARE: f64 = 0.75;
 
 /// The threads of a store.
 #[derive(Debug)]
@@ -385,9 +388,11 @@ impl DurableEngine {
     /// Brings the share of the mapping table and its places in the budget up to date.
     pub(crate) fn count_table(&self) {
         let budget = &self.store.budget;
-        // A place is an allocation of its own, and its lists are short.
-        let places = self.table.id_limit() as usize * (size_of::<Place>() + 64);
-        let now = (self.table.memory_bytes() + places) as u64;
+        let places = self.store.place_bytes.load(Ordering::Relaxed);
+        // Pages must have room, or nothing can be done at all: what is more than this is not
+        // counted, and is above the budget.
+        let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
+        let now = (self.table.memory_bytes() as u64 + places).min(most);
         let held = budget.held_bytes(Category::Table);
         match now.checked_sub(held) {
             Some(more) => budget.add(Category::Table, more),

@@ -151,8 +151,7 @@ impl Builder {
         let budget = Arc::new(Budget::new(self.memory_budget_bytes));
         let store = LogStore::new(log, budget, self.read_only);
         let engine = Arc::new(Engine::new(store, self.limits));
-        let counts = engine.recover(&recovered)?;
-        drop(recovered);
+        let counts = engine.recover(recovered)?;
         let catalog = Arc::new(Catalog::load(&engine, counts)?);
         let workers = match (self.read_only, self.background) {
             (true, true) => Some(Workers::for_reading(&engine)?),

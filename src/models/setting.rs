@@ -355,12 +355,12 @@ impl Logged {
         let disk = MemoryDisk::new();
         let (store, recovered) = opened(&disk);
         let empty = Engine::new(store, limits);
-        sure(empty.recover(&recovered));
+        sure(empty.recover(recovered));
         drop(empty);
         let (store, _) = opened(&disk);
         let setting = Setting::planted(store, limits, leaves, named, Layout::Var);
         setting.engine.store.trees.insert(TREE, Arc::clone(&setting.tree));
-        sure(setting.engine.store.log.appender().begin(&[], &[], 0));
+        sure(setting.engine.store.log.appender().begin([], &[], 0));
         sure(setting.engine.sync());
         Arc::new(Self { disk, setting })
     }
@@ -381,7 +381,7 @@ impl Logged {
 pub(super) fn recovered(disk: &MemoryDisk, limits: Limits) -> Vec<(u8, u8)> {
     let (store, recovered) = opened(disk);
     let engine = Engine::new(store, limits);
-    let counts = sure(engine.recover(&recovered));
+    let counts = sure(engine.recover(recovered));
     let tree = Arc::new(TreeCore::new(TREE, ROOT, Layout::Var));
     tree.count(counts.get(&TREE).copied().unwrap_or(0));
     engine.store.trees.insert(TREE, Arc::clone(&tree));

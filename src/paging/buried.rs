@@ -118,7 +118,7 @@ impl DurableEngine {
             if named.contains(&id) {
                 kept.push(id);
             } else if self.table.clear_merged(id, &guard) {
-                self.table.set_place(id, None, &guard);
+                self.set_place(id, None, &guard);
                 self.store.mark_chunk(id);
                 let mut freed = self.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
                 freed.push(id);

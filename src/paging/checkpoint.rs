@@ -21,9 +21,8 @@ impl DurableEngine {
     pub(crate) fn checkpoint_with<'e>(&'e self, appender: &mut Appender<'e>) -> Result<()> {
         self.commit_cut(appender, &[], &HashSet::new(), lss::Stream::Foreground)?;
         let dirty = self.take_dirty_chunks();
-        let chunks: Vec<(u32, Vec<u8>)> =
-            dirty.iter().map(|&chunk| (chunk, self.chunk_bytes(chunk))).collect();
-        if let Err(error) = appender.checkpoint(&chunks, &[]) {
+        let chunks = dirty.iter().map(|&chunk| (chunk, self.chunk_bytes(chunk)));
+        if let Err(error) = appender.checkpoint(chunks, &[]) {
             let _refused = appender.rollback();
             let mut again = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
             again.extend(dirty);

@@ -149,7 +149,7 @@ impl Cut<'_, '_> {
         }
         for (id, place) in std::mem::take(&mut self.places) {
             engine.store.mark_chunk(id);
-            engine.table.set_place(id, Some(place), &guard);
+            engine.set_place(id, Some(place), &guard);
         }
         for (value, address) in self.values.values() {
             value.moved_to(*address);

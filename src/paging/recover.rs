@@ -4,7 +4,7 @@
 //! which they were appended, change them: an image replaces, a delta part adds, a Merged record
 //! buries, a Freed one forgets. Every id without a place is free.
 
-use super::chunk::{chunk_of, decode};
+use super::chunk::{CHUNK_PAGES, chunk_of, decode};
 use super::place::Place;
 use super::store::{DELTA, DurableEngine, FREED, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::VALUE;
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use lss::{Recovered, RecoveredPart};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
+use sync::epoch::Guard;
 use types::PageId;
 
 /// Entries of each tree, by its number.
@@ -19,30 +20,51 @@ pub(crate) type Counts = HashMap<u32, i64>;
 
 impl DurableEngine {
     /// Fills the table. Nobody else uses the engine yet.
-    pub(crate) fn recover(&self, recovered: &Recovered) -> Result<Counts> {
-        let mut places: BTreeMap<PageId, Place> = BTreeMap::new();
-        for (chunk, bytes) in &recovered.chunks {
-            places.extend(decode(*chunk, bytes)?);
+    ///
+    /// Chunk by chunk, so that the places are in memory once and what they were read from is not
+    /// kept beside them.
+    pub(crate) fn recover(&self, recovered: Recovered) -> Result<Counts> {
+        let Recovered { version, chunks, parts, .. } = recovered;
+        self.table.reserve_below(id_limit(&chunks, &parts)?)?;
+        let guard = self.pin();
+        for (chunk, bytes) in chunks {
+            for (id, place) in decode(chunk, &bytes)? {
+                self.set_place(id, Some(Place { flushed: version, ..place }), &guard);
+            }
         }
         let mut dirty = BTreeSet::new();
-        for part in &recovered.parts {
-            apply(&mut places, part)?;
-            if part.kind != VALUE {
-                dirty.insert(chunk_of(part.page));
-            }
+        let mut changed: BTreeMap<PageId, Option<Place>> = BTreeMap::new();
+        for part in parts.iter().filter(|part| part.kind != VALUE) {
+            let committed = || self.table.place(part.page, &guard).cloned();
+            apply(changed.entry(part.page).or_insert_with(committed), part)?;
+            dirty.insert(chunk_of(part.page));
         }
+        drop(parts);
+        for (id, place) in changed {
+            let place = place.map(|place| Place { flushed: version, ..place });
+            self.set_place(id, place, &guard);
+        }
+        let counts = self.adopt_places(version, &guard)?;
+        self.clock.advance_to(version + 1);
+        if !self.store.read_only {
+            let chunks = dirty.into_iter().map(|chunk| (chunk, self.chunk_bytes(chunk)));
+            self.store.log.appender().begin(chunks, &[], version)?;
+            // What the opening before this one prepared, and what died in it, is used again now: a
+            // store that is opened and killed over and over has no later moment for it.
+            self.store.log.reclaim()?;
+        }
+        Ok(counts)
+    }
+
+    /// Tells the log what is live, and the table which pages there are; counts the entries.
+    fn adopt_places(&self, version: u64, guard: &Guard) -> Result<Counts> {
         let mut counts = Counts::new();
-        let limit = places.last_key_value().map_or(0, |(id, _)| id.number() + 1);
-        self.table.reserve_below(limit)?;
-        let guard = self.pin();
         let mut unfinished = Vec::new();
-        let mut unused = (1..limit).map(PageId::new).peekable();
-        for (id, mut place) in places {
-            while let Some(free) = unused.next_if(|unused| *unused < id) {
-                self.table.release(free);
-            }
-            unused.next_if_eq(&id);
-            place.flushed = recovered.version;
+        for id in (1..self.table.id_limit()).map(PageId::new) {
+            let Some(place) = self.table.place(id, guard) else {
+                self.table.release(id);
+                continue;
+            };
             *counts.entry(place.tree).or_default() += i64::from(place.count);
             for address in place.addresses() {
                 if !self.store.log.adopt(address) {
@@ -51,28 +73,34 @@ impl DurableEngine {
                 }
             }
             if place.is_merged() {
-                self.table.set_merged(id, place.merged_into, recovered.version);
+                self.table.set_merged(id, place.merged_into, version);
                 unfinished.push(id);
             } else {
                 self.table.set_disk(id, self.next_serial());
             }
-            self.table.set_place(id, Some(place), &guard);
         }
         *self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = unfinished;
-        self.clock.advance_to(recovered.version + 1);
-        if !self.store.read_only {
-            let chunks: Vec<(u32, Vec<u8>)> =
-                dirty.iter().map(|&chunk| (chunk, self.chunk_bytes(chunk))).collect();
-            self.store.log.appender().begin(&chunks, &[], recovered.version)?;
-            // What the opening before this one prepared, and what died in it, is used again now: a
-            // store that is opened and killed over and over has no later moment for it.
-            self.store.log.reclaim()?;
-        }
         Ok(counts)
     }
 }
 
-fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<()> {
+/// One more than the highest id of a page.
+fn id_limit(chunks: &[(u32, Vec<u8>)], parts: &[RecoveredPart]) -> Result<u32> {
+    let mut limit = match chunks.last() {
+        // An empty one is none that this code has written; the ones before it are lower.
+        Some((chunk, bytes)) => decode(*chunk, bytes)?
+            .last()
+            .map_or(chunk.saturating_mul(CHUNK_PAGES), |(id, _)| id.number().saturating_add(1)),
+        None => 0,
+    };
+    for part in parts {
+        limit = limit.max(part.page.number().saturating_add(1));
+    }
+    Ok(limit)
+}
+
+/// Changes the place of a page, if it has one, by a part of it.
+fn apply(known: &mut Option<Place>, part: &RecoveredPart) -> Result<()> {
     let wrong = |what: &str| {
         let (id, at) = (part.page, part.address);
         Error::Corrupt { what: format!("page {id}: {what} ({at})") }
@@ -80,7 +108,6 @@ fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<(
     let tree = (part.tag >> 32) as u32;
     let number = part.tag as u32;
     match part.kind {
-        VALUE => return Ok(()),
         _ if part.page.is_none() => return Err(wrong("a part without a page")),
         IMAGE => {
             let place = Place {
@@ -92,11 +119,11 @@ fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<(
                 image_count: number.cast_signed(),
                 ..Place::default()
             };
-            places.insert(part.page, place);
+            *known = Some(place);
         }
         DELTA => {
-            let place = places
-                .get_mut(&part.page)
+            let place = known
+                .as_mut()
                 .filter(|place| !place.is_merged() && place.tree == tree)
                 .ok_or_else(|| wrong("a delta part without an image"))?;
             place.deltas.push(part.address);
@@ -104,8 +131,8 @@ fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<(
             place.count = place.count.saturating_add(number.cast_signed());
         }
         MOVED_IMAGE | MOVED_DELTA => {
-            let place = places
-                .get_mut(&part.page)
+            let place = known
+                .as_mut()
                 .filter(|place| !place.is_merged() && place.tree == tree)
                 .ok_or_else(|| wrong("a moved part of no page"))?;
             if part.kind == MOVED_IMAGE {
@@ -120,11 +147,9 @@ fn apply(places: &mut BTreeMap<PageId, Place>, part: &RecoveredPart) -> Result<(
             if merged_into.is_none() {
                 return Err(wrong("merged into no page"));
             }
-            places.insert(part.page, Place { tree, merged_into, ..Place::default() });
+            *known = Some(Place { tree, merged_into, ..Place::default() });
         }
-        FREED => {
-            places.remove(&part.page);
-        }
+        FREED => *known = None,
         _ => return Err(wrong("a part of a kind that this version does not know")),
     }
     Ok(())

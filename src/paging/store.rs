@@ -70,6 +70,8 @@ pub(crate) struct LogStore {
     sync_failure: Mutex<Option<Error>>,
     /// Wakes the evictor.
     pub(crate) evictor: OnceLock<Waker>,
+    /// Bytes of memory of all places.
+    pub(crate) place_bytes: AtomicU64,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
 }
@@ -122,6 +124,7 @@ impl LogStore {
             sync_failing: AtomicBool::new(false),
             sync_failure: Mutex::default(),
             evictor: OnceLock::new(),
+            place_bytes: AtomicU64::new(0),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
         }

@@ -12,7 +12,7 @@ fn some_frames(disk: &MemoryDisk) -> (Log, Vec<(PageId, Address)>) {
     let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
     let mut parts = Vec::new();
     let mut appender = log.appender();
-    appender.begin(&[], b"", 0).unwrap();
+    appender.begin([], b"", 0).unwrap();
     for version in 1..=5 {
         for page in [2 * version, 2 * version + 1].map(|page| PageId::new(page as u32)) {
             let stream = Stream::Foreground;
@@ -43,7 +43,7 @@ fn the_directories_of_a_segment_name_all_its_parts() {
 fn what_is_live_is_of_the_caller_or_of_the_log_itself() {
     let disk = MemoryDisk::new();
     let (log, _) = some_frames(&disk);
-    log.appender().checkpoint(&[(3, vec![7; 300]), (4, vec![8; 30])], b"").unwrap();
+    log.appender().checkpoint([(3, vec![7; 300]), (4, vec![8; 30])], b"").unwrap();
     let mut own = 0;
     for info in log.segments() {
         let parts = if log.contents(info.id).is_some() { contents(&log, info.id) } else { vec![] };

@@ -151,7 +151,7 @@ fn what_was_rolled_back_never_comes_back() {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let (log, _) = Log::open(shared, small()).unwrap();
         let mut appender = log.appender();
-        appender.begin(&[], b"", 0).unwrap();
+        appender.begin([], b"", 0).unwrap();
         append_some(&mut appender, &mut random, b'1');
         appender.commit(1).unwrap();
         for _ in 0..=random.below(2) {

@@ -143,7 +143,7 @@ fn a_torn_tail_is_cut_and_damage_before_it_is_named() {
     let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
     let page = PageId::new(1);
     let mut appender = log.appender();
-    appender.begin(&[], b"", 0).unwrap();
+    appender.begin([], b"", 0).unwrap();
     let addresses: Vec<Address> = (1..=5)
         .map(|version| {
             let stream = Stream::Foreground;

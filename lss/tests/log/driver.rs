@@ -109,7 +109,7 @@ impl Driver {
 
     pub(crate) fn begin(&self) -> Result<(), Error> {
         let chunks = self.chunks();
-        self.log.appender().begin(&chunks, b"begin", self.version)
+        self.log.appender().begin(chunks, b"begin", self.version)
     }
 
     /// The table as chunks; the first byte makes an empty one different from none.
@@ -189,7 +189,7 @@ impl Driver {
     pub(crate) fn checkpoint(&mut self) -> Result<(), Error> {
         let meta = vec![self.version as u8; self.random.below(5000) as usize];
         let chunks = self.chunks();
-        self.log.appender().checkpoint(&chunks, &meta)
+        self.log.appender().checkpoint(chunks, &meta)
     }
 
     /// One random thing.

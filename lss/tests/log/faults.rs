@@ -34,7 +34,7 @@ fn a_failed_sync_poisons_and_is_never_tried_again() {
     };
     poisoned(appender.commit(2));
     poisoned(appender.rollback());
-    poisoned(appender.checkpoint(&[], b""));
+    poisoned(appender.checkpoint([], b""));
     poisoned(appender.append(Stream::Foreground, page, KIND, 0, &[], b"x").map(drop));
     poisoned(driver.log.prepare());
     poisoned(driver.log.reclaim().map(drop));
@@ -49,7 +49,7 @@ fn a_failed_sync_poisons_and_is_never_tried_again() {
     for part in &recovered.parts {
         log.adopt(part.address);
     }
-    log.appender().begin(&[(0, vec![1])], b"", 2).unwrap();
+    log.appender().begin([(0, vec![1])], b"", 2).unwrap();
     let second = recovered.parts[1].address;
     drop(log);
     let disk = disk.crash(&mut |_| 0);
@@ -193,7 +193,7 @@ fn a_refused_commit_that_is_on_the_disk_all_the_same_is_wiped_by_the_rollback() 
     let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
     let page = PageId::new(1);
     let mut appender = log.appender();
-    appender.begin(&[], b"", 0).unwrap();
+    appender.begin([], b"", 0).unwrap();
     appender.commit(1).unwrap();
     appender.append(Stream::Foreground, page, KIND, 0, &[], b"x").unwrap();
     disk.fail(Op::Write, 1, Fault::WholeWriteEnospc);

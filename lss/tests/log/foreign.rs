@@ -79,7 +79,7 @@ fn a_segment_of_another_store_is_an_error_only_where_it_is_needed() {
     let other = MemoryDisk::new();
     let options = Options { store_id: Some(99), ..small() };
     let (log, _) = Log::open(Arc::new(other.clone()), options).unwrap();
-    log.appender().begin(&[], b"", 0).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
     drop(log);
     let foreign = other.files().into_iter().find(|(name, _)| name.starts_with("seg-")).unwrap().1;
     let own = MemoryDisk::new();

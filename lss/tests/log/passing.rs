@@ -57,7 +57,7 @@ fn a_call_that_is_refused_for_now_stops_one_group_and_the_next_goes_on() {
 fn a_creation_that_fails_takes_no_number_and_leaves_no_file() {
     let disk = SimDisk::new();
     let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
-    log.appender().begin(&[], b"", 0).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
     let names = || -> Vec<String> { disk.files().into_keys().collect() };
     let before = names();
     for _ in 0..50 {
@@ -97,7 +97,7 @@ fn no_room_to_write_a_slot_over_is_a_full_disk_and_no_more() {
                     driver.write(&mut history).unwrap();
                 }
                 disk.fail_file("superblock", op, slot, fault);
-                match driver.log.appender().checkpoint(&driver.chunks(), b"meta") {
+                match driver.log.appender().checkpoint(driver.chunks(), b"meta") {
                     Ok(()) => assert_eq!(slot, 2, "round {round}"),
                     Err(error) => assert!(slot == 1 && error.is_full(), "{error}"),
                 }
@@ -143,7 +143,7 @@ fn without_descriptors(path: &Path) {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::new(path));
     let (log, _) = Log::open(disk, small()).unwrap();
     let mut appender = log.appender();
-    appender.begin(&[], b"", 0).unwrap();
+    appender.begin([], b"", 0).unwrap();
     let limit = getrlimit(Resource::Nofile);
     let most = fs::read_dir("/proc/self/fd").map_or(64, |open| open.count() as u64);
     setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit }).unwrap();

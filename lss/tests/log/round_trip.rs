@@ -65,7 +65,7 @@ fn a_part_larger_than_a_segment_gets_a_segment_of_its_own() {
     let address = {
         let (log, _) = Log::open(Arc::clone(&disk), small()).unwrap();
         let mut appender = log.appender();
-        appender.begin(&[], b"", 0).unwrap();
+        appender.begin([], b"", 0).unwrap();
         let address = appender.append(Stream::Background, page, KIND, 5, &[], &payload).unwrap();
         appender.append(Stream::Foreground, page, KIND, 6, &[address], b"").unwrap();
         appender.commit(8).unwrap();
@@ -86,7 +86,7 @@ fn a_read_checks_page_and_kind_and_knows_what_is_gone() {
     let (log, _) = Log::open(Arc::new(MemoryDisk::new()), small()).unwrap();
     let page = PageId::new(4);
     let mut appender = log.appender();
-    appender.begin(&[], b"", 0).unwrap();
+    appender.begin([], b"", 0).unwrap();
     let address = appender.append(Stream::Foreground, page, KIND, 0, &[], b"payload").unwrap();
     appender.commit(1).unwrap();
     assert_eq!(log.read(address, page, KIND).unwrap(), b"payload"[..]);
@@ -106,14 +106,14 @@ fn chunks_are_kept_replaced_and_removed_and_long_data_comes_back() {
     {
         let (log, _) = Log::open(Arc::clone(&disk), small()).unwrap();
         let mut appender = log.appender();
-        appender.begin(&[(1, vec![1; 10]), (2, vec![2; 10])], b"", 0).unwrap();
+        appender.begin([(1, vec![1; 10]), (2, vec![2; 10])], b"", 0).unwrap();
         appender.commit(1).unwrap();
-        appender.checkpoint(&[(2, Vec::new()), (3, vec![3; 9000])], &meta).unwrap();
+        appender.checkpoint([(2, Vec::new()), (3, vec![3; 9000])], &meta).unwrap();
         let segments: Vec<u32> = log.segments().iter().map(|s| s.id).collect();
         assert_eq!(log.chunks_in(&segments), [1, 3]);
         assert_eq!(log.chunks_in(&[]), [0u32; 0]);
         let too_long = vec![0; 65_537];
-        let refused = appender.checkpoint(&[], &too_long);
+        let refused = appender.checkpoint([], &too_long);
         assert!(matches!(refused, Err(Error::TooLarge { .. })));
     }
     let (log, recovered) = Log::open(disk, small()).unwrap();
@@ -129,7 +129,7 @@ fn a_reader_keeps_its_segment_and_recycled_files_show_nothing_old() {
     let disk = MemoryDisk::new();
     let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
     let page = PageId::new(1);
-    log.appender().begin(&[], b"", 0).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
     let mut addresses = Vec::new();
     for version in 1..60 {
         let mut appender = log.appender();
@@ -143,7 +143,7 @@ fn a_reader_keeps_its_segment_and_recycled_files_show_nothing_old() {
         addresses.push(address);
     }
     assert_eq!(log.reclaim().unwrap(), 0, "recovery starts before them");
-    log.appender().checkpoint(&[], b"").unwrap();
+    log.appender().checkpoint([], b"").unwrap();
     assert!(log.reclaim().unwrap() >= 3 * 4096);
     let spares = log.segments();
     let spares = spares.iter().filter(|s| s.state == SegmentState::Free);
@@ -177,14 +177,14 @@ fn calls_out_of_order_are_refused_and_harm_nothing() {
     let misuse = |result: Result<(), Error>| matches!(result, Err(Error::Misuse { .. }));
     let mut appender = log.appender();
     assert!(misuse(appender.commit(1)));
-    appender.begin(&[], b"", 0).unwrap();
-    assert!(misuse(appender.begin(&[], b"", 0)));
+    appender.begin([], b"", 0).unwrap();
+    assert!(misuse(appender.begin([], b"", 0)));
     let reserved = appender.append(Stream::Foreground, page, 0xC0, 0, &[], b"");
     assert!(misuse(reserved.map(drop)));
     appender.append(Stream::Foreground, page, 1, 0, &[], b"").unwrap();
-    assert!(misuse(appender.checkpoint(&[], b"")));
+    assert!(misuse(appender.checkpoint([], b"")));
     appender.commit(1).unwrap();
-    appender.checkpoint(&[], b"").unwrap();
+    appender.checkpoint([], b"").unwrap();
     assert!(log.poisoned().is_none());
 }
 
@@ -192,7 +192,7 @@ fn calls_out_of_order_are_refused_and_harm_nothing() {
 fn a_common_commit_is_one_write_and_one_sync() {
     let (log, _) = Log::open(Arc::new(MemoryDisk::new()), Options::default()).unwrap();
     let mut appender = log.appender();
-    appender.begin(&[], b"", 0).unwrap();
+    appender.begin([], b"", 0).unwrap();
     let before = log.counters();
     for version in 1..=100 {
         let page = PageId::new(1);

@@ -16,7 +16,7 @@ const SYNCS: usize = 60;
 fn begun(delay: Duration) -> Log {
     let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
     let (log, _) = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
-    log.appender().begin(&[], b"", 0).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
     disk.delay_syncs(delay);
     log
 }
