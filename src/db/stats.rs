@@ -114,7 +114,7 @@ pub(super) fn stats(db: &Db) -> Stats {
     let (mut pages, mut resident_pages) = (0, 0);
     let guard = engine.pin();
     for id in (1..engine.table.id_limit()).map(PageId::new) {
-        let place = engine.table.place(id, &guard).filter(|place| !place.is_merged());
+        let place = engine.place_without_lists(id, &guard).filter(|place| !place.is_merged());
         let resident = matches!(engine.table.load(id, &guard), mapping::Word::Resident(_));
         pages += u64::from(resident || place.is_some());
         resident_pages += u64::from(resident);
@@ -172,7 +172,7 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     for id in (1..engine.table.id_limit()).map(PageId::new) {
         let place = {
             let guard = engine.pin();
-            engine.table.place(id, &guard).filter(|place| !place.is_merged()).cloned()
+            engine.place(id, &guard).filter(|place| !place.is_merged())
         };
         let Some(place) = place else { continue };
         let Some(bytes) = verify_parts(db, id, &place)? else { continue };

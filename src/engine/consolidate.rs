@@ -16,7 +16,6 @@
 
 use super::{Counters, Engine, Past, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
 use crate::engine::descent::Away;
-use crate::paging::Place;
 use delta::{Base, Contents, Op, PairChange, Pairs, uncounted};
 use mapping::{Birth, Chain, Records, Word};
 use std::collections::HashMap;
@@ -142,7 +141,8 @@ impl<S: Store> Engine<S> {
         }
         let cuts = self.clock.oldest_open().unwrap_or(u64::MAX);
         let page = chain.page();
-        let Some(place) = self.table.place(id, guard).filter(|_| limit == FoldLimit::KeepUnflushed)
+        let Some(place) =
+            self.place_without_lists(id, guard).filter(|_| limit == FoldLimit::KeepUnflushed)
         else {
             return cuts;
         };
@@ -168,7 +168,7 @@ impl<S: Store> Engine<S> {
         // so who does not see it open sees what it has flushed.
         let same_side = |older: u64, newer: u64| {
             let cut_between = self.clock.cut_between(older, newer);
-            let flushed = self.table.place(id, guard).map_or(0, |place| place.flushed);
+            let flushed = self.place_without_lists(id, guard).map_or(0, |place| place.flushed);
             !cut_between && (older <= flushed) == (newer <= flushed)
         };
         if records.is_empty() {
@@ -195,7 +195,8 @@ impl<S: Store> Engine<S> {
 
     /// Pages that were merged into this one and are not known to be recorded as such in the log.
     pub(crate) fn still_absorbed(&self, base: Base<'_>, guard: &Guard) -> Vec<PageId> {
-        let recorded = |id: PageId| self.table.place(id, guard).is_some_and(Place::is_merged);
+        let recorded =
+            |id: PageId| self.place_without_lists(id, guard).is_some_and(|place| place.is_merged());
         base.absorbed().filter(|&id| !recorded(id)).collect()
     }
 

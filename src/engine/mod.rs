@@ -50,7 +50,7 @@ pub(crate) use tree_core::TreeCore;
 pub(crate) use unread::Unread;
 pub(crate) use update::{Change, Decision};
 
-use crate::paging::Place;
+use crate::paging::PackedPlace;
 use delta::{Base, Contents, Fill, Layout, Position, Record, Shape, Sheet, uncounted};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
@@ -222,7 +222,7 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct Engine<S: Store> {
     /// Shared with deferred actions that give page ids back.
-    pub(crate) table: std::sync::Arc<Table<Place>>,
+    pub(crate) table: std::sync::Arc<Table<PackedPlace>>,
     pub(crate) clock: Clock,
     /// Pages that have something for the next cut; in memory, where that writes nothing, pages that
     /// have a history.

@@ -5,7 +5,6 @@
 //! in memory lists it as absorbed any more, for its next image would bury the id's new bearer; and
 //! an epoch has passed since the word was cleared.
 
-use super::place::Place;
 use super::store::DurableEngine;
 use crate::engine::{Away, Covering, Stop, TreeCore};
 use crate::error::Result;
@@ -135,7 +134,7 @@ impl DurableEngine {
     /// Whether the log holds nothing of the page any more but that it was merged away.
     fn is_recorded(&self, id: PageId) -> bool {
         let guard = self.pin();
-        self.table.place(id, &guard).is_none_or(Place::is_merged)
+        self.place_without_lists(id, &guard).is_none_or(|place| place.is_merged())
     }
 
     /// Whether the page that has absorbed this one still lists it; if so, that page is rewritten

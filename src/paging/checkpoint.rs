@@ -41,6 +41,6 @@ impl DurableEngine {
         let guard = self.pin();
         let first = chunk * CHUNK_PAGES;
         let ids = (first..first.saturating_add(CHUNK_PAGES)).map(PageId::new);
-        encode(ids.filter_map(|id| self.table.place(id, &guard).map(|place| (id, place))))
+        encode(ids.filter_map(|id| self.place(id, &guard).map(|place| (id, place))))
     }
 }

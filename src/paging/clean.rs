@@ -153,10 +153,10 @@ impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
         {
             let guard = self.engine.pin();
             for (page, address) in parts {
-                let Some(place) = self.engine.table.place(page, &guard) else { continue };
+                let Some(place) = self.engine.place(page, &guard) else { continue };
                 if place.image == address || place.deltas.contains(&address) {
                     left = left.saturating_sub(lss::live_bytes(address));
-                    self.add(page, place);
+                    self.add(page, &place);
                 }
             }
             drop(guard);
@@ -171,9 +171,9 @@ impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
         for number in 1..self.engine.table.id_limit() {
             let page = PageId::new(number);
             let guard = self.engine.pin();
-            let Some(place) = self.engine.table.place(page, &guard) else { continue };
+            let Some(place) = self.engine.place(page, &guard) else { continue };
             if place.addresses().any(|address| address.segment == victim) {
-                self.add(page, place);
+                self.add(page, &place);
             }
             drop(guard);
             if self.step.bytes >= self.step_bytes && !self.end_step()? {

@@ -140,7 +140,7 @@ impl Cut<'_, '_> {
         // what is dead can be told only over all of them. What this cut wrote twice is dead too.
         let mut dead: HashSet<Address> = self.written.drain(..).collect();
         for id in self.places.keys() {
-            dead.extend(engine.table.place(*id, &guard).iter().flat_map(|old| old.addresses()));
+            dead.extend(engine.place(*id, &guard).iter().flat_map(Place::addresses));
         }
         for place in self.places.values() {
             for address in place.addresses() {
@@ -149,7 +149,7 @@ impl Cut<'_, '_> {
         }
         for (id, place) in std::mem::take(&mut self.places) {
             engine.store.mark_chunk(id);
-            engine.set_place(id, Some(place), &guard);
+            engine.set_place(id, Some(&place), &guard);
         }
         for (value, address) in self.values.values() {
             value.moved_to(*address);

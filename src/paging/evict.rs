@@ -26,7 +26,7 @@ impl Evictable for DurableEngine {
         if page.take_touch() {
             return Evicted::Referenced;
         }
-        let Some(place) = self.table.place(id, &guard) else { return Evicted::Dirty };
+        let Some(place) = self.place_without_lists(id, &guard) else { return Evicted::Dirty };
         let newest = chain.newest().map_or(0, |record| self.version(id, page, record));
         if place.wants_image(page) || newest > place.flushed {
             return Evicted::Dirty;

@@ -33,8 +33,8 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
     loop {
         let (token, place) = {
             let guard = engine.pin();
-            match (engine.table.load(id, &guard), engine.table.place(id, &guard)) {
-                (Word::Disk(token), Some(place)) => (token, place.clone()),
+            match (engine.table.load(id, &guard), engine.place(id, &guard)) {
+                (Word::Disk(token), Some(place)) => (token, place),
                 (Word::Disk(_), None) => {
                     return Err(Error::Corrupt { what: format!("page {id} has no place") });
                 }
@@ -71,7 +71,7 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
 
 fn moved(engine: &DurableEngine, id: PageId, place: &Place) -> bool {
     let guard = engine.pin();
-    engine.table.place(id, &guard) != Some(place)
+    engine.place(id, &guard).as_ref() != Some(place)
 }
 
 /// Looks at a leaf where it lies in the log: whether it has no entry in the range. `None` if it has
@@ -83,8 +83,8 @@ pub(crate) fn vacant(
 ) -> Result<Option<Vacancy>> {
     let away = || {
         let guard = engine.pin();
-        match (engine.table.load(id, &guard), engine.table.place(id, &guard)) {
-            (Word::Disk(token), Some(place)) => Some((token, place.clone())),
+        match (engine.table.load(id, &guard), engine.place(id, &guard)) {
+            (Word::Disk(token), Some(place)) => Some((token, place)),
             _ => None,
         }
     };

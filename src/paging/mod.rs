@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `place` | what committed parts the log holds of a page |
+//! | `packed` | the same as the table keeps it, in fewer bytes |
 //! | `cut` | one sync: a cut of history becomes a commit |
 //! | `visit` | one page of a cut: a delta part or an image, and what a closed commit needs beside |
 //! | `fetch` | a page comes back from the log |
@@ -24,6 +25,7 @@ pub(crate) mod clean;
 pub(crate) mod cut;
 pub(crate) mod evict;
 pub(crate) mod fetch;
+mod packed;
 mod place;
 pub(crate) mod recover;
 mod settle;
@@ -32,5 +34,6 @@ pub(crate) mod store;
 pub(crate) mod values;
 mod visit;
 
+pub(crate) use packed::PackedPlace;
 pub(crate) use place::Place;
 pub(crate) use store::{DurableEngine, LogStore};

@@ -1,13 +1,12 @@
 //! Place: what committed parts the log holds of a page. Written by the appender alone.
 
+use super::packed::PackedPlace;
 use super::store::DurableEngine;
+use crate::engine::{Engine, Store};
 use mapping::PageRef;
 use sync::atomic::Ordering;
 use sync::epoch::Guard;
 use types::{Address, PageId};
-
-/// What an allocation takes besides its bytes, about: its header, and what it is rounded up by.
-const ALLOCATION_BYTES: usize = 16;
 
 /// What the log holds of a page, as of the last commit.
 ///
@@ -59,14 +58,6 @@ impl Place {
         }
     }
 
-    /// Bytes of memory that this takes, those that the allocator adds included.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        let lists = [self.deltas.capacity(), self.values.capacity()];
-        let bytes = |list: &usize| list * size_of::<Address>() + ALLOCATION_BYTES;
-        let lists: usize = lists.iter().filter(|list| **list > 0).map(bytes).sum();
-        (size_of::<Self>() + ALLOCATION_BYTES + lists) as u64
-    }
-
     /// All parts of the page, and the values that they name.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
         let image = (!self.image.is_none()).then_some(self.image);
@@ -74,16 +65,23 @@ impl Place {
     }
 }
 
+impl<S: Store> Engine<S> {
+    /// What the log holds of a page.
+    pub(crate) fn place(&self, id: PageId, guard: &Guard) -> Option<Place> {
+        self.table.place(id, guard).map(PackedPlace::unpack)
+    }
+
+    /// The same without the lists of delta parts and values, for who wants to know little.
+    pub(crate) fn place_without_lists(&self, id: PageId, guard: &Guard) -> Option<Place> {
+        self.table.place(id, guard).map(PackedPlace::without_lists)
+    }
+}
+
 impl DurableEngine {
     /// Sets, or forgets, what the log holds of a page. Called by who has the appender.
-    pub(crate) fn set_place(&self, id: PageId, place: Option<Place>, guard: &Guard) {
-        let place = place.map(|mut place| {
-            // There is one for each page, in memory or not, and most live long.
-            place.deltas.shrink_to_fit();
-            place.values.shrink_to_fit();
-            place
-        });
-        let bytes = |place: Option<&Place>| place.map_or(0, Place::memory_bytes);
+    pub(crate) fn set_place(&self, id: PageId, place: Option<&Place>, guard: &Guard) {
+        let place = place.map(PackedPlace::of);
+        let bytes = |place: Option<&PackedPlace>| place.map_or(0, PackedPlace::memory_bytes);
         let (old, new) = (bytes(self.table.place(id, guard)), bytes(place.as_ref()));
         self.store.place_bytes.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
         self.table.set_place(id, place, guard);

@@ -29,20 +29,20 @@ impl DurableEngine {
         let guard = self.pin();
         for (chunk, bytes) in chunks {
             for (id, place) in decode(chunk, &bytes)? {
-                self.set_place(id, Some(Place { flushed: version, ..place }), &guard);
+                self.set_place(id, Some(&Place { flushed: version, ..place }), &guard);
             }
         }
         let mut dirty = BTreeSet::new();
         let mut changed: BTreeMap<PageId, Option<Place>> = BTreeMap::new();
         for part in parts.iter().filter(|part| part.kind != VALUE) {
-            let committed = || self.table.place(part.page, &guard).cloned();
+            let committed = || self.place(part.page, &guard);
             apply(changed.entry(part.page).or_insert_with(committed), part)?;
             dirty.insert(chunk_of(part.page));
         }
         drop(parts);
         for (id, place) in changed {
             let place = place.map(|place| Place { flushed: version, ..place });
-            self.set_place(id, place, &guard);
+            self.set_place(id, place.as_ref(), &guard);
         }
         let counts = self.adopt_places(version, &guard)?;
         self.clock.advance_to(version + 1);
@@ -61,7 +61,7 @@ impl DurableEngine {
         let mut counts = Counts::new();
         let mut unfinished = Vec::new();
         for id in (1..self.table.id_limit()).map(PageId::new) {
-            let Some(place) = self.table.place(id, guard) else {
+            let Some(place) = self.place(id, guard) else {
                 self.table.release(id);
                 continue;
             };

@@ -43,7 +43,7 @@ impl DurableEngine {
         let Some(newest) = chain.newest() else { return false };
         let page = chain.page();
         let version = self.version(id, page, newest);
-        let flushed = self.table.place(id, &guard).map_or(0, |place| place.flushed);
+        let flushed = self.place_without_lists(id, &guard).map_or(0, |place| place.flushed);
         if version > flushed || version + quiet_cuts > self.clock.now() {
             return false;
         }

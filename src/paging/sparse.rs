@@ -90,7 +90,7 @@ impl DurableEngine {
     fn is_evicted_leaf(&self, id: PageId) -> bool {
         let guard = self.pin();
         matches!(self.table.load(id, &guard), Word::Disk(_))
-            && self.table.place(id, &guard).is_some_and(|place| place.count > 0)
+            && self.place_without_lists(id, &guard).is_some_and(|place| place.count > 0)
     }
 
     /// Merges what fits one page under the inner page of this level that covers the key. Returns
@@ -168,7 +168,7 @@ impl DurableEngine {
             }
             // The location of an inner page does not say what it holds.
             Word::Disk(_) if level > 0 => None,
-            Word::Disk(_) => Some(self.table.place(id, guard)?.live_bytes()),
+            Word::Disk(_) => Some(self.place(id, guard)?.live_bytes()),
             _ => None,
         }
     }

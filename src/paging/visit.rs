@@ -31,6 +31,7 @@ use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
 use crate::error::{Error, Result};
 use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
 use mapping::{Chain, Word};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use sync::epoch::Guard;
@@ -109,7 +110,9 @@ impl Cut<'_, '_> {
     fn move_parts(&mut self, id: PageId) -> Result<()> {
         let moved = |cut: &Self| {
             let guard = cut.engine.pin();
-            cut.lies_in_victims(id, &guard).then(|| cut.place(id, &guard).cloned()).flatten()
+            cut.lies_in_victims(id, &guard)
+                .then(|| cut.place(id, &guard).map(Cow::into_owned))
+                .flatten()
         };
         let Some(mut place) = moved(self) else { return Ok(()) };
         let log = &self.engine.store.log;
@@ -185,12 +188,15 @@ impl Cut<'_, '_> {
     }
 
     /// What the log will hold of a page once this cut is committed.
-    fn place<'p>(&'p self, id: PageId, guard: &'p Guard) -> Option<&'p Place> {
-        self.places.get(&id).or_else(|| self.engine.table.place(id, guard))
+    fn place(&self, id: PageId, guard: &Guard) -> Option<Cow<'_, Place>> {
+        let present = || self.engine.place(id, guard).map(Cow::Owned);
+        self.places.get(&id).map(Cow::Borrowed).or_else(present)
     }
 
     fn has_image(&self, id: PageId, guard: &Guard) -> bool {
-        self.place(id, guard).is_some_and(|place| !place.image.is_none())
+        let present = || self.engine.place_without_lists(id, guard).map(Cow::Owned);
+        let place = self.places.get(&id).map(Cow::Borrowed).or_else(present);
+        place.is_some_and(|place| !place.image.is_none())
     }
 
     fn look(&mut self, id: PageId) -> Need {
@@ -213,14 +219,16 @@ impl Cut<'_, '_> {
     }
 
     fn lies_in_victims(&self, id: PageId, guard: &Guard) -> bool {
-        let lies = |place: &Place| place.addresses().any(|a| self.victims.contains(&a.segment));
+        let lies =
+            |place: Cow<'_, Place>| place.addresses().any(|a| self.victims.contains(&a.segment));
         !self.victims.is_empty() && self.place(id, guard).is_some_and(lies)
     }
 
     /// Whether separated values of the page lie in segments to be emptied: their addresses stand in
     /// its parts, so it is written anew.
     fn has_values_in_victims(&self, id: PageId, guard: &Guard) -> bool {
-        let inside = |place: &Place| place.values.iter().any(|a| self.victims.contains(&a.segment));
+        let inside =
+            |place: Cow<'_, Place>| place.values.iter().any(|a| self.victims.contains(&a.segment));
         !self.victims.is_empty() && self.place(id, guard).is_some_and(inside)
     }
 
@@ -248,7 +256,7 @@ impl Cut<'_, '_> {
             // since; and once this cut has written the page, nobody pulls it in any more.
             self.again.push(stop.id);
         }
-        let old = self.place(stop.id, guard).cloned();
+        let old = self.place(stop.id, guard).map(Cow::into_owned);
         let page = stop.chain.page();
         let relocate = self.has_values_in_victims(stop.id, guard);
         if let Some(old) = old.as_ref().filter(|old| !relocate && !old.wants_image(page)) {
@@ -332,7 +340,7 @@ impl Cut<'_, '_> {
     }
 
     fn inner(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
-        let old = self.place(stop.id, guard).cloned();
+        let old = self.place(stop.id, guard).map(Cow::into_owned);
         let wanted = old.as_ref().is_none_or(|old| old.wants_image(stop.chain.page()));
         if !wanted {
             return Need::Nothing;
@@ -377,7 +385,7 @@ impl Cut<'_, '_> {
         }
         let absorbed = base
             .absorbed()
-            .filter(|&id| !self.place(id, guard).is_some_and(Place::is_merged))
+            .filter(|&id| !self.place(id, guard).is_some_and(|place| place.is_merged()))
             .collect();
         let pointers: Vec<_> = entries.iter().map(|e| self.pointer(e.flags, e.value)).collect();
         let refs: Vec<Address> =
