@@ -168,9 +168,9 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
     }
 
     /// Drops the value of a slot that was not installed.
-    pub(crate) fn disown(slot: [u8; 8]) {
+    pub(crate) fn disown(slot: &[u8]) {
         if !is_plain::<V>() {
-            InMemory::<V>::release(u64::from_le_bytes(slot));
+            InMemory::<V>::release(handle_of(slot));
         }
     }
 

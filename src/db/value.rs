@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
 use bytes::Bytes;
+use core::cell::Cell;
 use delta::{FLAG_SEPARATED, Hashed};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -109,19 +110,19 @@ pub(crate) fn write_if(
     if !matches!(write, Write::Remove) && tree.id != 0 {
         engine.store.check_put()?;
     }
-    // One count for the page; it is given back if the value is not installed.
     let handle = match write {
-        Write::Separated(value) => Some(Arc::clone(value).into_handle()),
+        Write::Separated(value) => Some(Handle::of(value)),
         _ => None,
     };
+    let ignored = Cell::new(0);
     let change = match (write, &handle) {
-        (Write::Inline(value), _) => Change::Put { flags: 0, value },
-        (Write::Separated(_), Some(handle)) => Change::Put { flags: FLAG_SEPARATED, value: handle },
+        (Write::Inline(value), _) => Change::Put { flags: 0, value, taken: &ignored },
+        (Write::Separated(_), Some(Handle { bytes, taken })) => {
+            Change::Put { flags: FLAG_SEPARATED, value: bytes, taken }
+        }
         _ => Change::Remove,
     };
-    let mut installed = false;
-    let result = engine.update(tree, Hashed::new(key), |found| {
-        installed = false;
+    engine.update(tree, Hashed::new(key), |found| {
         if let Err(dropped) = check_dropped(tree) {
             return Decision::Keep(Err(dropped));
         }
@@ -137,13 +138,29 @@ pub(crate) fn write_if(
         if matches!(change, Change::Remove) && found.is_none() {
             return Decision::Keep(Ok(Some(None)));
         }
-        installed = true;
         Decision::Write(change, Ok(Some(before)))
-    });
-    if let (Some(handle), true) = (handle, !installed || result.is_err()) {
-        Separated::release(u64::from_le_bytes(handle));
+    })
+}
+
+/// One count of a value for the page. Dropped, it gives the count back, unless a page has it.
+struct Handle {
+    bytes: [u8; 8],
+    /// 1 from the CAS on that has given the count to a page.
+    taken: Cell<usize>,
+}
+
+impl Handle {
+    fn of(value: &Arc<Separated>) -> Self {
+        Self { bytes: Arc::clone(value).into_handle(), taken: Cell::new(0) }
     }
-    result
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.taken.get() == 0 {
+            Separated::release(u64::from_le_bytes(self.bytes));
+        }
+    }
 }
 
 /// Looks at a key, and loads its value; called unpinned.

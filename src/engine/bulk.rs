@@ -38,6 +38,7 @@
 use super::descent::{Away, Stop};
 use super::{Change, Decision, Engine, FoldLimit, Folded, Found, Store, TreeCore, handle_of};
 use crate::smo::points_at;
+use core::cell::Cell;
 use delta::{Contents, Entry, Hashed, Number};
 use sync::epoch::Guard;
 
@@ -138,7 +139,7 @@ enum Step {
 }
 
 impl<S: Store> Engine<S> {
-    /// Puts every entry, in order. The values are the tree's when this returns.
+    /// Puts every entry, in order. `taken` counts those whose values are the tree's by now.
     ///
     /// LINEARIZES: the part of each leaf by itself, from left to right, at the CAS of the leaf's
     /// word, or each of its keys at its own.
@@ -146,6 +147,7 @@ impl<S: Store> Engine<S> {
         &self,
         tree: &TreeCore,
         run: Ascending<'_>,
+        taken: &Cell<usize>,
     ) -> Result<(), S::Error> {
         debug_assert!(!S::DURABLE, "a log dates no pages");
         let (mut rest, mut lost) = (run, 0);
@@ -153,7 +155,7 @@ impl<S: Store> Engine<S> {
             let step = if rest.len() < FEW {
                 Step::Singly(rest.len())
             } else {
-                self.retrying(|guard| self.put_into_leaf(tree, rest, guard))?
+                self.retrying(|guard| self.put_into_leaf(tree, rest, taken, guard))?
             };
             let count = match step {
                 Step::Done(count) => count,
@@ -161,8 +163,8 @@ impl<S: Store> Engine<S> {
                     lost += 1;
                     continue;
                 }
-                Step::Singly(count) => self.put_singly(tree, rest, count)?,
-                Step::Lost(count) => self.put_singly(tree, rest, count.min(SOME))?,
+                Step::Singly(count) => self.put_singly(tree, rest, count, taken)?,
+                Step::Lost(count) => self.put_singly(tree, rest, count.min(SOME), taken)?,
             };
             (rest, lost) = (rest.split_at(count).1, 0);
         }
@@ -175,9 +177,10 @@ impl<S: Store> Engine<S> {
         tree: &TreeCore,
         run: Ascending<'_>,
         count: usize,
+        taken: &Cell<usize>,
     ) -> Result<usize, S::Error> {
         for at in 0..count {
-            let change = Change::Put { flags: 0, value: run.value(at) };
+            let change = Change::Put { flags: 0, value: run.value(at), taken };
             let put = |_: Option<Found<'_>>| Decision::Write(change, ());
             match run {
                 Ascending::Rows(rows) => self.update(tree, number(&rows[at]), put)?,
@@ -192,6 +195,7 @@ impl<S: Store> Engine<S> {
         &self,
         tree: &TreeCore,
         run: Ascending<'_>,
+        taken: &Cell<usize>,
         guard: &Guard,
     ) -> Result<Step, Away> {
         let leaf = match run {
@@ -202,7 +206,7 @@ impl<S: Store> Engine<S> {
         if count < FEW {
             return Ok(Step::Singly(count));
         }
-        Ok(self.lay_over(tree, &leaf, run.split_at(count).0, guard))
+        Ok(self.lay_over(tree, &leaf, run.split_at(count).0, taken, guard))
     }
 
     /// Replaces a leaf by pages that have these entries as well.
@@ -211,6 +215,7 @@ impl<S: Store> Engine<S> {
         tree: &TreeCore,
         leaf: &Stop<'_>,
         part: Ascending<'_>,
+        taken: &Cell<usize>,
         guard: &Guard,
     ) -> Step {
         let count = part.len();
@@ -233,7 +238,8 @@ impl<S: Store> Engine<S> {
             let rising = shape.right.is_none() && at_end;
             points_at(&contents, &shape, &contents.cuts(&shape, self.limits.fill(0), rising))
         };
-        let folded = Folded { contents, dropped, base_version: 0, past, ..folded };
+        let comes = Some((count, taken));
+        let folded = Folded { contents, dropped, base_version: 0, past, comes, ..folded };
         let Some(pages) = self.replace_by_pages(tree, leaf, &shape, folded, &points, 0, guard)
         else {
             return Step::Lost(count);

@@ -16,6 +16,7 @@
 
 use super::{Counters, Engine, Past, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
 use crate::engine::descent::Away;
+use core::cell::Cell;
 use delta::{Base, Contents, Op, PairChange, Pairs, uncounted};
 use mapping::{Birth, Chain, Records, Word};
 use std::collections::HashMap;
@@ -36,13 +37,15 @@ pub(crate) struct Folded<'g> {
     pub(crate) base_version: u64,
     /// What the open cuts need of the old page.
     pub(crate) past: Past,
+    /// Values that come into the tree with the page: how many, and what counts them.
+    pub(crate) comes: Option<(usize, &'g Cell<usize>)>,
 }
 
 impl<'g> Folded<'g> {
     /// What an inner page will hold.
     pub(crate) fn inner(contents: Contents<'g>) -> Self {
         let (carried, dropped, past) = (Vec::new(), Vec::new(), Past::default());
-        Self { contents, carried, dropped, base_version: 0, past }
+        Self { contents, carried, dropped, base_version: 0, past, comes: None }
     }
 }
 
@@ -97,7 +100,7 @@ impl<S: Store> Engine<S> {
         records.truncate(keep);
         let carried = self.needed(id, records, &mut dropped, guard);
         let (dropped, past) = (handles::<S>(&dropped), Past::default());
-        Folded { contents, carried, dropped, base_version, past }
+        Folded { contents, carried, dropped, base_version, past, comes: None }
     }
 
     /// Folds a chain of pairs, all of it, as is right where no log follows.
@@ -125,6 +128,7 @@ impl<S: Store> Engine<S> {
             dropped,
             base_version: page.base_version().max(newest),
             past: Past::default(),
+            comes: None,
         })
     }
 

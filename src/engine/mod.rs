@@ -48,7 +48,7 @@ pub(crate) use past::{AsOf, Moment, Now, Past};
 pub(crate) use scan::Wish;
 pub(crate) use tree_core::TreeCore;
 pub(crate) use unread::Unread;
-pub(crate) use update::{Change, Decision};
+pub(crate) use update::{Change, Decision, take};
 
 use crate::paging::PackedPlace;
 use delta::{Base, Contents, Fill, Layout, Position, Record, Shape, Sheet, uncounted};

@@ -5,6 +5,7 @@
 
 use super::lookup::Answer;
 use super::{Engine, FoldLimit, Found, Stop, Store, TreeCore, payload_len, records_of};
+use core::cell::Cell;
 use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -12,8 +13,19 @@ use sync::epoch::Guard;
 /// What a write does to its key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Change<'a> {
-    Put { flags: u8, value: &'a [u8] },
+    /// `taken` goes up by one at the CAS, before anything else that can panic: from then on the
+    /// value is the tree's.
+    Put {
+        flags: u8,
+        value: &'a [u8],
+        taken: &'a Cell<usize>,
+    },
     Remove,
+}
+
+/// Counts values that the tree has taken.
+pub(crate) fn take(taken: &Cell<usize>, count: usize) {
+    taken.set(taken.get() + count);
 }
 
 /// What an operation makes of the value it has found.
@@ -83,7 +95,7 @@ impl<S: Store> Engine<S> {
                 }
             };
             let (op, flags, value): (_, _, &[u8]) = match change {
-                Change::Put { flags, value } => (Op::Put, flags, value),
+                Change::Put { flags, value, .. } => (Op::Put, flags, value),
                 Change::Remove => (Op::Remove, 0, &[]),
             };
             let net = i8::from(op == Op::Put) - i8::from(found.is_some());
@@ -115,6 +127,9 @@ impl<S: Store> Engine<S> {
                 reservation.link(leaf.chain.head());
             }
             if self.table.append(leaf.id, leaf.chain, &reservation) {
+                if let Change::Put { taken, .. } = change {
+                    take(taken, 1);
+                }
                 self.version(leaf.id, page, page.record_of(records, reservation.head()));
                 tree.count(i64::from(net));
                 if op == Op::Put {

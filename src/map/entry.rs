@@ -191,7 +191,7 @@ impl<'m, K: Key, V: Clone + Send + Sync + 'static> Entry<'m, K, V> {
         };
         let new = Fresh::new(value);
         let seen = new.held();
-        drop(map.shared.set(&key, Some(new)));
+        drop(map.shared.set(&key, Some(&new)));
         OccupiedEntry { map, key, seen }
     }
 }
@@ -231,7 +231,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> OccupiedEntry<'_, K, V> {
     pub fn insert(&mut self, value: V) -> Option<V> {
         let new = Fresh::new(value);
         let kept = new.held();
-        let old = self.map.shared.set(&self.key, Some(new));
+        let old = self.map.shared.set(&self.key, Some(&new));
         self.seen = kept;
         old.map(Held::into_value)
     }

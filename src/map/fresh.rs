@@ -1,25 +1,25 @@
 //! A value on its way into a page: whoever makes it owns it until a page does.
+//!
+//! That changes at the CAS, not when the operation returns: what runs between the two, a
+//! consolidation or the end of a key's `with_encoded`, can panic, and the page keeps the value.
 
+use crate::engine::Change;
 use crate::memory::Held;
+use core::cell::Cell;
 use core::marker::PhantomData;
 
 /// A value in the form that pages hold, not installed yet. Dropped, it drops the value: so none is
 /// lost when an exchange is refused or a key's code panics.
 pub(super) struct Fresh<V: Clone + Send + Sync + 'static> {
     slot: [u8; 8],
-    /// A page owns the value now.
-    installed: bool,
+    /// 1 from the CAS on that has given the value to a page.
+    taken: Cell<usize>,
     value: PhantomData<V>,
 }
 
 impl<V: Clone + Send + Sync + 'static> Fresh<V> {
     pub(super) fn new(value: V) -> Self {
-        Self { slot: Held::into_slot(value), installed: false, value: PhantomData }
-    }
-
-    /// The bytes to be installed.
-    pub(super) fn slot(&self) -> &[u8; 8] {
-        &self.slot
+        Self { slot: Held::into_slot(value), taken: Cell::new(0), value: PhantomData }
     }
 
     /// The same value, to be kept whatever becomes of this.
@@ -27,9 +27,9 @@ impl<V: Clone + Send + Sync + 'static> Fresh<V> {
         Held::from_slot(&self.slot)
     }
 
-    /// Called when the bytes were installed: the page is the owner.
-    pub(super) fn installed(mut self) {
-        self.installed = true;
+    /// The change that installs the value, and says so at the CAS.
+    pub(super) fn change(&self) -> Change<'_> {
+        Change::Put { flags: 0, value: &self.slot, taken: &self.taken }
     }
 
     /// The value, which was not installed.
@@ -42,8 +42,8 @@ impl<V: Clone + Send + Sync + 'static> Fresh<V> {
 
 impl<V: Clone + Send + Sync + 'static> Drop for Fresh<V> {
     fn drop(&mut self) {
-        if !self.installed {
-            Held::<V>::disown(self.slot);
+        if self.taken.get() == 0 {
+            Held::<V>::disown(&self.slot);
         }
     }
 }

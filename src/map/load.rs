@@ -9,7 +9,9 @@ use super::{Shared, sure};
 use crate::engine::{Ascending, Item};
 use crate::key::EncodeKey;
 use crate::memory::Held;
+use core::cell::Cell;
 use core::cmp::Ordering;
+use core::marker::PhantomData;
 use delta::Layout;
 
 /// Keys in a row that have to ascend before more of them are collected.
@@ -64,11 +66,9 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
         let mut row = [0; 16];
         row[..8].copy_from_slice(&key);
         row[8..].copy_from_slice(&Held::into_slot(value));
-        if self.ascended > BEGIN {
-            self.rows.push(row);
-        } else {
-            let Shared { engine, tree, .. } = self.shared;
-            sure(engine.put_ascending(tree, Ascending::Rows(&[row])));
+        self.rows.push(row);
+        if self.ascended <= BEGIN {
+            self.put();
         }
     }
 
@@ -88,11 +88,9 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
         self.last_at = Some(begin);
         self.keys.extend_from_slice(key);
         let item = Item { begin, end: self.keys.len(), value: Held::into_slot(value) };
-        if self.ascended > BEGIN {
-            self.items.push(item);
-        } else {
-            let Shared { engine, tree, .. } = self.shared;
-            sure(engine.put_ascending(tree, Ascending::Items(&self.keys, &[item])));
+        self.items.push(item);
+        if self.ascended <= BEGIN {
+            self.put();
         }
     }
 
@@ -108,15 +106,35 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
         if self.rows.is_empty() && self.items.is_empty() {
             return;
         }
-        // Out of the way: whatever happens below, no value is given back that a page may have.
-        let mut rows = core::mem::take(&mut self.rows);
-        let mut items = core::mem::take(&mut self.items);
+        let (rows, items) = (core::mem::take(&mut self.rows), core::mem::take(&mut self.items));
+        let mut left = Left::<V> { rows, items, taken: Cell::new(0), values: PhantomData };
         let Shared { engine, tree, .. } = self.shared;
-        sure(engine.put_ascending(tree, Ascending::Rows(&rows)));
-        sure(engine.put_ascending(tree, Ascending::Items(&self.keys, &items)));
-        rows.clear();
-        items.clear();
-        (self.rows, self.items) = (rows, items);
+        let Left { rows, items, taken, .. } = &left;
+        // One of the two is empty.
+        sure(engine.put_ascending(tree, Ascending::Rows(rows), taken));
+        sure(engine.put_ascending(tree, Ascending::Items(&self.keys, items), taken));
+        // To be filled again.
+        (self.rows, self.items) =
+            (core::mem::take(&mut left.rows), core::mem::take(&mut left.items));
+        self.rows.clear();
+        self.items.clear();
+    }
+}
+
+/// Entries that are being put. Dropped, as it is when that panics, it drops the values that the
+/// tree has not taken.
+struct Left<V: Clone + Send + Sync + 'static> {
+    rows: Vec<[u8; 16]>,
+    items: Vec<Item>,
+    taken: Cell<usize>,
+    values: PhantomData<V>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Left<V> {
+    fn drop(&mut self) {
+        let rows = self.rows.iter().map(|row| &row[8..]);
+        let slots = rows.chain(self.items.iter().map(|item| &item.value[..]));
+        slots.skip(self.taken.get()).for_each(Held::<V>::disown);
     }
 }
 
@@ -130,7 +148,7 @@ impl<V: Clone + Send + Sync + 'static> Drop for Stretch<'_, V> {
 fn replace<V: Clone + Send + Sync + 'static>(slot: &mut [u8], value: V) {
     let mut old = Held::into_slot(value);
     slot.swap_with_slice(&mut old);
-    Held::<V>::disown(old);
+    Held::<V>::disown(&old);
 }
 
 #[cfg(all(test, not(loom)))]

@@ -10,22 +10,18 @@ use core::fmt;
 
 impl<V: Clone + Send + Sync + 'static> Shared<V> {
     /// Sets or removes the value of `key`, and returns the one that it had.
-    pub(super) fn set<Q>(&self, key: &Q, new: Option<Fresh<V>>) -> Option<Held<V>>
+    pub(super) fn set<Q>(&self, key: &Q, new: Option<&Fresh<V>>) -> Option<Held<V>>
     where
         Q: EncodeKey + ?Sized,
     {
-        let change = change(new.as_ref());
-        let old = self.update(key, |found| {
+        let change = change(new);
+        self.update(key, |found| {
             let old = found.map(|found| Held::<V>::from_slot(found.value));
             match (change, &old) {
                 (Change::Remove, None) => Decision::Keep(old),
                 _ => Decision::Write(change, old),
             }
-        });
-        if let Some(new) = new {
-            new.installed();
-        }
-        old
+        })
     }
 
     /// Removes `key`, copies nothing, and says whether it was there.
@@ -56,13 +52,7 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
                 (true, change, _) => Decision::Write(change, true),
             }
         });
-        if !done {
-            return Err(new);
-        }
-        if let Some(new) = new {
-            new.installed();
-        }
-        Ok(())
+        if done { Ok(()) } else { Err(new) }
     }
 
     /// Gives `key` this value if it has none; else returns the one that it has.
@@ -92,10 +82,7 @@ pub(super) struct Existing<V: Clone + Send + Sync + 'static> {
 }
 
 fn change<V: Clone + Send + Sync + 'static>(new: Option<&Fresh<V>>) -> Change<'_> {
-    match new {
-        Some(new) => Change::Put { flags: 0, value: new.slot() },
-        None => Change::Remove,
-    }
+    new.map_or(Change::Remove, Fresh::change)
 }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
@@ -202,7 +189,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        self.shared.set(key, Some(Fresh::new(value))).map(Held::into_value)
+        self.shared.set(key, Some(&Fresh::new(value))).map(Held::into_value)
     }
 
     /// Removes `key`, and returns the value that it had.

@@ -7,6 +7,7 @@ use super::setting::{ONE, Setting, join_both, splitting};
 use super::{explore, start};
 use crate::engine::{Ascending, Item, Limits};
 use crate::memory::InMemory;
+use core::cell::Cell;
 use std::sync::Arc;
 
 type Tree = Setting<InMemory<u64>>;
@@ -25,7 +26,7 @@ fn thirds() -> Limits {
 fn load(it: &Tree) {
     let items = [0, 1, 2].map(|at| Item { begin: at, end: at + 1, value: [2; 8] });
     let run = Ascending::Items(&RUN, &items);
-    let Ok(()) = it.engine.put_ascending(&it.tree, run);
+    let Ok(()) = it.engine.put_ascending(&it.tree, run, &Cell::new(0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::engine::{
 };
 use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::fmt::Debug;
 use delta::{Base, Contents, Entry, Hashed, Layout, Number, Probe, Shape};
@@ -235,7 +236,7 @@ where
     /// Gives `key` this value, and returns the one that it had.
     pub(super) fn put(&self, key: u8, value: u8) -> Option<u8> {
         let value = bytes_of(self.tree.layout, &value);
-        self.set(key, Change::Put { flags: 0, value: &value })
+        self.set(key, Change::Put { flags: 0, value: &value, taken: &Cell::new(0) })
     }
 
     pub(super) fn remove(&self, key: u8) -> Option<u8> {

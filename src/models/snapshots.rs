@@ -10,6 +10,7 @@ use super::setting::{lasting, splitting_numbers};
 use super::{explore, join, start};
 use crate::engine::{Ascending, Item};
 use crate::memory::InMemory;
+use core::cell::Cell;
 use core::mem::ManuallyDrop;
 use std::sync::Arc;
 use types::PageId;
@@ -129,7 +130,7 @@ const RUN: [u8; 3] = [12, 22, 33];
 /// Puts the run, each key with value 2.
 fn load(it: &Tree) {
     let items = [0, 1, 2].map(|at| Item { begin: at, end: at + 1, value: [2; 8] });
-    let Ok(()) = it.engine.put_ascending(&it.tree, Ascending::Items(&RUN, &items));
+    let Ok(()) = it.engine.put_ascending(&it.tree, Ascending::Items(&RUN, &items), &Cell::new(0));
 }
 
 /// A cut is opened while the run comes, and has what it has of the first page also of the last.

@@ -6,6 +6,7 @@
 
 use crate::engine::{
     Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change, payload_len, record_bytes,
+    take,
 };
 use delta::{Base, Contents, Fill, KeyRef, Layout, Record, Shape, shortest_separator};
 use mapping::{PageBox, Word};
@@ -105,7 +106,7 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Option<Vec<Link>> {
         let dropped = std::mem::take(&mut folded.dropped);
-        let past = std::mem::take(&mut folded.past);
+        let (past, comes) = (std::mem::take(&mut folded.past), folded.comes);
         if !points.is_empty() {
             Counters::count(&self.counters.splits);
         }
@@ -126,6 +127,9 @@ impl<S: Store> Engine<S> {
             self.discharge(fresh.bytes);
             fresh.ids.into_iter().for_each(|id| self.abandon(id));
             return None;
+        }
+        if let Some((count, taken)) = comes {
+            take(taken, count);
         }
         fresh.ids.into_iter().for_each(|id| self.deliver(stop.id, id));
         let heirs = placed.iter().flatten().map(|(_, id)| *id);
