@@ -1,12 +1,16 @@
 //! No log: the store of a map in memory, and how its values lie in pages.
 //!
 //! Every value takes eight bytes in its page. Plain numbers lie there themselves; anything else
-//! lies behind an `Arc` whose pointer the page owns, because a bitwise copy by a consolidation
-//! would be unsound for a value with interior mutability or a destructor (C1). A reader takes a
-//! count under its pin and clones after it, so that no code of the user's runs pinned.
-#![expect(unsafe_code, reason = "a page owns one count of each Arc whose pointer it holds")]
+//! lies behind an `Arc` of which the tree has a count, because a bitwise copy by a consolidation
+//! would be unsound for a value with interior mutability or a destructor (C1). The count is the
+//! tree's from the CAS that installs the pointer to the one that displaces it, whatever page the
+//! pointer is copied to; what becomes of it then is told in [`retired`](crate::map::retired). A
+//! reader takes a count of its own under its pin and clones after it, so that no code of the user's
+//! runs pinned.
+#![expect(unsafe_code, reason = "the tree has one count of each Arc whose pointer is in a page")]
 
 use crate::engine::{Engine, Meter, Store, handle_of};
+use crate::map::retired::{Displaced, Effort, Panic, Retired, go_on, release_into, swallow};
 use core::any::TypeId;
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -17,7 +21,18 @@ use types::PageId;
 
 /// The store of a map in memory.
 #[derive(Debug)]
-pub(crate) struct InMemory<V>(PhantomData<fn() -> V>);
+pub(crate) struct InMemory<V> {
+    /// None where values are plain.
+    retired: Option<Box<Retired>>,
+    values: PhantomData<fn() -> V>,
+}
+
+/// What is behind the pointer of a value that is not plain.
+struct Body<V> {
+    /// What the clock read when the value was made: its key gets it no earlier.
+    born: u64,
+    value: V,
+}
 
 /// Counts nothing: a map in memory has no budget.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +43,24 @@ impl Meter for NoMeter {
     fn sub(&self, _bytes: usize) {}
 }
 
-impl<V> InMemory<V> {
+impl<V: 'static> InMemory<V> {
     pub(crate) fn new() -> Self {
-        Self(PhantomData)
+        let retired = (!is_plain::<V>()).then(|| Box::new(Retired::new(size_of::<V>())));
+        Self { retired, values: PhantomData }
+    }
+
+    /// Counts an operation. Says whether it is to look after the values that were displaced.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        !is_plain::<V>() && self.retired.as_ref().is_some_and(|retired| retired.is_due())
+    }
+}
+
+impl<V: Send + Sync + 'static> InMemory<V> {
+    /// Looks after the values that were displaced, see [`Retired::look_after`].
+    pub(crate) fn look_after(engine: &Engine<Self>, effort: Effort) -> Option<Panic> {
+        let retired = engine.store.retired.as_ref()?;
+        retired.look_after(&engine.epoch, effort, Self::release)
     }
 }
 
@@ -49,17 +79,40 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
 
     #[inline]
     fn owns(_flags: u8) -> bool {
-        !is_plain::<V>()
+        false
     }
 
     fn release(handle: u64) {
-        // SAFETY: the page that held the handle owned one count, and gives it up here.
+        // SAFETY: the handle stands for one count, which its owner gives up here.
         drop(unsafe { Arc::from_raw(pointer::<V>(handle)) });
     }
 
-    fn retain(handle: u64) {
-        // SAFETY: the caller knows of an owner, who keeps its count meanwhile.
-        unsafe { Arc::increment_strong_count(pointer::<V>(handle)) };
+    #[inline]
+    fn displaced(engine: &Engine<Self>, value: &[u8], hidden_at: u64) {
+        if let Some(retired) = engine.store.retired.as_ref().filter(|_| !is_plain::<V>()) {
+            let handle = handle_of(value);
+            // SAFETY: the tree's count is the caller's, who has displaced the value.
+            let born = unsafe { (*pointer::<V>(handle)).born };
+            retired.displaced(&engine.clock, Displaced { handle, born, hidden_at });
+        }
+    }
+
+    fn closed(engine: &Engine<Self>, cut: u64) {
+        if let Some(retired) = &engine.store.retired {
+            retired.closed(&engine.clock, cut);
+        }
+    }
+
+    /// Drops all values, unpinned, one after the other, and goes on after one that panics. In the
+    /// end the first panic is resumed, unless the thread is panicking already.
+    fn end(engine: &mut Engine<Self>) {
+        let Some(mut retired) = engine.store.retired.take() else { return };
+        let (mut panic, mut handles) = (None, retired.take_all());
+        for number in 1..=engine.table.id_limit() {
+            handles.drain(..).for_each(|handle| release_into(handle, Self::release, &mut panic));
+            engine.each_value(PageId::new(number), |value| handles.push(handle_of(value)));
+        }
+        go_on((), panic);
     }
 
     #[inline]
@@ -79,7 +132,7 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
     }
 }
 
-fn pointer<V>(handle: u64) -> *const V {
+fn pointer<V>(handle: u64) -> *const Body<V> {
     core::ptr::with_exposed_provenance(handle as usize)
 }
 
@@ -118,7 +171,7 @@ pub(crate) fn is_plain<V: 'static>() -> bool {
 pub(crate) struct Held<V: 'static> {
     /// Of a plain value its bytes, else the pointer of an `Arc`.
     slot: [u8; 8],
-    value: PhantomData<Arc<V>>,
+    value: PhantomData<Arc<Body<V>>>,
 }
 
 impl<V: 'static> Drop for Held<V> {
@@ -126,7 +179,11 @@ impl<V: 'static> Drop for Held<V> {
     fn drop(&mut self) {
         if !is_plain::<V>() {
             // SAFETY: the count was taken in `from_slot`.
-            drop(unsafe { Arc::from_raw(pointer::<V>(handle_of(&self.slot))) });
+            let value = unsafe { Arc::from_raw(pointer::<V>(handle_of(&self.slot))) };
+            if std::thread::panicking() {
+                // Another panic would end the process.
+                swallow(|| drop(value));
+            }
         }
     }
 }
@@ -150,9 +207,9 @@ impl<V> core::fmt::Debug for Held<V> {
 impl<V: Clone + Send + Sync + 'static> Held<V> {
     /// The eight bytes that stand for `value` in a page, which becomes its owner once they are
     /// installed. Until then they are the caller's: see [`Held::disown`].
-    pub(crate) fn into_slot(value: V) -> [u8; 8] {
+    pub(crate) fn into_slot(value: V, engine: &Engine<InMemory<V>>) -> [u8; 8] {
         if !is_plain::<V>() {
-            let pointer = Arc::into_raw(Arc::new(value));
+            let pointer = Arc::into_raw(Arc::new(Body { born: engine.clock.now(), value }));
             return (pointer.expose_provenance() as u64).to_le_bytes();
         }
         let mut slot = [0; 8];
@@ -170,16 +227,16 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
     /// Drops the value of a slot that was not installed.
     pub(crate) fn disown(slot: &[u8]) {
         if !is_plain::<V>() {
-            InMemory::<V>::release(handle_of(slot));
+            drop(Self { slot: slot_of(slot), value: PhantomData });
         }
     }
 
     /// The value of a slot in a page. To be called pinned, with a slot found under that pin.
     #[inline]
     pub(crate) fn from_slot(slot: &[u8]) -> Self {
-        let Ok(slot) = <[u8; 8]>::try_from(slot) else { unreachable!("slots have eight bytes") };
+        let slot = slot_of(slot);
         if !is_plain::<V>() {
-            // SAFETY: the pin keeps the page's count alive while another is taken.
+            // SAFETY: the pin keeps the tree's count alive while another is taken.
             unsafe { Arc::increment_strong_count(pointer::<V>(handle_of(&slot))) };
         }
         Self { slot, value: PhantomData }
@@ -189,8 +246,8 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
     /// slot found under that pin.
     #[inline]
     pub(crate) fn lend<R>(slot: &[u8], look: impl FnOnce(&V) -> R) -> R {
-        let Ok(slot) = <[u8; 8]>::try_from(slot) else { unreachable!("slots have eight bytes") };
-        // The count is the page's, which the pin keeps alive.
+        let slot = slot_of(slot);
+        // The count is the tree's, which the pin keeps alive.
         let held = ManuallyDrop::new(Self { slot, value: PhantomData });
         look(held.value())
     }
@@ -209,8 +266,8 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
             // begins where the slot does and is no more aligned.
             return unsafe { &*(&raw const self.slot).cast::<V>() };
         }
-        // SAFETY: our count keeps the value alive, or in `lend` the page's.
-        unsafe { &*pointer::<V>(handle_of(&self.slot)) }
+        // SAFETY: our count keeps the value alive, or in `lend` the tree's.
+        unsafe { &(*pointer::<V>(handle_of(&self.slot))).value }
     }
 
     /// The value, as the user's own.
@@ -222,6 +279,20 @@ impl<V: Clone + Send + Sync + 'static> Held<V> {
         let this = ManuallyDrop::new(self);
         // SAFETY: our count, which `this` does not give back any more.
         let value = unsafe { Arc::from_raw(pointer::<V>(handle_of(&this.slot))) };
-        Arc::try_unwrap(value).unwrap_or_else(|value| (*value).clone())
+        match Arc::try_unwrap(value) {
+            Ok(body) => body.value,
+            Err(body) => {
+                let value = body.value.clone();
+                // Not behind the end of this, where a panic would leak what is returned.
+                drop(body);
+                value
+            }
+        }
     }
+}
+
+#[inline]
+fn slot_of(bytes: &[u8]) -> [u8; 8] {
+    let Ok(slot) = bytes.try_into() else { unreachable!("slots have eight bytes") };
+    slot
 }

@@ -57,6 +57,12 @@ impl Clock {
     ///
     /// LINEARIZES: at the bump of the clock.
     pub fn open(&self) -> OpenCut<'_> {
+        self.open_and_tell(|_| {})
+    }
+
+    /// The same. Calls `given_up` with every version that was in the registry for a moment and did
+    /// not become this cut's: others may have taken it for that of an open cut.
+    pub fn open_and_tell(&self, mut given_up: impl FnMut(u64)) -> OpenCut<'_> {
         loop {
             let version = self.now.load(Ordering::Acquire);
             let (cells, cell) = self.cells.take(version);
@@ -72,12 +78,28 @@ impl Clock {
                 fence(Ordering::SeqCst);
                 return open;
             }
+            drop(open);
+            given_up(version);
         }
     }
 
     /// Whether an open cut sees the older of two versions of a key and not the newer.
     pub fn cut_between(&self, older: u64, newer: u64) -> bool {
-        self.cells.versions().any(|cut| older <= cut && cut < newer)
+        self.newest_between(older, newer).is_some()
+    }
+
+    /// The newest open cut that sees the older of two versions of a key and not the newer.
+    #[inline]
+    pub fn newest_between(&self, older: u64, newer: u64) -> Option<u64> {
+        if self.cells.are_free() {
+            return None;
+        }
+        self.cells.versions().filter(|cut| (older..newer).contains(cut)).max()
+    }
+
+    /// Whether a cut with this version is open.
+    pub fn is_open(&self, version: u64) -> bool {
+        self.cells.versions().any(|cut| cut == version)
     }
 
     /// The version of the oldest open cut.

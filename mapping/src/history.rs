@@ -14,22 +14,14 @@
 //! nobody, and no history that names it can be dropped, for that comes an epoch later. If the race
 //! is lost the `Old` is dropped and owns nothing.
 //!
-//! Who owns its values: the page in its place, for most of them live on there. So an `Old` takes a
-//! count of its own of each ([`Old::own_values`]), and gives all of them back when it is dropped.
-//! When values leave newer pages, and in which order old pages go, then makes no difference.
+//! Its values are not its own: those that were displaced since and that an open cut needs are kept
+//! until that is closed, by who displaced them.
 #![expect(unsafe_code, reason = "an old page is owned by the last history that names it")]
 
 use crate::page::{Chain, Head, Page, PageBox, PageRef};
 use core::fmt;
 use std::sync::Arc;
-use sync::atomic::{AtomicU8, AtomicU64, Ordering};
-
-/// Nothing is its own: the CAS may still be lost.
-const NOTHING: u8 = 0;
-/// The memory of the page.
-const PAGE: u8 = 1;
-/// And a count of each value in it.
-const VALUES: u8 = 2;
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A page that was replaced.
 pub struct Old {
@@ -37,9 +29,8 @@ pub struct Old {
     head: Head,
     /// The base version of what replaced it; 0 while that has none.
     hidden_at: AtomicU64,
-    owned: AtomicU8,
-    /// Gives the values in a chain back.
-    release: fn(Chain<'_>),
+    /// Whether the memory of the page is its own. Not while the CAS may still be lost.
+    owned: AtomicBool,
 }
 
 // SAFETY: what is behind the pointer is shared by all who have an `Old`, and immutable but for
@@ -51,19 +42,19 @@ unsafe impl Sync for Old {}
 impl Old {
     /// The page of a chain, which is about to be replaced by one with this base version. Owns
     /// nothing, and may be looked at under the pin of the chain only, until it is told to.
-    pub fn of(chain: Chain<'_>, hidden_at: u64, release: fn(Chain<'_>)) -> Self {
-        Self::new(chain.page().as_raw(), chain.head(), hidden_at, NOTHING, release)
+    pub fn of(chain: Chain<'_>, hidden_at: u64) -> Self {
+        Self::new(chain.page().as_raw(), chain.head(), hidden_at, false)
     }
 
     /// A copy of a page that goes another way.
-    pub fn copied(page: PageBox, hidden_at: u64, release: fn(Chain<'_>)) -> Self {
+    pub fn copied(page: PageBox, hidden_at: u64) -> Self {
         let (page, head) = page.into_raw();
-        Self::new(page, head, hidden_at, PAGE, release)
+        Self::new(page, head, hidden_at, true)
     }
 
-    fn new(page: *mut Page, head: Head, hidden_at: u64, owned: u8, release: fn(Chain<'_>)) -> Self {
-        let (hidden_at, owned) = (AtomicU64::new(hidden_at), AtomicU8::new(owned));
-        Self { page, head, hidden_at, owned, release }
+    fn new(page: *mut Page, head: Head, hidden_at: u64, owned: bool) -> Self {
+        let (hidden_at, owned) = (AtomicU64::new(hidden_at), AtomicBool::new(owned));
+        Self { page, head, hidden_at, owned }
     }
 
     /// The page, with the newest record that it ever had.
@@ -94,25 +85,15 @@ impl Old {
     /// instead of retiring the page.
     pub fn own_page(&self) {
         // ORDERING: Relaxed; dropping comes an epoch later.
-        self.owned.store(PAGE, Ordering::Relaxed);
-    }
-
-    /// From now on a count of each value in the page is this one's own. The caller has taken them.
-    pub fn own_values(&self) {
-        self.owned.store(VALUES, Ordering::Relaxed);
+        self.owned.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Old {
     fn drop(&mut self) {
-        let owned = self.owned.load(Ordering::Relaxed);
-        if owned == NOTHING {
-            return;
-        }
-        // SAFETY: the last owner of a page that was unlinked and that nobody else frees.
-        let page = unsafe { PageBox::from_raw(self.page, self.head) };
-        if owned == VALUES {
-            (self.release)(Chain::new(page.page(), self.head));
+        if self.owned.load(Ordering::Relaxed) {
+            // SAFETY: the last owner of a page that was unlinked and that nobody else frees.
+            drop(unsafe { PageBox::from_raw(self.page, self.head) });
         }
     }
 }

@@ -47,6 +47,7 @@ mod ids;
 #[cfg(not(any(loom, shuttle)))]
 mod memory;
 mod page;
+mod stack;
 mod stamp;
 mod table;
 mod word;
@@ -62,6 +63,7 @@ pub use page::{
     Birth, Chain, Head, MOST_MARKS, Match, PageBox, PageRef, PageWriter, RecordRef, Records,
     Reservation,
 };
+pub use stack::Stack;
 pub use stamp::{date, date_page, date_successors, stamp};
 pub use table::{Table, TableFull};
 pub use word::{Seen, Word};

@@ -114,15 +114,14 @@ pub(crate) fn write_if(
         Write::Separated(value) => Some(Handle::of(value)),
         _ => None,
     };
-    let ignored = Cell::new(0);
     let change = match (write, &handle) {
-        (Write::Inline(value), _) => Change::Put { flags: 0, value, taken: &ignored },
-        (Write::Separated(_), Some(Handle { bytes, taken })) => {
-            Change::Put { flags: FLAG_SEPARATED, value: bytes, taken }
+        (Write::Inline(value), _) => Change::Put { flags: 0, value },
+        (Write::Separated(_), Some(handle)) => {
+            Change::Put { flags: FLAG_SEPARATED, value: &handle.bytes }
         }
         _ => Change::Remove,
     };
-    engine.update(tree, Hashed::new(key), |found| {
+    let decide = |found: Option<Found<'_>>| {
         if let Err(dropped) = check_dropped(tree) {
             return Decision::Keep(Err(dropped));
         }
@@ -139,7 +138,10 @@ pub(crate) fn write_if(
             return Decision::Keep(Ok(Some(None)));
         }
         Decision::Write(change, Ok(Some(before)))
-    })
+    };
+    let ignored = Cell::new(0);
+    let taken = handle.as_ref().map_or(&ignored, |handle| &handle.taken);
+    engine.update(tree, Hashed::new(key), decide, taken)
 }
 
 /// One count of a value for the page. Dropped, it gives the count back, unless a page has it.

@@ -23,8 +23,8 @@
 //!
 //! Who has loaded the old word goes on with the old page, as beside a consolidation: a reader's
 //! answer is of the moment of its load, and a writer's CAS fails. So it is step 3 that decides
-//! which values the part replaces: those that the fold of *this* word has found. They are handed
-//! to the epoch with the old page, and counted, by its winner.
+//! which values the part displaces: those that the fold of *this* word has found. They are its
+//! winner's, who counts them and gives them to the store.
 //!
 //! Like a record, the pages are dated after their CAS: they are published without a base version,
 //! and get one, all the same, from whoever meets one of them first (`past`). So a cut has all of a
@@ -180,11 +180,11 @@ impl<S: Store> Engine<S> {
         taken: &Cell<usize>,
     ) -> Result<usize, S::Error> {
         for at in 0..count {
-            let change = Change::Put { flags: 0, value: run.value(at), taken };
+            let change = Change::Put { flags: 0, value: run.value(at) };
             let put = |_: Option<Found<'_>>| Decision::Write(change, ());
             match run {
-                Ascending::Rows(rows) => self.update(tree, number(&rows[at]), put)?,
-                Ascending::Items(..) => self.update(tree, Hashed::new(run.key(at)), put)?,
+                Ascending::Rows(rows) => self.update(tree, number(&rows[at]), put, taken)?,
+                Ascending::Items(..) => self.update(tree, Hashed::new(run.key(at)), put, taken)?,
             }
         }
         Ok(count)
@@ -219,12 +219,12 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Step {
         let count = part.len();
-        let mut folded = self.fold(leaf.id, leaf.chain, FoldLimit::Cuts, guard);
+        let folded = self.fold(leaf.id, leaf.chain, FoldLimit::Cuts, guard);
         let past = self.past_for_undecided(leaf.chain);
         let before = folded.contents.len();
-        let mut dropped = std::mem::take(&mut folded.dropped);
-        let contents = folded.contents.overlay(part.contents(), |flags, value| {
-            if S::owns(flags) {
+        let mut dropped = Vec::new();
+        let contents = folded.contents.overlay(part.contents(), |_, value| {
+            if S::holds_values() {
                 dropped.push(handle_of(value));
             }
         });

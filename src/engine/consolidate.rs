@@ -14,7 +14,7 @@
 //!
 //! Stamping comes first, reading the registry after it (A8; the proof is in `mapping::clock`).
 
-use super::{Counters, Engine, Past, Stop, Store, TreeCore, Versioned, change, handle_of, handles};
+use super::{Counters, Engine, Past, Stop, Store, TreeCore, Versioned, change, handles};
 use crate::engine::descent::Away;
 use core::cell::Cell;
 use delta::{Base, Contents, Op, PairChange, Pairs, uncounted};
@@ -31,7 +31,8 @@ pub(crate) struct Folded<'g> {
     pub(crate) contents: Contents<'g>,
     /// Records that stay records, newest first.
     pub(crate) carried: Versioned<'g>,
-    /// Handles of the values that are in neither.
+    /// Handles of the values that are in neither, and that the page owned; in memory those that
+    /// sorted input displaces.
     pub(crate) dropped: Vec<u64>,
     /// Largest version in the entries; 0 if it is to be decided later.
     pub(crate) base_version: u64,
@@ -115,17 +116,12 @@ impl<S: Store> Engine<S> {
         let newest = chain.newest().map_or(0, |record| self.version(id, page, record));
         let mut changes = Vec::with_capacity(32);
         changes.extend(chain.pairs().map(|(mark, key, value)| PairChange::new(mark, key, value)));
-        let mut dropped = Vec::new();
-        let drop = |value| {
-            if S::holds_values() {
-                dropped.push(handle_of(value));
-            }
-        };
-        let pairs = Pairs::fold(Base::new(chain.base()), &mut changes, drop);
+        // Values that were displaced are gone since.
+        let pairs = Pairs::fold(Base::new(chain.base()), &mut changes, |_| {});
         Some(Folded {
             contents: Contents::Pairs(pairs),
             carried: Vec::new(),
-            dropped,
+            dropped: Vec::new(),
             base_version: page.base_version().max(newest),
             past: Past::default(),
             comes: None,

@@ -46,12 +46,12 @@ pub(crate) use many::GROUP;
 pub(crate) use neighbour::{End, Span, Vacancy, within};
 pub(crate) use past::{AsOf, Moment, Now, Past};
 pub(crate) use scan::Wish;
-pub(crate) use tree_core::TreeCore;
+pub(crate) use tree_core::{SHARDS, TreeCore, shard};
 pub(crate) use unread::Unread;
-pub(crate) use update::{Change, Decision, take};
+pub(crate) use update::{Change, Decision};
 
 use crate::paging::PackedPlace;
-use delta::{Base, Contents, Fill, Layout, Position, Record, Shape, Sheet, uncounted};
+use delta::{Base, Contents, Fill, Layout, Op, Position, Record, Shape, Sheet, uncounted};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
     Word,
@@ -65,8 +65,11 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// Whether records have versions and pages have places in a log.
     const DURABLE: bool;
 
-    /// Whether pages can own values apart from them.
-    fn holds_values() -> bool;
+    /// Whether the tree can have values that are not pages' own: whoever displaces one by a CAS has
+    /// it then, and gives it to [`displaced`](Self::displaced).
+    fn holds_values() -> bool {
+        false
+    }
 
     /// What an operation can fail with; uninhabited in memory.
     type Error;
@@ -83,8 +86,15 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// Gives the ownership behind a handle back.
     fn release(handle: u64);
 
-    /// Takes one more ownership of what is behind a handle, which somebody owns.
-    fn retain(_handle: u64) {}
+    /// Takes a value that this thread, which is pinned, has displaced: at this version its key got
+    /// another one, or none.
+    fn displaced(_engine: &Engine<Self>, _value: &[u8], _hidden_at: u64) {}
+
+    /// A cut of a tree in memory with this version is closed.
+    fn closed(_engine: &Engine<Self>, _cut: u64) {}
+
+    /// Gives every value back. Nobody else uses the engine any more.
+    fn end(engine: &mut Engine<Self>);
 
     /// Called by every operation that writes, before it is pinned: waits for memory, or refuses.
     fn admit(engine: &Engine<Self>) -> Result<(), Self::Error>;
@@ -464,22 +474,41 @@ impl<S: Store> Engine<S> {
     }
 
     /// Releases every value that a page owns. Nobody else uses the engine any more.
-    fn release_values(&mut self) {
+    pub(crate) fn release_values(&mut self) {
         let guard = self.pin();
         for number in 1..self.table.id_limit() {
-            let id = PageId::new(number);
-            let Word::Resident(chain) = self.table.load(id, &guard) else { continue };
-            if Base::new(chain.base()).is_leaf() {
-                past::each_handle::<S>(chain, S::release);
+            let Some(leaf) = self.resident_leaf(PageId::new(number), &guard) else { continue };
+            let owned = |flags: u8, value: &[u8]| {
+                if S::owns(flags) {
+                    S::release(handle_of(value));
+                }
+            };
+            leaf.base.entries().for_each(|entry| owned(entry.flags, entry.value));
+            for record in leaf.chain.records().map(change) {
+                if record.op == Op::Put {
+                    owned(record.flags, record.value);
+                }
             }
         }
+    }
+
+    /// Calls `take`, pinned, with every value that a page of this id has now.
+    pub(crate) fn each_value(&self, id: PageId, take: impl FnMut(&[u8])) {
+        let guard = self.pin();
+        if let Some(leaf) = self.resident_leaf(id, &guard) {
+            self.merged(&leaf, leaf.base.low()).map(|entry| entry.value).for_each(take);
+        }
+    }
+
+    fn resident_leaf<'g>(&self, id: PageId, guard: &'g Guard) -> Option<Stop<'g>> {
+        let Word::Resident(chain) = self.table.load(id, guard) else { return None };
+        let base = Base::new(chain.base());
+        base.is_leaf().then_some(Stop { id, chain, base, parent: PageId::NONE })
     }
 }
 
 impl<S: Store> Drop for Engine<S> {
     fn drop(&mut self) {
-        if S::holds_values() {
-            self.release_values();
-        }
+        S::end(self);
     }
 }

@@ -69,8 +69,8 @@
 //! cuts are closed, no history is left.
 
 use super::descent::{Covering, Seek, Stop};
-use super::{Engine, Store, TreeCore, Versioned, change, handle_of};
-use delta::{Base, Contents, Op, Probe, Shape};
+use super::{Engine, Store, TreeCore, Versioned};
+use delta::{Base, Contents, Probe, Shape};
 use mapping::{Birth, Chain, History, Old, OpenCut, PageRef, Word};
 use std::sync::Arc;
 use sync::atomic::{Ordering, fence};
@@ -135,26 +135,6 @@ fn is_needed(old: &Old, cuts: &[u64]) -> bool {
     is_between(cuts, old.base_version(), old.hidden_at())
 }
 
-/// Calls `take` with every handle that a chain owns.
-pub(super) fn each_handle<S: Store>(chain: Chain<'_>, take: fn(u64)) {
-    let owned = |flags: u8, value: &[u8]| {
-        if S::owns(flags) {
-            take(handle_of(value));
-        }
-    };
-    Base::new(chain.base()).entries().for_each(|entry| owned(entry.flags, entry.value));
-    for record in chain.records() {
-        let record = change(record);
-        if record.op == Op::Put {
-            owned(record.flags, record.value);
-        }
-    }
-}
-
-fn release_all<S: Store>(chain: Chain<'_>) {
-    each_handle::<S>(chain, S::release);
-}
-
 impl<S: Store> Engine<S> {
     /// Gives a leaf its base version if that is not decided. Whoever gets to a leaf does this
     /// before anything else.
@@ -183,7 +163,7 @@ impl<S: Store> Engine<S> {
 
     fn kept(chain: Chain<'_>, hidden_at: u64, cuts: &[u64]) -> Option<Arc<Old>> {
         is_between(cuts, chain.page().base_version(), hidden_at)
-            .then(|| Arc::new(Old::of(chain, hidden_at, release_all::<S>)))
+            .then(|| Arc::new(Old::of(chain, hidden_at)))
     }
 
     /// As [`past_of`](Self::past_of), of a leaf and the one to its right that is merged into it.
@@ -215,7 +195,7 @@ impl<S: Store> Engine<S> {
         let birth =
             Birth { base_version: page.base_version(), serial: page.serial(), tree: page.tree() };
         let copy = self.build(&base.shape(&[]), &Contents::of(base), &records, 0, birth);
-        Old::copied(copy, hidden_at, release_all::<S>)
+        Old::copied(copy, hidden_at)
     }
 
     /// What pages need of a leaf whose base version is decided after their CAS: all of it, until
@@ -223,7 +203,7 @@ impl<S: Store> Engine<S> {
     pub(crate) fn past_for_undecided(&self, chain: Chain<'_>) -> Past {
         let mut past = Past::default();
         past.inherit(chain.page(), &self.clock.open_cuts());
-        past.replaced = Some(Arc::new(Old::of(chain, 0, release_all::<S>)));
+        past.replaced = Some(Arc::new(Old::of(chain, 0)));
         past
     }
 
@@ -242,22 +222,17 @@ impl<S: Store> Engine<S> {
         if past.is_empty() {
             return self.retire(page, dropped, guard);
         }
-        if let Some(old) = &past.replaced {
-            mapping::date_successors(old, &self.clock);
-        }
-        let cuts = self.clock.open_cuts();
-        for old in past.replaced.iter().chain(&past.copied) {
-            old.own_page();
-            // Who needs it no more when it is hidden never will: a later cut sees what hides it.
-            if S::holds_values() && is_needed(old, &cuts) {
-                each_handle::<S>(old.chain(), S::retain);
-                old.own_values();
+        let hidden_at =
+            past.replaced.as_ref().map(|old| mapping::date_successors(old, &self.clock));
+        past.replaced.iter().chain(&past.copied).for_each(|old| old.own_page());
+        match hidden_at {
+            // What sorted input has displaced, in memory.
+            Some(version) => {
+                for handle in dropped {
+                    S::displaced(self, &handle.to_le_bytes(), version);
+                }
             }
-        }
-        if past.replaced.is_none() {
-            self.retire(page, dropped, guard);
-        } else if !dropped.is_empty() {
-            guard.defer(move || dropped.into_iter().for_each(S::release));
+            None => self.retire(page, dropped, guard),
         }
         for heir in heirs {
             self.list_history(heir, had_history && heir == id, guard);
@@ -303,13 +278,24 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// Opens a cut of a tree in memory.
+    pub(crate) fn open(&self) -> OpenCut<'_> {
+        self.clock.open_and_tell(|version| {
+            // ORDERING: as in `close`: for who kept something for it.
+            fence(Ordering::SeqCst);
+            S::closed(self, version);
+        })
+    }
+
     /// Closes a cut of a tree in memory, and gives back what was kept for it.
     ///
     /// Takes no longer than there are pages that have changed since the oldest cut was opened.
     pub(crate) fn close(&self, cut: OpenCut<'_>) {
+        let version = cut.version();
         drop(cut);
         // ORDERING: see `list_history`.
         fence(Ordering::SeqCst);
+        S::closed(self, version);
         if !self.dirty.is_empty() {
             let guard = self.pin();
             self.trim_all(&guard);

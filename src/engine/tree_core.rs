@@ -1,15 +1,17 @@
 //! What a tree is besides its pages: its root, its layout, and how many entries it has.
 
+use core::cell::Cell;
 use delta::Layout;
 use mapping::{Directory, HashHints};
 use sync::CachePadded;
 use sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use types::PageId;
 
+/// What is counted by each thread for itself, or nearly, has so many counts.
 #[cfg(not(any(loom, shuttle)))]
-const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = 16;
 #[cfg(any(loom, shuttle))]
-const SHARDS: usize = 1;
+pub(crate) const SHARDS: usize = 1;
 
 /// One tree. Its root keeps its page id for ever.
 #[derive(Debug)]
@@ -65,17 +67,25 @@ impl TreeCore {
     }
 }
 
+/// The count of this thread.
 #[cfg(not(any(loom, shuttle)))]
-fn shard() -> usize {
+pub(crate) fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     std::thread_local! {
-        static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        // Nothing that has to be registered: one load tells.
+        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
     }
-    SHARD.try_with(|shard| *shard).unwrap_or(0)
+    let shard = SHARD.get();
+    if shard < SHARDS {
+        return shard;
+    }
+    SHARD.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+    SHARD.get()
 }
 
+/// The count of this thread.
 #[cfg(any(loom, shuttle))]
-fn shard() -> usize {
-    let _: Option<AtomicUsize> = None;
+pub(crate) fn shard() -> usize {
+    let _: Option<Cell<AtomicUsize>> = None;
     0
 }

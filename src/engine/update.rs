@@ -13,19 +13,8 @@ use sync::epoch::Guard;
 /// What a write does to its key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Change<'a> {
-    /// `taken` goes up by one at the CAS, before anything else that can panic: from then on the
-    /// value is the tree's.
-    Put {
-        flags: u8,
-        value: &'a [u8],
-        taken: &'a Cell<usize>,
-    },
+    Put { flags: u8, value: &'a [u8] },
     Remove,
-}
-
-/// Counts values that the tree has taken.
-pub(crate) fn take(taken: &Cell<usize>, count: usize) {
-    taken.set(taken.get() + count);
 }
 
 /// What an operation makes of the value it has found.
@@ -46,6 +35,8 @@ enum Attempt<R> {
 
 impl<S: Store> Engine<S> {
     /// Changes one key. `decide` runs pinned and may run again; it calls nothing of the user's.
+    /// `taken` goes up by one when the change is installed: at the CAS, before anything else that
+    /// can panic. From then on what was put is the tree's.
     ///
     /// LINEARIZES: at the CAS of the leaf's word; if nothing is changed, at its load.
     pub(crate) fn update<'a, R>(
@@ -53,13 +44,14 @@ impl<S: Store> Engine<S> {
         tree: &TreeCore,
         key: impl Probe,
         mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+        taken: &Cell<usize>,
     ) -> Result<R, S::Error> {
         S::admit(self)?;
         let fingerprint = key.fingerprint();
         loop {
             let attempt = self.retrying(|guard| {
                 let leaf = self.leaf(tree, key, guard)?;
-                self.attempt(tree, leaf, key, fingerprint, &mut decide, guard)
+                self.attempt(tree, leaf, key, fingerprint, (&mut decide, taken), guard)
             })?;
             if let Attempt::Done(result) = attempt {
                 return Ok(result);
@@ -73,7 +65,7 @@ impl<S: Store> Engine<S> {
         mut leaf: Stop<'g>,
         key: P,
         fingerprint: u8,
-        decide: &mut impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+        (decide, taken): (&mut impl FnMut(Option<Found<'_>>) -> Decision<'a, R>, &Cell<usize>),
         guard: &'g Guard,
     ) -> Result<Attempt<R>, super::Away> {
         let page = leaf.chain.page();
@@ -95,7 +87,7 @@ impl<S: Store> Engine<S> {
                 }
             };
             let (op, flags, value): (_, _, &[u8]) = match change {
-                Change::Put { flags, value, .. } => (Op::Put, flags, value),
+                Change::Put { flags, value } => (Op::Put, flags, value),
                 Change::Remove => (Op::Remove, 0, &[]),
             };
             let net = i8::from(op == Op::Put) - i8::from(found.is_some());
@@ -127,10 +119,14 @@ impl<S: Store> Engine<S> {
                 reservation.link(leaf.chain.head());
             }
             if self.table.append(leaf.id, leaf.chain, &reservation) {
-                if let Change::Put { taken, .. } = change {
-                    take(taken, 1);
+                taken.set(taken.get() + 1);
+                let record = page.record_of(records, reservation.head());
+                let version = self.version(leaf.id, page, record);
+                if S::holds_values()
+                    && let Some(found) = found
+                {
+                    S::displaced(self, found.value, version);
                 }
-                self.version(leaf.id, page, page.record_of(records, reservation.head()));
                 tree.count(i64::from(net));
                 if op == Op::Put {
                     leaf.remember(tree, key);

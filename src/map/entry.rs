@@ -118,11 +118,11 @@ impl<'m, K: Key, V: Clone + Send + Sync + 'static> Entry<'m, K, V> {
         match self {
             Self::Occupied(entry) => entry.seen.into_value(),
             Self::Vacant(VacantEntry { map, key }) => {
-                let made = Fresh::new(make(&key));
+                let made = Fresh::new(make(&key), &map.shared);
                 let kept = made.held();
                 match map.shared.insert_new(&key, made) {
                     Ok(()) => kept.into_value(),
-                    Err(existing) => existing.seen.into_value(),
+                    Err(existing) => existing.instead_of(kept).into_value(),
                 }
             }
         }
@@ -164,9 +164,10 @@ impl<'m, K: Key, V: Clone + Send + Sync + 'static> Entry<'m, K, V> {
         loop {
             let mut value = seen.value().clone();
             modify(&mut value);
-            let new = Fresh::new(value);
+            let new = Fresh::new(value, &map.shared);
             let kept = new.held();
             if map.shared.exchange(&key, Some(&seen), Some(new)).is_ok() {
+                drop(seen);
                 return Self::Occupied(OccupiedEntry { map, key, seen: kept });
             }
             match map.shared.held(&key) {
@@ -185,13 +186,13 @@ impl<'m, K: Key, V: Clone + Send + Sync + 'static> Entry<'m, K, V> {
     /// assert_eq!(map.entry(1).insert_entry('b').get(), &'b');
     /// ```
     pub fn insert_entry(self, value: V) -> OccupiedEntry<'m, K, V> {
-        let (map, key) = match self {
-            Self::Occupied(OccupiedEntry { map, key, .. })
-            | Self::Vacant(VacantEntry { map, key }) => (map, key),
+        let (map, key, before) = match self {
+            Self::Occupied(OccupiedEntry { map, key, seen }) => (map, key, Some(seen)),
+            Self::Vacant(VacantEntry { map, key }) => (map, key, None),
         };
-        let new = Fresh::new(value);
+        let new = Fresh::new(value, &map.shared);
         let seen = new.held();
-        drop(map.shared.set(&key, Some(&new)));
+        drop((map.shared.set(&key, Some(&new)), before));
         OccupiedEntry { map, key, seen }
     }
 }
@@ -229,7 +230,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> OccupiedEntry<'_, K, V> {
     /// assert_eq!(entry.get(), &'b');
     /// ```
     pub fn insert(&mut self, value: V) -> Option<V> {
-        let new = Fresh::new(value);
+        let new = Fresh::new(value, &self.map.shared);
         let kept = new.held();
         let old = self.map.shared.set(&self.key, Some(&new));
         self.seen = kept;
@@ -309,7 +310,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> VacantEntry<'_, K, V> {
             current: Some(seen.into_value()),
             proposed: Some(refused.into_value()),
         };
-        self.map.shared.insert_new(&self.key, Fresh::new(value)).map_err(refused)
+        let shared = &self.map.shared;
+        shared.insert_new(&self.key, Fresh::new(value, shared)).map_err(refused)
     }
 }
 

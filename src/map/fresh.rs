@@ -3,7 +3,7 @@
 //! That changes at the CAS, not when the operation returns: what runs between the two, a
 //! consolidation or the end of a key's `with_encoded`, can panic, and the page keeps the value.
 
-use crate::engine::Change;
+use super::Shared;
 use crate::memory::Held;
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -12,14 +12,18 @@ use core::marker::PhantomData;
 /// lost when an exchange is refused or a key's code panics.
 pub(super) struct Fresh<V: Clone + Send + Sync + 'static> {
     slot: [u8; 8],
-    /// 1 from the CAS on that has given the value to a page.
+    /// 1 from the CAS on that has given the value to the tree.
     taken: Cell<usize>,
     value: PhantomData<V>,
 }
 
 impl<V: Clone + Send + Sync + 'static> Fresh<V> {
-    pub(super) fn new(value: V) -> Self {
-        Self { slot: Held::into_slot(value), taken: Cell::new(0), value: PhantomData }
+    pub(super) fn new(value: V, shared: &Shared<V>) -> Self {
+        Self {
+            slot: Held::into_slot(value, &shared.engine),
+            taken: Cell::new(0),
+            value: PhantomData,
+        }
     }
 
     /// The same value, to be kept whatever becomes of this.
@@ -27,9 +31,14 @@ impl<V: Clone + Send + Sync + 'static> Fresh<V> {
         Held::from_slot(&self.slot)
     }
 
-    /// The change that installs the value, and says so at the CAS.
-    pub(super) fn change(&self) -> Change<'_> {
-        Change::Put { flags: 0, value: &self.slot, taken: &self.taken }
+    /// The bytes to be installed.
+    pub(super) fn slot(&self) -> &[u8; 8] {
+        &self.slot
+    }
+
+    /// To be counted up at the CAS that installs the bytes: from then on the value is the tree's.
+    pub(super) fn taken(&self) -> &Cell<usize> {
+        &self.taken
     }
 
     /// The value, which was not installed.

@@ -5,6 +5,7 @@
 //! the end, also if the end is a panic of who makes the entries: so none is lost. Of two entries in
 //! a row with the same key the later one counts.
 
+use super::fresh::Fresh;
 use super::{Shared, sure};
 use crate::engine::{Ascending, Item};
 use crate::key::EncodeKey;
@@ -58,14 +59,16 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
         let number = u64::from_be_bytes(key);
         let order = self.last.replace(number).map_or(Ordering::Less, |last| last.cmp(&number));
         if let (Ordering::Equal, Some(last)) = (order, self.rows.last_mut()) {
-            return replace::<V>(&mut last[8..], value);
+            return replace(&mut last[8..], value, self.shared);
         }
+        let new = Fresh::new(value, self.shared);
         if !self.ascends(order) || self.rows.len() >= ENTRIES {
             self.put();
         }
         let mut row = [0; 16];
         row[..8].copy_from_slice(&key);
-        row[8..].copy_from_slice(&Held::into_slot(value));
+        row[8..].copy_from_slice(new.slot());
+        new.taken().set(1);
         self.rows.push(row);
         if self.ascended <= BEGIN {
             self.put();
@@ -75,8 +78,9 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
     fn push_item(&mut self, key: &[u8], value: V) {
         let order = self.last_at.map_or(Ordering::Less, |at| self.keys[at..].cmp(key));
         if let (Ordering::Equal, Some(last)) = (order, self.items.last_mut()) {
-            return replace::<V>(&mut last.value, value);
+            return replace(&mut last.value, value, self.shared);
         }
+        let new = Fresh::new(value, self.shared);
         let full = self.items.len() >= ENTRIES || self.keys.len() >= BYTES;
         if !self.ascends(order) || full {
             self.put();
@@ -87,7 +91,8 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
         let begin = self.keys.len();
         self.last_at = Some(begin);
         self.keys.extend_from_slice(key);
-        let item = Item { begin, end: self.keys.len(), value: Held::into_slot(value) };
+        let item = Item { begin, end: self.keys.len(), value: *new.slot() };
+        new.taken().set(1);
         self.items.push(item);
         if self.ascended <= BEGIN {
             self.put();
@@ -118,6 +123,12 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
             (core::mem::take(&mut left.rows), core::mem::take(&mut left.items));
         self.rows.clear();
         self.items.clear();
+        // Each entry can have displaced a value.
+        if left.taken.get() > BEGIN {
+            self.shared.look_after_all(());
+        } else {
+            self.shared.look_after(());
+        }
     }
 }
 
@@ -141,12 +152,15 @@ impl<V: Clone + Send + Sync + 'static> Drop for Left<V> {
 impl<V: Clone + Send + Sync + 'static> Drop for Stretch<'_, V> {
     fn drop(&mut self) {
         self.put();
+        self.shared.look_after_all(());
     }
 }
 
 /// Puts a value in the place of one that no page has seen, and drops that.
-fn replace<V: Clone + Send + Sync + 'static>(slot: &mut [u8], value: V) {
-    let mut old = Held::into_slot(value);
+fn replace<V: Clone + Send + Sync + 'static>(slot: &mut [u8], value: V, shared: &Shared<V>) {
+    let new = Fresh::new(value, shared);
+    let mut old = *new.slot();
+    new.taken().set(1);
     slot.swap_with_slice(&mut old);
     Held::<V>::disown(&old);
 }

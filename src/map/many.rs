@@ -1,10 +1,11 @@
 //! Many keys in one call, and many calls under one pin.
 
 use super::bounds::{KeyRange, spanned};
+use super::retired::{Effort, go_on};
 use super::{Map, Shared};
-use crate::engine::{Found, GROUP, Unread};
+use crate::engine::{Found, GROUP, Store, Unread};
 use crate::key::{EncodeKey, Key};
-use crate::memory::Held;
+use crate::memory::{Held, InMemory};
 use core::borrow::Borrow;
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -66,7 +67,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         let mut keys = keys.into_iter();
         let mut values = Vec::with_capacity(keys.size_hint().0);
         loop {
-            let Some(first) = keys.next() else { return values };
+            let Some(first) = keys.next() else { return self.shared.look_after(values) };
             let mut group = [first; GROUP];
             let mut len = 1;
             for (place, key) in group[1..].iter_mut().zip(&mut keys) {
@@ -94,7 +95,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// ```
     #[must_use]
     pub fn session(&self) -> Session<'_, K, V> {
-        let guard = RefCell::new(self.shared.engine.pin());
+        let guard = RefCell::new(Some(self.shared.engine.pin()));
         Session { map: self, guard, operations: Cell::new(0) }
     }
 }
@@ -103,8 +104,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
 ///
 /// While it lives, no page that any thread unlinks is freed, from any map of the process; every 128
 /// operations it lets go for a moment so that memory can be. So end it, or call
-/// [`refresh`](Self::refresh), before the thread does something else for long. The closures and
-/// the `Clone` and `Drop` of values run pinned in a session.
+/// [`refresh`](Self::refresh), before the thread does something else for long. Closures, and the
+/// `Clone` of values, run pinned in a session; the destructors of values that were displaced run
+/// when it lets go, and when it ends.
 ///
 /// It stays with its thread.
 ///
@@ -115,7 +117,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
 /// ```
 pub struct Session<'m, K, V: Clone + Send + Sync + 'static> {
     map: &'m Map<K, V>,
-    guard: RefCell<Guard>,
+    /// None only while destructors run.
+    guard: RefCell<Option<Guard>>,
     operations: Cell<u32>,
 }
 
@@ -126,10 +129,28 @@ impl<K, V: Clone + Send + Sync + 'static> Session<'_, K, V> {
     /// Lets go for a moment, so that what was unlinked before now can be freed.
     pub fn refresh(&self) {
         self.operations.set(0);
-        if let Ok(mut guard) = self.guard.try_borrow_mut() {
+        let Ok(mut guard) = self.guard.try_borrow_mut() else { return };
+        if let Some(guard) = &mut *guard {
             guard.repin();
             // A pin that is only renewed never gets round to freeing by itself.
             guard.flush();
+        }
+        if InMemory::<V>::holds_values() {
+            let engine = &self.map.shared.engine;
+            *guard = None;
+            let panic = InMemory::look_after(engine, Effort::Some);
+            *guard = Some(engine.pin());
+            drop(guard);
+            go_on((), panic);
+        }
+    }
+}
+
+impl<K, V: Clone + Send + Sync + 'static> Drop for Session<'_, K, V> {
+    fn drop(&mut self) {
+        *self.guard.get_mut() = None;
+        if InMemory::<V>::holds_values() {
+            go_on((), InMemory::look_after(&self.map.shared.engine, Effort::Some));
         }
     }
 }

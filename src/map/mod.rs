@@ -14,6 +14,7 @@
 //! | `build` | maps from entries, and what std's traits make of a map |
 //! | `load` | many entries on their way in, as long as their keys ascend |
 //! | `fresh` | a value on its way into a page |
+//! | `retired` | values that were displaced, on their way to being dropped |
 //! | `serde` | a map as a map of serde, behind the feature `serde` |
 //!
 //! # What is one step
@@ -43,6 +44,28 @@
 //! Closures, and the `Clone`, `PartialEq` and `Drop` of values, run unpinned: they may use the same
 //! map, take as long as they like, and panic. Which closures may run twice is said with each
 //! method.
+//!
+//! # Destructors
+//!
+//! A value that was replaced or removed is *displaced*. It is dropped by an operation of the same
+//! map, when no snapshot sees it any more and no thread is inside an operation, or a [`Session`],
+//! that began before it was displaced:
+//!
+//! - [`clear`](Map::clear), [`remove_range`](Map::remove_range), [`retain`](Map::retain), `extend`
+//!   and the end of a [`Snapshot`] drop all that can be dropped, before they return;
+//! - of the other operations of a thread every 96th does so, reads included, and one that displaces
+//!   counts as four of them, or more if `V` itself is larger than 1 KiB. So at most 24 displaced
+//!   values of each thread wait (threads beyond the 16th share a count);
+//! - a thread inside a [`Session`] leaves it to the session: to its [`refresh`](Session::refresh),
+//!   which comes every 128 operations, and to its end.
+//!
+//! A destructor that blocks blocks its thread and holds no other value back. Operations that it
+//! calls run no destructors themselves. If one panics, the others run all the same, and the panic
+//! is resumed at the end of the operation that ran it, which has taken effect; its result is lost.
+//! If several panic, the first is resumed; if the thread is panicking already, none is.
+//!
+//! Dropping a map drops its values, the displaced ones included, and goes on after a panic in the
+//! same way.
 
 mod bounds;
 mod build;
@@ -54,6 +77,7 @@ mod load;
 mod many;
 mod point;
 mod removal;
+pub(crate) mod retired;
 mod scan;
 #[cfg(feature = "serde")]
 mod serde;
@@ -68,13 +92,16 @@ pub use removal::ExtractIf;
 pub use snapshot::Snapshot;
 
 use crate::engine::{
-    Batch, Change, Decision, End, Engine, Found, Limits, Moment, Span, TreeCore, Unread, Wish,
+    Batch, Change, Decision, End, Engine, Found, Limits, Moment, Span, Store, TreeCore, Unread,
+    Wish,
 };
 use crate::key::{EncodeKey, Key};
 use crate::memory::{Held, InMemory};
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use delta::{Hashed, KeyRef, Layout, Number};
+use retired::Effort;
 
 /// A concurrent ordered map in memory.
 ///
@@ -86,8 +113,8 @@ use delta::{Hashed, KeyRef, Layout, Number};
 /// Every single-key operation is linearizable, and so is every search for a neighbour. What is not
 /// one step is listed in the [module](crate::map)'s documentation.
 ///
-/// A value that was replaced or removed is dropped some time later, when its page is consolidated
-/// and no thread that could see it is left, in any thread that uses a map.
+/// A value that was replaced or removed is dropped by one of the next operations, when no thread
+/// and no snapshot is left that could see it; see [Destructors](crate::map#destructors).
 ///
 /// Cost of an operation on one key or neighbour: `O(log n)`, plus a copy of one page (about 4 KiB)
 /// every two dozen writes of a page.
@@ -102,6 +129,12 @@ use delta::{Hashed, KeyRef, Layout, Number};
 /// });
 /// let keys: Vec<_> = map.keys().collect();
 /// assert_eq!(keys, ["one", "three"]);
+/// ```
+///
+/// Values move between threads, and are looked at and dropped by any of them:
+///
+/// ```compile_fail
+/// let map: bwtree::Map<u64, std::rc::Rc<u64>> = bwtree::Map::new();
 /// ```
 pub struct Map<K, V: Clone + Send + Sync + 'static> {
     shared: Box<Shared<V>>,
@@ -138,10 +171,11 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
     where
         Q: EncodeKey + ?Sized,
     {
-        key.with_encoded(|key| match self.number(key) {
+        let result = key.with_encoded(|key| match self.number(key) {
             Some(number) => sure(self.engine.read(&self.tree, number, &mut read)),
             None => sure(self.engine.read(&self.tree, Hashed::new(key), &mut read)),
-        })
+        });
+        self.look_after(result)
     }
 
     /// Reads a group of numbers; `read` runs pinned.
@@ -151,24 +185,26 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         sure(engine.retrying(|guard| engine.read_group(&self.tree, numbers, &mut read, guard)));
     }
 
-    /// Changes one key; `decide` runs pinned, and may run again.
+    /// Changes one key; `decide` runs pinned, and may run again. `taken` is counted up at the CAS.
     #[inline]
     fn update<'a, Q, R>(
         &self,
         key: &Q,
         mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+        taken: &Cell<usize>,
     ) -> R
     where
         Q: EncodeKey + ?Sized,
     {
-        key.with_encoded(|key| match self.number(key) {
-            Some(number) => sure(self.engine.update(&self.tree, number, &mut decide)),
+        let result = key.with_encoded(|key| match self.number(key) {
+            Some(number) => sure(self.engine.update(&self.tree, number, decide, taken)),
             None if self.key_bytes.is_some_and(|bytes| bytes != key.len()) => match decide(None) {
                 Decision::Keep(result) | Decision::Write(Change::Remove, result) => result,
                 Decision::Write(..) => panic!("a key of {} bytes: no key is like that", key.len()),
             },
-            None => sure(self.engine.update(&self.tree, Hashed::new(key), &mut decide)),
-        })
+            None => sure(self.engine.update(&self.tree, Hashed::new(key), decide, taken)),
+        });
+        self.look_after(result)
     }
 
     /// Reads the outermost entry of a range; `read` runs pinned.
@@ -179,7 +215,7 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         end: End,
         read: impl FnMut(KeyRef<'_>, Found<'_>) -> R,
     ) -> Option<R> {
-        sure(self.engine.end_of(&self.tree, span, end, read))
+        self.look_after(sure(self.engine.end_of(&self.tree, span, end, read)))
     }
 
     /// Reads a page of a range, as of a moment; `read` runs pinned.
@@ -190,7 +226,30 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         wish: Wish,
         read: impl FnMut(Found<'_>) -> T,
     ) -> (Batch<T>, Option<Unread>) {
-        sure(self.engine.scan_page(&self.tree, unread, wish, read))
+        self.look_after(sure(self.engine.scan_page(&self.tree, unread, wish, read)))
+    }
+
+    /// The end of an operation that has come to this, and that holds nothing else: every so often
+    /// it looks after the values that were displaced.
+    #[inline]
+    fn look_after<R>(&self, result: R) -> R {
+        if self.engine.store.is_due() { self.look_after_some(result) } else { result }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_after_some<R>(&self, result: R) -> R {
+        let panic = InMemory::look_after(&self.engine, Effort::Some);
+        retired::go_on(result, panic)
+    }
+
+    /// The end of an operation that may have displaced many values, none of them in its result.
+    fn look_after_all<R>(&self, result: R) -> R {
+        if InMemory::<V>::holds_values() {
+            let panic = InMemory::look_after(&self.engine, Effort::All);
+            return retired::go_on(result, panic);
+        }
+        result
     }
 
     /// The value of a key.

@@ -2,10 +2,11 @@
 
 use super::fresh::Fresh;
 use super::{Map, Shared};
-use crate::engine::{Change, Decision};
+use crate::engine::{Change, Decision, Found};
 use crate::key::{EncodeKey, Key};
 use crate::memory::Held;
 use core::borrow::Borrow;
+use core::cell::Cell;
 use core::fmt;
 
 impl<V: Clone + Send + Sync + 'static> Shared<V> {
@@ -15,21 +16,23 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         Q: EncodeKey + ?Sized,
     {
         let change = change(new);
-        self.update(key, |found| {
+        let decide = |found: Option<Found<'_>>| {
             let old = found.map(|found| Held::<V>::from_slot(found.value));
             match (change, &old) {
                 (Change::Remove, None) => Decision::Keep(old),
                 _ => Decision::Write(change, old),
             }
-        })
+        };
+        self.update(key, decide, new.map_or(&Cell::new(0), Fresh::taken))
     }
 
     /// Removes `key`, copies nothing, and says whether it was there.
     pub(super) fn delete<Q: EncodeKey + ?Sized>(&self, key: &Q) -> bool {
-        self.update(key, |found| match found {
+        let decide = |found: Option<Found<'_>>| match found {
             Some(_) => Decision::Write(Change::Remove, true),
             None => Decision::Keep(false),
-        })
+        };
+        self.update(key, decide, &Cell::new(0))
     }
 
     /// Puts `new` where `seen` is, if it still is; else hands it back.
@@ -44,14 +47,15 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
     {
         let seen = seen.map(Held::slot);
         let change = change(new.as_ref());
-        let done = self.update(key, |found| {
+        let decide = |found: Option<Found<'_>>| {
             let same = found.map(|found| found.value) == seen.as_ref().map(<[u8; 8]>::as_slice);
             match (same, change, found) {
                 (false, _, _) => Decision::Keep(false),
                 (true, Change::Remove, None) => Decision::Keep(true),
                 (true, change, _) => Decision::Write(change, true),
             }
-        });
+        };
+        let done = self.update(key, decide, new.as_ref().map_or(&Cell::new(0), Fresh::taken));
         if done { Ok(()) } else { Err(new) }
     }
 
@@ -81,8 +85,21 @@ pub(super) struct Existing<V: Clone + Send + Sync + 'static> {
     pub(super) refused: Fresh<V>,
 }
 
+impl<V: Clone + Send + Sync + 'static> Existing<V> {
+    /// The value that the key has. The refused one goes, with this count of it: before there is a
+    /// value to return, which a panic at the end would leak.
+    pub(super) fn instead_of(self, kept: Held<V>) -> Held<V> {
+        let Self { seen, refused } = self;
+        drop((refused, kept));
+        seen
+    }
+}
+
 fn change<V: Clone + Send + Sync + 'static>(new: Option<&Fresh<V>>) -> Change<'_> {
-    new.map_or(Change::Remove, Fresh::change)
+    match new {
+        Some(new) => Change::Put { flags: 0, value: new.slot() },
+        None => Change::Remove,
+    }
 }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
@@ -189,7 +206,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        self.shared.set(key, Some(&Fresh::new(value))).map(Held::into_value)
+        self.shared.set(key, Some(&Fresh::new(value, &self.shared))).map(Held::into_value)
     }
 
     /// Removes `key`, and returns the value that it had.
@@ -254,7 +271,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         Q: EncodeKey + ?Sized,
         V: PartialEq,
     {
-        let mut new = new.map(Fresh::new);
+        let mut new = new.map(|new| Fresh::new(new, &self.shared));
         loop {
             let seen = self.shared.held(key);
             if seen.as_ref().map(Held::value) != expected {
@@ -293,7 +310,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     {
         loop {
             let seen = self.shared.held(key);
-            let new = update(seen.as_ref().map(Held::value)).map(Fresh::new);
+            let new = update(seen.as_ref().map(Held::value));
+            let new = new.map(|new| Fresh::new(new, &self.shared));
             if self.shared.exchange(key, seen.as_ref(), new).is_ok() {
                 return seen.map(Held::into_value);
             }
@@ -321,9 +339,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     {
         loop {
             let seen = self.shared.held(key);
-            let new = update(seen.as_ref().map(Held::value)).map(Fresh::new);
+            let new = update(seen.as_ref().map(Held::value));
+            let new = new.map(|new| Fresh::new(new, &self.shared));
             let kept = new.as_ref().map(Fresh::held);
             if self.shared.exchange(key, seen.as_ref(), new).is_ok() {
+                // Before there is a value to return, which a panic at the end would leak.
+                drop(seen);
                 return kept.map(Held::into_value);
             }
         }
@@ -346,11 +367,11 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         if let Some(value) = self.get(&key) {
             return value;
         }
-        let made = Fresh::new(make());
+        let made = Fresh::new(make(), &self.shared);
         let kept = made.held();
         match self.shared.insert_new(&key, made) {
             Ok(()) => kept.into_value(),
-            Err(existing) => existing.seen.into_value(),
+            Err(existing) => existing.instead_of(kept).into_value(),
         }
     }
 }

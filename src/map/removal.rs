@@ -51,6 +51,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         while let Some((key, seen)) = walk.entry::<K>(End::First) {
             let _removed = self.shared.remove_if(&key, seen, |key, value| !keep(key, value));
         }
+        drop(walk);
+        self.shared.look_after_all(());
     }
 
     fn all(&self) -> Walk<'_, V, Held<V>> {
@@ -113,7 +115,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         spanned(range, |span| self.remove_all(span))
     }
 
-    /// Removes every entry, one after the other. Entries inserted meanwhile may stay.
+    /// Removes every entry, one after the other. Entries inserted meanwhile may stay. The values
+    /// are dropped before this returns, but for those that a snapshot or another thread may see.
     ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
@@ -131,7 +134,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     fn remove_all(&self, span: Span<'_>) -> u64 {
         let mut walk: Walk<'_, V, ()> = Walk::new(&self.shared, span);
         let removed = core::iter::from_fn(|| walk.key::<K>(End::First));
-        removed.filter(|key| self.shared.delete(key)).count() as u64
+        let count = removed.filter(|key| self.shared.delete(key)).count() as u64;
+        self.shared.look_after_all(count)
     }
 }
 

@@ -44,10 +44,11 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
 /// It never changes, whatever is written meanwhile, and takes part in nothing: nobody waits for it,
 /// and it waits for nobody. It can be shared between threads, and read from all of them.
 ///
-/// What it holds back is memory: of each page that has changed since, one old page, and with that
-/// the values that were replaced or removed since. Old pages are kept once, however many snapshots
-/// need them. Dropping the snapshot gives back what no other one needs; that takes as long as
-/// looking at the pages that have changed since the oldest open snapshot was taken.
+/// What it holds back is memory: of each page that has changed since, one old page, and of each key
+/// that was replaced or removed since, the value that it had. Old pages and values are kept once,
+/// however many snapshots need them. Dropping the snapshot gives back what no other one needs; that
+/// takes as long as looking at the pages that have changed since the oldest open snapshot was
+/// taken, and at the values that were kept for this one.
 ///
 /// Cost of a read: that of the map, and where the page has changed since, a look through the old
 /// pages that hang on it, at most one for each open snapshot.
@@ -90,7 +91,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// ```
     #[must_use = "a snapshot is to be read"]
     pub fn snapshot(&self) -> Snapshot<'_, K, V> {
-        Snapshot { map: self, cut: Some(self.shared.engine.clock.open()) }
+        Snapshot { map: self, cut: Some(self.shared.engine.open()) }
     }
 }
 
@@ -106,6 +107,7 @@ impl<K, V: Clone + Send + Sync + 'static> Drop for Snapshot<'_, K, V> {
     fn drop(&mut self) {
         if let Some(cut) = self.cut.take() {
             self.map.shared.engine.close(cut);
+            self.map.shared.look_after_all(());
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `stamps` | a record stamped `v` is in every cut `>= v` (I13); none sees the future (A8) |
 //! | `dates` | a cut of a tree in memory is one moment, for as long as it is open (A8) |
 //! | `snapshots` | a cut of a tree in memory finds every key, and leaves nothing behind |
+//! | `retired` | a displaced value is kept for the cuts that see it, and no longer |
 //! | `cuts` | each commit is a prefix of history, through the real log and recovery |
 //! | `evictions` | a page that has something the log has not is not given up |
 //! | `ids` | no page id has two owners |
@@ -35,6 +36,7 @@ mod installs;
 mod merges;
 mod neighbours;
 mod pairs;
+mod retired;
 mod setting;
 mod snapshots;
 mod splits;

@@ -82,10 +82,6 @@ impl Store for Unlogged {
         &NoMeter
     }
 
-    fn holds_values() -> bool {
-        false
-    }
-
     fn owns(_flags: u8) -> bool {
         false
     }
@@ -101,6 +97,8 @@ impl Store for Unlogged {
     }
 
     fn buried(_engine: &Engine<Self>, _id: PageId, _guard: &Guard) {}
+
+    fn end(_engine: &mut Engine<Self>) {}
 }
 
 /// A tree and its engine.
@@ -236,7 +234,7 @@ where
     /// Gives `key` this value, and returns the one that it had.
     pub(super) fn put(&self, key: u8, value: u8) -> Option<u8> {
         let value = bytes_of(self.tree.layout, &value);
-        self.set(key, Change::Put { flags: 0, value: &value, taken: &Cell::new(0) })
+        self.set(key, Change::Put { flags: 0, value: &value })
     }
 
     pub(super) fn remove(&self, key: u8) -> Option<u8> {
@@ -254,7 +252,7 @@ where
         let decide = |found: Option<Found<'_>>| {
             Decision::Write(change, found.map(|found| byte_of(found.value)))
         };
-        sure(self.engine.update(&self.tree, key, decide))
+        sure(self.engine.update(&self.tree, key, decide, &Cell::new(0)))
     }
 
     pub(super) fn get(&self, key: u8) -> Option<u8> {

@@ -239,10 +239,6 @@ impl Store for LogStore {
         &self.meter
     }
 
-    fn holds_values() -> bool {
-        true
-    }
-
     fn owns(flags: u8) -> bool {
         flags & delta::FLAG_SEPARATED != 0
     }
@@ -294,5 +290,9 @@ impl Store for LogStore {
 
     fn buried(engine: &Engine<Self>, id: PageId, _guard: &Guard) {
         engine.store.buried.push(id, engine.clock.now());
+    }
+
+    fn end(engine: &mut Engine<Self>) {
+        engine.release_values();
     }
 }

@@ -6,7 +6,6 @@
 
 use crate::engine::{
     Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change, payload_len, record_bytes,
-    take,
 };
 use delta::{Base, Contents, Fill, KeyRef, Layout, Record, Shape, shortest_separator};
 use mapping::{PageBox, Word};
@@ -129,7 +128,7 @@ impl<S: Store> Engine<S> {
             return None;
         }
         if let Some((count, taken)) = comes {
-            take(taken, count);
+            taken.set(taken.get() + count);
         }
         fresh.ids.into_iter().for_each(|id| self.deliver(stop.id, id));
         let heirs = placed.iter().flatten().map(|(_, id)| *id);

@@ -42,6 +42,12 @@ mod production {
                 COLLECTOR.register().pin()
             }))
         }
+
+        /// Whether the current thread is pinned, by whatever guard.
+        #[inline]
+        pub fn is_pinned(&self) -> bool {
+            HANDLE.try_with(epoch::LocalHandle::is_pinned).unwrap_or(false)
+        }
     }
 
     impl Guard {
@@ -92,6 +98,11 @@ mod modelled {
         /// Pins the current thread.
         pub fn pin(&self) -> Guard {
             Guard(Arc::clone(&self.0))
+        }
+
+        /// Nobody asks in a model.
+        pub fn is_pinned(&self) -> bool {
+            false
         }
     }
 
@@ -174,6 +185,11 @@ mod scheduled {
         pub fn pin(&self) -> Guard {
             with(&self.0, |pins| pins.pinned += 1);
             Guard(Arc::clone(&self.0))
+        }
+
+        /// Nobody asks in a schedule.
+        pub fn is_pinned(&self) -> bool {
+            false
         }
     }
 
