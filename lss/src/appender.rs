@@ -17,6 +17,7 @@
 //! group has no COMMIT of its own: if writing it failed halfway, its header is wiped and synced
 //! before the rollback returns.
 
+use core::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,6 +29,7 @@ use crate::log::Log;
 use crate::open_segment::Segment;
 use crate::part::{self, FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
 use crate::recovery::Place;
+use crate::reserve::Claim;
 use crate::segment;
 use crate::superblock::Position;
 use crate::turn::Turn;
@@ -72,6 +74,8 @@ pub(crate) struct AppendState {
     fresh: Vec<Address>,
     /// Segments opened since the last COMMIT.
     opened: Vec<Arc<Segment>>,
+    /// What free segments are wanted for.
+    pub(crate) claim: Claim,
     /// There was no room, or no descriptor: only a rollback goes on from here.
     full: Option<Error>,
     /// A COMMIT whose writing failed: it may be whole on disk.
@@ -99,6 +103,7 @@ impl AppendState {
             committed: Mark { sequence, places: Default::default() },
             fresh: Vec::new(),
             opened: Vec::new(),
+            claim: Claim::Commit,
             full: None,
             doubtful_commit: None,
             unproven,
@@ -197,8 +202,12 @@ impl Appender<'_> {
         for address in state.fresh.drain(..) {
             self.log.segments.retire(address);
         }
-        for segment in state.opened.drain(..) {
-            segment.abandon();
+        for segment in state.streams.iter().filter_map(|stream| stream.segment.as_ref()) {
+            segment.void(state.next_sequence);
+        }
+        let mut opened = mem::take(&mut state.opened);
+        for segment in &opened {
+            segment.void(state.next_sequence);
         }
         for (stream, (segment, offset)) in state.streams.iter_mut().zip(&state.committed.places) {
             stream.buffer.clear(self.log.options.frame_bytes as usize);
@@ -211,6 +220,7 @@ impl Appender<'_> {
                 segment.wrote(u64::from(*offset), state.committed.sequence);
             }
         }
+        self.log.segments.void(&mut opened);
         state.next_sequence = state.committed.sequence + 1;
         state.attempt += 1;
         state.full = None;
@@ -220,6 +230,21 @@ impl Appender<'_> {
             Err(error) if !error.is_passing() => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Lets what is appended from now on, up to dropping this appender, have the segments that are
+    /// kept for making room on a full disk. It must give back more than it takes.
+    pub fn use_reserve(&mut self) {
+        self.state.claim = Claim::Relief;
+    }
+
+    /// The stream with more room in its open segment: what goes there needs no new one as soon.
+    pub fn roomier(&self) -> Stream {
+        let [foreground, background] = [Stream::Foreground, Stream::Background].map(|stream| {
+            let open = &self.state.streams[stream.index()];
+            open.segment.as_ref().map_or(0, |s| s.size.saturating_sub(u64::from(open.offset)))
+        });
+        if foreground > background { Stream::Foreground } else { Stream::Background }
     }
 
     /// The appender can be used: begun, not poisoned, not waiting for a rollback.
@@ -320,7 +345,7 @@ impl Appender<'_> {
         let next = self
             .log
             .segments
-            .begin(stream, self.state.next_sequence, bytes as u64)
+            .begin(stream, self.state.next_sequence, bytes as u64, self.state.claim)
             .map_err(|error| self.refuse(error))?;
         self.sync_stream(stream)?;
         let state = &mut *self.state;

@@ -14,8 +14,9 @@ use types::{Address, PageId};
 use crate::appender::{Appender, limit};
 use crate::chunks;
 use crate::error::Error;
-use crate::part::{KIND_CHUNK, KIND_CHUNK_DIRECTORY, Stream};
+use crate::part::{self, KIND_CHUNK, KIND_CHUNK_DIRECTORY, Stream};
 use crate::recovery::Place;
+use crate::reserve::Claim;
 use crate::superblock::{INLINE_META_BYTES, MAX_META_BYTES, Superblock};
 
 impl Appender<'_> {
@@ -44,7 +45,9 @@ impl Appender<'_> {
         }
         self.check_linked()?;
         let version = self.log.durable_version();
-        self.checkpoint_or_undo(&mut chunks.into_iter(), meta, version)
+        let tight = self.log.is_tight();
+        let stream = if tight { self.roomier() } else { Stream::Background };
+        self.checkpoint_or_undo((Claim::Relief, stream), &mut chunks.into_iter(), meta, version)
     }
 
     /// Starts writing: the first checkpoint of this opening, in a new generation. Whatever lay
@@ -69,9 +72,10 @@ impl Appender<'_> {
             return Err(Error::Misuse { what: "begin is called once" });
         }
         self.check_linked()?;
-        let settled = self.settle().and_then(|()| self.log.segments.take_unused());
-        settled.map_err(|error| self.log.fail_unless_passing(error))?;
-        self.checkpoint_or_undo(&mut chunks.into_iter(), meta, version)?;
+        self.settle().map_err(|error| self.log.fail_unless_passing(error))?;
+        self.log.take_unused();
+        // All in one stream: it needs one segment and no more.
+        self.checkpoint_or_undo((Claim::Opening, Stream::Foreground), &mut chunks.into_iter(), meta, version)?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
         self.log.begun.store(true, Ordering::Relaxed);
@@ -127,12 +131,15 @@ impl Appender<'_> {
 
     fn checkpoint_or_undo(
         &mut self,
+        (claim, stream): (Claim, Stream),
         chunks: &mut dyn Iterator<Item = (u32, Vec<u8>)>,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
         limit("the data of a checkpoint", meta.len(), MAX_META_BYTES)?;
-        let written = self.write_checkpoint(chunks, meta, version);
+        let before = mem::replace(&mut self.state.claim, claim);
+        let written = self.write_checkpoint(stream, chunks, meta, version);
+        self.state.claim = before;
         if written.is_err() && self.log.poisoned().is_none() {
             self.rollback()?;
         }
@@ -141,6 +148,7 @@ impl Appender<'_> {
 
     fn write_checkpoint(
         &mut self,
+        stream: Stream,
         changed: &mut dyn Iterator<Item = (u32, Vec<u8>)>,
         meta: &[u8],
         version: u64,
@@ -154,7 +162,8 @@ impl Appender<'_> {
                 continue;
             }
             let name = (PageId::new(index), KIND_CHUNK, 0);
-            let address = self.add(Stream::Background, name, &[], &payload)?;
+            log.segments.note_chunk(part::stored_bytes(payload.len()) as u64);
+            let address = self.add(stream, name, &[], &payload)?;
             list.insert(index, address);
             fresh.push(address);
         }
@@ -163,7 +172,7 @@ impl Appender<'_> {
         if !list.is_empty() || !inline {
             let payload = chunks::encode(&list, if inline { &[] } else { meta });
             let name = (PageId::NONE, KIND_CHUNK_DIRECTORY, 0);
-            directory = self.add(Stream::Background, name, &[], &payload)?;
+            directory = self.add(stream, name, &[], &payload)?;
             fresh.push(directory);
         }
         self.commit_group(version)?;

@@ -146,9 +146,10 @@ impl Error {
     }
 }
 
-/// Whether the system says that there is no room, by device or by quota.
+/// Whether the system says that there is no room: on the device, by quota, or in a file.
 pub(crate) fn means_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Whether the system lacks what it may have again: descriptors, memory, a moment of calm.

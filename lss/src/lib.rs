@@ -54,6 +54,7 @@ mod open_segment;
 mod options;
 mod part;
 mod recovery;
+mod reserve;
 mod scan;
 mod segment;
 mod segments;

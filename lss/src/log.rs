@@ -14,6 +14,7 @@ use crate::io::DiskLock;
 use crate::open_segment::{Segment, SegmentInfo};
 use crate::options::Options;
 use crate::part::{self, CHECKSUM_BYTES, Seed};
+use crate::reserve::Claim;
 use crate::segments::Segments;
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
 use crate::turn::{Turn, Turns};
@@ -126,7 +127,9 @@ impl Log {
         if panicked {
             self.poison(Error::Misuse { what: "a thread panicked while it was appending" });
         }
-        Appender { log: self, state }
+        let mut appender = Appender { log: self, state };
+        appender.state.claim = Claim::Commit;
+        appender
     }
 
     /// The version of the last durable commit.
@@ -197,19 +200,76 @@ impl Log {
         self.reclaim_dead()
     }
 
-    /// Makes a segment ready for the stream that needs one next, if none is.
+    /// Makes one free segment ready, if the reserve for a full disk lacks one. `true` if there is
+    /// more to do: the caller calls again.
     ///
     /// # Errors
     ///
     /// [`Error::Full`], [`Error::Refused`]: none can be made now, nothing else is the matter. Other
     /// failures poison the log.
-    pub fn prepare(&self) -> Result<(), Error> {
+    pub fn prepare(&self) -> Result<bool, Error> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.check_opener()?;
         self.check_poison()?;
         self.segments.prepare().map_err(|error| self.fail_unless_passing(error))
+    }
+
+    /// Whether the disk was full when a segment was last wanted, and the reserve that was begun
+    /// with it is not whole again. What makes the store larger is to be refused meanwhile.
+    pub fn is_tight(&self) -> bool {
+        self.segments.is_tight()
+    }
+
+    /// An error while the log is tight.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`].
+    pub fn check_room(&self) -> Result<(), Error> {
+        if self.is_tight() { Err(Error::Full { file: self.segments.disk.place() }) } else { Ok(()) }
+    }
+
+    /// Makes a free segment ready with room for a part of this many bytes, besides the reserve, if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_for(&self, bytes: u64) -> Result<(), Error> {
+        self.check_opener()?;
+        self.check_poison()?;
+        self.segments.prepare_for(bytes).map_err(|error| self.fail_unless_passing(error))
+    }
+
+    /// Tells how large the parts of the next checkpoint will be, by estimate: a chunk, and all
+    /// together. Segments of the reserve are made so large that they can hold them.
+    pub fn expect_checkpoint(&self, chunk_bytes: u64, all_bytes: u64) {
+        let bytes = chunk_bytes.max(all_bytes / 3);
+        self.segments.note_chunk(part::stored_bytes(bytes as usize) as u64);
+    }
+
+    /// Bytes that a segment of the reserve has at least.
+    pub fn reserved_segment_bytes(&self) -> u64 {
+        self.segments.enough_bytes()
+    }
+
+    /// Bytes of the whole reserve for a full disk.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.segments.reserve_bytes()
+    }
+
+    /// Bytes of a segment while the store is small.
+    pub fn smallest_segment_bytes(&self) -> u64 {
+        u64::from(self.options.segment_bytes_min)
+    }
+
+    /// Bytes that commits can be expected to find room for: prepared segments, and what the disk
+    /// says is free on it. `None` if the disk can't say.
+    pub fn room_bytes(&self) -> Option<u64> {
+        let free = self.segments.disk.free_bytes().ok().flatten()?;
+        Some(free.saturating_add(self.segments.commit_bytes()))
     }
 
     /// Whether this process is a fork of the one that opened the log. Then the log only reads, and
@@ -256,16 +316,9 @@ impl Log {
     }
 
     pub(crate) fn reclaim_dead(&self) -> Result<u64, Error> {
-        // ORDERING: Acquire, paired with the Release in `moved_checkpoint`: the positions are
-        // those of this checkpoint or of a later one.
-        // Before `begin` recovery would still start from the old checkpoint, and not every live
-        // part may be known: only what a rollback abandoned can go.
-        let checkpoint = if self.begun.load(Ordering::Relaxed) {
-            self.durable.sequence.load(Ordering::Acquire)
-        } else {
-            0
-        };
-        let keep = [0, 1].map(|at: usize| self.durable.positions[at].load(Ordering::Acquire));
+        let (sequence, keep) = self.replay_start();
+        // Before `begin` not every live part may be known: only what a rollback abandoned can go.
+        let checkpoint = if self.begun.load(Ordering::Relaxed) { sequence } else { 0 };
         // Two whole slots, if there is room for them by now; one is enough to go on.
         match self.superblock.complete(&self.segments.tally) {
             Err(error) if !error.is_passing() => return Err(self.fail(error)),
@@ -273,6 +326,20 @@ impl Log {
         }
         let reclaimed = self.segments.reclaim(checkpoint, keep);
         reclaimed.map_err(|error| self.fail_unless_passing(error))
+    }
+
+    /// Takes free segments into the reserve at an opening; every live part is known.
+    pub(crate) fn take_unused(&self) {
+        let (sequence, keep) = self.replay_start();
+        self.segments.take_unused(sequence, keep);
+    }
+
+    /// The sequence of the durable checkpoint, and the segments in which a replay starts.
+    fn replay_start(&self) -> (u64, [u32; 2]) {
+        // ORDERING: Acquire, paired with the Release in `moved_checkpoint`: the positions are
+        // those of this checkpoint or of a later one.
+        let sequence = self.durable.sequence.load(Ordering::Acquire);
+        (sequence, [0, 1].map(|at: usize| self.durable.positions[at].load(Ordering::Acquire)))
     }
 
     pub(crate) fn chunks(&self) -> RwLockReadGuard<'_, Chunks> {
@@ -365,7 +432,7 @@ mod tests {
         forked(appender.checkpoint([], b""));
         forked(appender.begin([], b"", 1));
         drop(appender);
-        forked(log.prepare());
+        forked(log.prepare().map(drop));
         forked(log.reclaim().map(drop));
         assert_eq!(log.read(part, page, 1).unwrap(), b"part"[..]);
         assert!(log.is_forked() && log.poisoned().is_none());

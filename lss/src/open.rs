@@ -22,7 +22,7 @@ use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
 use crate::log::{Durable, Log, read_part};
 use crate::open_segment::Segment;
 use crate::options::Options;
-use crate::part::{KIND_CHUNK, KIND_CHUNK_DIRECTORY};
+use crate::part::{self, KIND_CHUNK, KIND_CHUNK_DIRECTORY};
 use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
@@ -307,8 +307,11 @@ impl Opening {
             let stream = found.header.and_then(|h| h.stream);
             let format = found.header.map_or(FORMAT_VERSION, |h| h.format);
             let segment = Segment::sealed(found.id, found.file, found.size, stream, format);
-            // Nothing is known of its last frame; the next checkpoint lies behind this in any case.
-            segment.wrote(found.size, replayed.sequence.max(1));
+            // Of its last frame no more is known than whether it lies behind the checkpoint; the
+            // next checkpoint lies behind it in any case.
+            let before = !self.scanned.contains(&found.id);
+            let last = if before { self.superblock.sequence } else { replayed.sequence };
+            segment.wrote(found.size, last.max(1));
             if found.owner == Owner::Unclear {
                 segment.leave_alone();
             }
@@ -357,6 +360,7 @@ impl Opening {
         };
         let payload = read_part(segments, &segment, address, PageId::new(page), [kind; 2])?;
         segments.adopt(address);
+        segments.note_chunk(part::stored_bytes(payload.len()) as u64);
         Ok(payload.into())
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Segment {
     pub(crate) live: AtomicU64,
     pub(crate) written: AtomicU64,
     pub(crate) last_sequence: AtomicU64,
+    /// The highest sequence of a frame in it that a rollback voided; 0 if there is none.
+    pub(crate) voided: AtomicU64,
     /// Holds only frames that a rollback voided.
     pub(crate) abandoned: AtomicBool,
     /// Has no header of this store, and no part was ever live in it: it is left alone.
@@ -82,6 +84,7 @@ impl Segment {
             live: AtomicU64::new(0),
             written: AtomicU64::new(size),
             last_sequence: AtomicU64::new(0),
+            voided: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
             stray: AtomicBool::new(false),
             unused: AtomicBool::new(false),
@@ -100,6 +103,11 @@ impl Segment {
         self.state.store(STATE_SEALED, Ordering::Relaxed);
     }
 
+    /// Takes note that frames up to this sequence were voided in it.
+    pub(crate) fn void(&self, sequence: u64) {
+        self.voided.fetch_max(sequence, Ordering::Relaxed);
+    }
+
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.seal();
@@ -113,6 +121,11 @@ impl Segment {
     /// Marks a segment that an earlier opening has prepared and not used.
     pub(crate) fn mark_unused(&self) {
         self.unused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is known to have been in use.
+    pub(crate) fn has_stream(&self) -> bool {
+        self.stream.load(Ordering::Relaxed) != NO_STREAM
     }
 
     pub(crate) fn is_stray(&self) -> bool {

@@ -7,8 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use types::Address;
 
@@ -19,10 +19,8 @@ use crate::io::{Access, Disk};
 use crate::open_segment::{Segment, SegmentInfo, SegmentState};
 use crate::options::Options;
 use crate::part::{self, Stream};
+use crate::reserve::Claim;
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
-
-/// Free segments that are kept for use; more are removed.
-const MOST_SPARES: usize = 2;
 
 /// A segment is about this part of what is live, within the limits of the options: the open and the
 /// prepared ones are garbage as far as the disk is concerned, and the fewer segments there are, the
@@ -30,7 +28,7 @@ const MOST_SPARES: usize = 2;
 const LIVE_PER_SEGMENT: u64 = 128;
 
 /// Up to [`SMALL_SEGMENT_BYTES`] it is a larger part: each segment costs two syncs to prepare.
-const LIVE_PER_SMALL_SEGMENT: u64 = 16;
+const LIVE_PER_SMALL_SEGMENT: u64 = 64;
 const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A part that begins a segment and is larger than this part of one gets a segment to its size.
@@ -48,8 +46,12 @@ pub(crate) struct Segments {
     pub(crate) generation: u64,
     pub(crate) tally: Arc<Tally>,
     options: Options,
-    map: RwLock<HashMap<u32, Arc<Segment>>>,
-    spares: Mutex<Vec<Segment>>,
+    pub(crate) map: RwLock<HashMap<u32, Arc<Segment>>>,
+    pub(crate) free: Mutex<Vec<Segment>>,
+    /// The disk was full when a segment was last wanted, and the reserve is not whole.
+    pub(crate) tight: AtomicBool,
+    /// Bytes of the largest part that a checkpoint has written, or may write.
+    largest_chunk: AtomicU64,
     next: AtomicU32,
     /// Numbers of files that were found and are not, or may not be, segments of this store.
     taken: HashSet<u32>,
@@ -74,7 +76,9 @@ impl Segments {
             tally,
             options,
             map: RwLock::new(map),
-            spares: Mutex::new(Vec::new()),
+            free: Mutex::new(Vec::new()),
+            tight: AtomicBool::new(false),
+            largest_chunk: AtomicU64::new(0),
             next: AtomicU32::new(next),
             taken,
             live: AtomicU64::new(0),
@@ -132,7 +136,7 @@ impl Segments {
         let mut infos: Vec<_> =
             map.values().filter(|s| !s.is_stray()).map(|s| s.info(s.state())).collect();
         drop(map);
-        infos.extend(self.spares().iter().map(|s| s.info(SegmentState::Free)));
+        infos.extend(self.free().iter().map(|s| s.info(SegmentState::Free)));
         infos.sort_unstable_by_key(|info| info.id);
         infos
     }
@@ -141,13 +145,27 @@ impl Segments {
         self.infos().iter().map(|info| info.size).sum()
     }
 
-    /// Bytes of the next segment: a power of two that grows with what is live.
-    fn wanted_bytes(&self) -> u64 {
+    /// Bytes of the next segment: a power of two that grows with what is live, and holds a chunk of
+    /// the table in any case.
+    pub(crate) fn wanted_bytes(&self) -> u64 {
         let min = u64::from(self.options.segment_bytes_min);
         let max = u64::from(self.options.segment_bytes_max);
+        let least = self.least_reserved_bytes();
         let live = self.live_bytes();
         let small = (live / LIVE_PER_SMALL_SEGMENT).min(SMALL_SEGMENT_BYTES);
-        small.max(live / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max)
+        let wanted = small.max(live / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max);
+        wanted.max(least.next_power_of_two())
+    }
+
+    /// Bytes that a segment of the reserve has at least: it must hold any chunk, which can grow on
+    /// a full disk.
+    pub(crate) fn least_reserved_bytes(&self) -> u64 {
+        2 * self.largest_chunk.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of the size of a part that a checkpoint writes, or has written.
+    pub(crate) fn note_chunk(&self, bytes: u64) {
+        self.largest_chunk.fetch_max(bytes, Ordering::Relaxed);
     }
 
     /// Most bytes of a segment that begins with a frame of these: no limit for ordinary parts; to
@@ -162,66 +180,6 @@ impl Segments {
         }
     }
 
-    /// Makes a free segment ready, if none is.
-    pub(crate) fn prepare(&self) -> Result<(), Error> {
-        let wanted = self.wanted_bytes();
-        if self.spares().iter().any(|spare| spare.size >= wanted) {
-            return Ok(());
-        }
-        let spare = self.create(wanted)?;
-        self.spares().push(spare);
-        Ok(())
-    }
-
-    /// Takes the segments that an earlier opening has prepared, so that an opening needs no room
-    /// for new ones. Called when every live part is adopted: a header says "unused" as well if a
-    /// crash has lost the one that came after it, and then parts may be live in the file. There is
-    /// no frame in it that recovery would look at, so a crash leaves what there was (R5).
-    pub(crate) fn take_unused(&self) -> Result<(), Error> {
-        for id in self.unused_ids() {
-            if self.spares().len() >= MOST_SPARES {
-                break;
-            }
-            let removed = {
-                let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-                map.remove(&id).map(Arc::try_unwrap)
-            };
-            match removed {
-                Some(Ok(segment)) => match self.renew(&segment) {
-                    Ok(()) => self.spares().push(segment),
-                    Err(error) if error.is_passing() => self.put_back([Arc::new(segment)]),
-                    Err(error) => return Err(error),
-                },
-                // A file that is being read keeps its bytes: it goes the way of the dead ones.
-                Some(Err(shared)) => self.put_back([shared]),
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The numbers of the segments to be taken, in one order, so that a seed repeats a run.
-    fn unused_ids(&self) -> Vec<u32> {
-        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        let unused = |s: &&Arc<Segment>| {
-            s.unused.load(Ordering::Relaxed) && s.live.load(Ordering::Relaxed) == 0
-        };
-        let mut ids: Vec<u32> = map.values().filter(unused).map(|s| s.id).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Makes header and length of an unused segment durable: the process that prepared it may have
-    /// been killed before they were. Both are written anew, so that the sync is a real one.
-    fn renew(&self, segment: &Segment) -> Result<(), Error> {
-        segment
-            .file
-            .write_at(&[0], segment.size - 1)
-            .map_err(|e| self.failed("write", segment.id, e))?;
-        self.write_header(segment, None, 0)?;
-        self.sync_unused(segment)
-    }
-
     /// Opens a segment for a stream, with room for a frame of `frame_bytes`.
     ///
     /// Nothing has been written to it but its header, which becomes durable with the first frame.
@@ -230,31 +188,41 @@ impl Segments {
         stream: Stream,
         first_sequence: u64,
         frame_bytes: u64,
+        claim: Claim,
     ) -> Result<Arc<Segment>, Error> {
         let needed = HEADER_BYTES as u64 + frame_bytes;
         let most = self.most_bytes_for(needed);
-        let mut spares = self.spares();
-        let ready = spares.iter().position(|spare| spare.size >= needed && spare.size <= most);
-        let taken = ready.map(|at| spares.swap_remove(at));
-        drop(spares);
-        let segment = match taken {
-            Some(spare) => spare,
-            None => {
-                self.create(self.wanted_bytes().min(most).max(needed).next_multiple_of(4096))?
-            }
-        };
-        if let Err(error) = self.write_header(&segment, Some(stream), first_sequence) {
+        let segment = self.obtain((needed, most), claim)?;
+        let begun = self
+            .renew(&segment)
+            .and_then(|()| self.write_header(&segment, Some(stream), first_sequence));
+        if let Err(error) = begun {
             // A header that is half there is written over by the next use.
-            self.spares().push(segment);
+            self.free().push(segment);
             return Err(error);
         }
         segment.stream.store(stream as u8, Ordering::Relaxed);
-        segment.written.store(HEADER_BYTES as u64, Ordering::Relaxed);
+        segment.wrote(HEADER_BYTES as u64, 0);
         segment.activate();
         let segment = Arc::new(segment);
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         map.insert(segment.id, Arc::clone(&segment));
         Ok(segment)
+    }
+
+    /// A segment of at least the first size and, if the disk is not full, of at most the second:
+    /// one that is free, or a new one. The reserve is touched only if none can be created.
+    fn obtain(&self, (needed, most): (u64, u64), claim: Claim) -> Result<Segment, Error> {
+        let at_first = if claim == Claim::Opening { claim } else { Claim::Commit };
+        if let Some(segment) = self.take_free(needed, most, at_first) {
+            return Ok(segment);
+        }
+        let size = self.wanted_bytes().min(most).max(needed).next_multiple_of(4096);
+        self.create(size).or_else(|error| {
+            let reserved =
+                if error.is_full() { self.take_free(needed, u64::MAX, claim) } else { None };
+            reserved.ok_or(error)
+        })
     }
 
     /// An error if the directory was removed: no file can be made in it or lasts in it.
@@ -277,11 +245,12 @@ impl Segments {
     }
 
     /// Creates a segment file: allocated, with a header, durable, and durably in the directory.
-    fn create(&self, size: u64) -> Result<Segment, Error> {
+    pub(crate) fn create(&self, size: u64) -> Result<Segment, Error> {
         self.check_linked()?;
         let id = self.take_id()?;
         let name = file_name(id);
         self.try_create(id, &name, size).inspect_err(|error| {
+            self.note_full(error);
             if error.is_passing() {
                 // What could not be made whole goes; if it can't, the next try makes it empty.
                 let _left = self.disk.remove(&name);
@@ -319,12 +288,12 @@ impl Segments {
     }
 
     /// Takes back a number of which no file came to be, unless another was given out since.
-    fn return_id(&self, id: u32) {
+    pub(crate) fn return_id(&self, id: u32) {
         // If another was given out, this one stays unused.
         let _unused = self.next.compare_exchange(id + 1, id, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn write_header(
+    pub(crate) fn write_header(
         &self,
         segment: &Segment,
         stream: Option<Stream>,
@@ -361,7 +330,7 @@ impl Segments {
         let mut refused = None;
         for segment in dead.by_ref() {
             let size = segment.size;
-            match self.give_back(segment, &mut recycled) {
+            match self.give_back(segment, checkpoint, &mut recycled) {
                 Ok(()) => freed += size,
                 Err((error, kept)) => {
                     refused = Some(error);
@@ -372,7 +341,8 @@ impl Segments {
         }
         self.put_back(dead);
         self.sync_directory()?;
-        self.spares().append(&mut recycled);
+        self.free().append(&mut recycled);
+        self.note_room();
         refused.map_or(Ok(freed), Err)
     }
 
@@ -381,13 +351,13 @@ impl Segments {
     fn give_back(
         &self,
         segment: Arc<Segment>,
+        checkpoint: u64,
         recycled: &mut Vec<Segment>,
     ) -> Result<(), (Error, Option<Arc<Segment>>)> {
-        // An abandoned segment holds frames from behind the checkpoint. With a new header under its
-        // old name, as a crash may leave it, it would look like a damaged one.
-        let may_recycle = !segment.abandoned.load(Ordering::Relaxed)
-            && segment.size == self.wanted_bytes()
-            && self.spares().len() + recycled.len() < MOST_SPARES;
+        // Voided frames may have sequences from behind the checkpoint. With a new header under the
+        // segment's old name, as a crash may leave it, it would look like a damaged one.
+        let may_recycle = segment.voided.load(Ordering::Relaxed) <= checkpoint
+            && self.is_wanted(segment.size, recycled.len());
         // A reader that found the segment before it left the map still holds it; its file must keep
         // its bytes.
         let segment = match Arc::try_unwrap(segment) {
@@ -408,7 +378,7 @@ impl Segments {
     }
 
     /// Puts dead segments back that could not be given back.
-    fn put_back(&self, kept: impl IntoIterator<Item = Arc<Segment>>) {
+    pub(crate) fn put_back(&self, kept: impl IntoIterator<Item = Arc<Segment>>) {
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         map.extend(kept.into_iter().map(|segment| (segment.id, segment)));
     }
@@ -441,7 +411,7 @@ impl Segments {
         Ok(segment)
     }
 
-    fn remove(&self, id: u32) -> Result<(), Error> {
+    pub(crate) fn remove(&self, id: u32) -> Result<(), Error> {
         self.disk.remove(&file_name(id)).map_err(|e| self.refused("remove", id, e))?;
         self.tally.segments_removed.add(1);
         Ok(())
@@ -455,7 +425,7 @@ impl Segments {
     }
 
     /// Syncs a segment that has nothing in it but its header: no room for that is nothing worse.
-    fn sync_unused(&self, segment: &Segment) -> Result<(), Error> {
+    pub(crate) fn sync_unused(&self, segment: &Segment) -> Result<(), Error> {
         self.tally.syncs.add(1);
         segment.file.sync_data().map_err(|e| self.failed("sync", segment.id, e))
     }
@@ -473,9 +443,5 @@ impl Segments {
     pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
         let file = self.path(id);
         if means_full(&error) { Error::Full { file } } else { Error::io(op, file, error) }
-    }
-
-    fn spares(&self) -> MutexGuard<'_, Vec<Segment>> {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,6 +38,9 @@ const IDLE_AFTER: Duration = Duration::from_millis(300);
 /// some, unless something is wrong; then this is the end.
 const MAX_OWN_COMMITS: u32 = 16;
 
+/// Steps in a row that make room on a full disk.
+const MAX_ROOM_STEPS: u32 = 64;
+
 /// Turns over all pages of an idle store, after which there is nothing left to fold.
 const IDLE_TURNS: u64 = 2;
 
@@ -158,6 +161,8 @@ fn start_flusher(
     let tick = every.unwrap_or(MEMORY_TICK).min(MEMORY_TICK);
     spawn(engine, "bwtree-flush", tick, move |engine, _| {
         let store = &engine.store;
+        // A full disk is noted by it, and puts are refused; what is dirty is synced all the same.
+        let prepared = engine.fill_reserve();
         let due = every.is_some_and(|every| last_sync.elapsed() >= every);
         if asked.swap(false, Ordering::AcqRel) || due || store.sync_is_failing() {
             last_sync = Instant::now();
@@ -173,7 +178,7 @@ fn start_flusher(
                 evictor.wake();
             }
         }
-        store.log.prepare()?;
+        prepared.and_then(|()| engine.fill_reserve())?;
         Ok(Next::Wait)
     })
 }
@@ -275,6 +280,9 @@ impl Duties {
     fn run(&mut self, engine: &Arc<DurableEngine>, asked: bool) -> Result<Next> {
         engine.store.check()?;
         let log = &engine.store.log;
+        if log.is_tight() {
+            unless_damaged(Self::make_room(engine))?;
+        }
         let drops_done = self.catalog.finish_drops(engine, DROP_STEP_ENTRIES)?;
         self.wants_commit |= !drops_done;
         if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
@@ -289,6 +297,20 @@ impl Duties {
             unless_damaged(self.clean(engine))?;
         }
         Ok(if drops_done && merges_done { Next::Wait } else { Next::Again })
+    }
+
+    /// On a full disk: makes the reserve whole again, as far as there is anything to gain.
+    fn make_room(engine: &DurableEngine) -> Result<()> {
+        for _ in 0..MAX_ROOM_STEPS {
+            if !engine.make_disk_room()? {
+                break;
+            }
+            match engine.fill_reserve() {
+                Err(error) if passes(&error) => {}
+                filled => return filled,
+            }
+        }
+        Ok(())
     }
 
     /// Frees the ids of merged pages. They wait for a commit: if no other has come since the last

@@ -157,6 +157,11 @@ impl Builder {
             (true, true) => Some(Workers::for_reading(&engine)?),
             (true, false) => None,
             (false, true) => {
+                // On a full disk it stays as it was found.
+                match engine.fill_reserve() {
+                    Err(Error::Log(error)) if error.is_passing() => {}
+                    filled => filled?,
+                }
                 Some(Workers::start(&engine, &catalog, self.sync_policy, self.cleaning)?)
             }
             (false, false) => {

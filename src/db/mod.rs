@@ -233,6 +233,10 @@ impl Inner {
         }
         let synced = self.engine.sync();
         self.engine.store.note_sync(&synced, false);
+        if synced.is_ok() && self.engine.store.log.is_tight() {
+            // There may be room again; if not, puts stay refused.
+            let _full = self.engine.fill_reserve();
+        }
         if let Some(workers) = &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
             workers.after_commit(&self.engine);
         }
@@ -356,10 +360,13 @@ impl Inner {
             workers.stop();
         }
         if !self.engine.store.read_only {
+            self.engine.store.closing.store(true, Ordering::Relaxed);
             // What the first commit makes free, the checkpoint says.
             self.engine.sync()?;
             self.engine.free_buried()?;
-            self.engine.checkpoint()?;
+            if !self.engine.is_checkpointed() {
+                self.engine.checkpoint()?;
+            }
             self.engine.store.log.reclaim()?;
         }
         *done = true;

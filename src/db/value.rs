@@ -77,6 +77,17 @@ impl<'a> Write<'a> {
     }
 }
 
+impl Write<'_> {
+    /// Bytes of the value that is to be put.
+    fn len(&self) -> Option<usize> {
+        match self {
+            Self::Inline(value) => Some(value.len()),
+            Self::Separated(value) => Some(value.len()),
+            Self::Remove => None,
+        }
+    }
+}
+
 /// What a write found before it: nothing was there, or this. `None` outside: not written, since
 /// `wanted` said no.
 type Before = Option<Option<Read>>;
@@ -107,8 +118,10 @@ pub(crate) fn write_if(
 ) -> Result<core::result::Result<Before, Dropped>> {
     check_key(key)?;
     // The catalog is let through: a tree must be droppable on a full disk.
-    if !matches!(write, Write::Remove) && tree.id != 0 {
-        engine.store.check_put()?;
+    match write.len() {
+        Some(bytes) if tree.id != 0 => engine.admit_put(key.len() + bytes)?,
+        Some(_) => {}
+        None => engine.pace_removal(key.len()),
     }
     let handle = match write {
         Write::Separated(value) => Some(Handle::of(value)),

@@ -80,8 +80,10 @@ impl DurableEngine {
     /// Commits, also if nothing is dirty: merged pages wait for a commit that is newer than they
     /// are, and on an idle store no other comes.
     pub(crate) fn commit_for_buried(&self) -> Result<()> {
-        let mut appender = self.store.log.appender();
-        self.commit_cut(&mut appender, &[], &HashSet::new(), lss::Stream::Foreground)
+        self.with_room(|| {
+            let mut appender = self.store.log.appender();
+            self.commit_cut(&mut appender, &[], &HashSet::new(), lss::Stream::Foreground)
+        })
     }
 
     /// Frees the ids that can be freed. Called by background work, after a commit.

@@ -13,13 +13,20 @@ use types::PageId;
 impl DurableEngine {
     /// Commits what is visible, and makes the log before that unnecessary for opening.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        self.store.check()?;
-        let mut appender = self.store.log.appender();
-        self.checkpoint_with(&mut appender)
+        self.with_room(|| {
+            self.store.check()?;
+            let mut appender = self.store.log.appender();
+            self.checkpoint_with(&mut appender)
+        })
     }
 
     pub(crate) fn checkpoint_with<'e>(&'e self, appender: &mut Appender<'e>) -> Result<()> {
         self.commit_cut(appender, &[], &HashSet::new(), lss::Stream::Foreground)?;
+        self.write_chunks(appender)
+    }
+
+    /// Takes a checkpoint of the last commit. Needs no commit of what is dirty.
+    pub(crate) fn write_chunks(&self, appender: &mut Appender<'_>) -> Result<()> {
         let dirty = self.take_dirty_chunks();
         let chunks = dirty.iter().map(|&chunk| (chunk, self.chunk_bytes(chunk)));
         if let Err(error) = appender.checkpoint(chunks, &[]) {
@@ -29,6 +36,12 @@ impl DurableEngine {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Whether all that there is was there at the last checkpoint.
+    pub(crate) fn is_checkpointed(&self) -> bool {
+        let chunks = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        chunks.is_empty() && self.dirty.is_empty() && self.store.log.bytes_since_checkpoint() == 0
     }
 
     pub(crate) fn take_dirty_chunks(&self) -> BTreeSet<u32> {

@@ -37,7 +37,7 @@ pub(crate) struct Cleaned {
 
 impl DurableEngine {
     /// The sealed segments, as the policy wants them.
-    fn segment_use(&self) -> Vec<SegmentUse> {
+    pub(crate) fn segment_use(&self) -> Vec<SegmentUse> {
         let segments = self.store.log.segments();
         let newest = segments.iter().map(|s| s.last_sequence).max().unwrap_or(0);
         let stuck = self.store.stuck.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +111,7 @@ impl DurableEngine {
         self.store.log.segments().iter().filter(dead).map(|s| s.size).sum()
     }
 
-    fn mark_chunks_in(&self, victims: &[u32]) {
+    pub(crate) fn mark_chunks_in(&self, victims: &[u32]) {
         let chunks = self.store.log.chunks_in(victims);
         let mut dirty = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
         dirty.extend(chunks);
@@ -205,9 +205,10 @@ impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
         let step = std::mem::take(&mut self.step);
         let pages: Vec<PageId> = step.pages.into_iter().collect();
         engine.store.make_room();
-        let mut appender = engine.store.log.appender();
-        engine.commit_cut(&mut appender, &pages, &self.victims, Stream::Background)?;
-        drop(appender);
+        engine.with_room(|| {
+            let mut appender = engine.store.log.appender();
+            engine.commit_cut(&mut appender, &pages, &self.victims, Stream::Background)
+        })?;
         cleaned.moved_bytes += step.bytes;
         engine.store.cleaning_bytes.fetch_add(step.bytes, Ordering::Relaxed);
         Ok(true)

@@ -19,6 +19,7 @@ use crate::error::Result;
 use lss::{Appender, Stream};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError};
+use sync::atomic::Ordering;
 use types::{Address, PageId};
 
 /// What a cut has appended and not yet published.
@@ -49,8 +50,12 @@ pub(crate) struct Cut<'e, 'a> {
 }
 
 impl DurableEngine {
-    /// Makes everything that is visible now durable.
+    /// Makes everything that is visible now durable. On a full disk it makes room first.
     pub(crate) fn sync(&self) -> Result<()> {
+        self.with_room(|| self.sync_once())
+    }
+
+    fn sync_once(&self) -> Result<()> {
         self.store.check()?;
         let wanted = self.clock.now();
         // A commit that covers this sync may come before the turn to append.
@@ -73,21 +78,15 @@ impl DurableEngine {
         victims: &HashSet<u32>,
         stream: Stream,
     ) -> Result<()> {
+        if self.store.closing.load(Ordering::Relaxed) {
+            appender.use_reserve();
+        }
+        // Before the clock: what is counted by now is in the cut.
+        let changed = self.changed_bytes();
         let open = self.clock.open();
-        let mut cut = Cut {
-            engine: self,
-            appender,
-            version: open.version(),
-            stream,
-            work: self.dirty.drain(open.version()).into(),
-            visited: HashMap::new(),
-            places: BTreeMap::new(),
-            values: HashMap::new(),
-            victims: victims.clone(),
-            written: Vec::new(),
-            again: Vec::new(),
-            payload: Vec::new(),
-        };
+        let mut cut = Cut::new(self, appender, open.version(), stream);
+        cut.work = self.dirty.drain(open.version()).into();
+        cut.victims.clone_from(victims);
         let listed: Vec<PageId> = cut.work.iter().copied().collect();
         cut.work.extend(extra);
         let written = cut.write();
@@ -95,6 +94,7 @@ impl DurableEngine {
         {
             Ok(()) => {
                 cut.publish();
+                self.store.committed_bytes.store(changed, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
@@ -111,6 +111,30 @@ impl DurableEngine {
         // Only now: a consolidation that no longer sees the cut must see what it has flushed.
         drop(open);
         done
+    }
+}
+
+impl<'e, 'a> Cut<'e, 'a> {
+    pub(crate) fn new(
+        engine: &'e DurableEngine,
+        appender: &'a mut Appender<'e>,
+        version: u64,
+        stream: Stream,
+    ) -> Self {
+        Self {
+            engine,
+            appender,
+            version,
+            stream,
+            work: VecDeque::new(),
+            visited: HashMap::new(),
+            places: BTreeMap::new(),
+            values: HashMap::new(),
+            victims: HashSet::new(),
+            written: Vec::new(),
+            again: Vec::new(),
+            payload: Vec::new(),
+        }
     }
 }
 
@@ -133,7 +157,7 @@ impl Cut<'_, '_> {
     }
 
     /// The commit is durable: tells everybody where the pages are now.
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let (engine, log) = (self.engine, &self.engine.store.log);
         let guard = engine.pin();
         // A value may have gone from one page of the commit to another, by a split or a merge: so

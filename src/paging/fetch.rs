@@ -60,8 +60,10 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
             Counters::count(&engine.counters.page_ins);
             let tree = engine.store.trees.get(&place.tree).map(|tree| Arc::clone(&tree));
             // A split makes pages that must be written before they can be evicted again: where
-            // nothing can be written, the page stays as it is, and takes no record.
-            if let Some(tree) = tree.filter(|_| engine.store.can_write()) {
+            // nothing can be written, the page stays as it is, and takes no record. On a disk that
+            // is nearly full reads make nothing dirty.
+            let splits = engine.store.can_write() && !engine.store.is_nearly_full();
+            if let Some(tree) = tree.filter(|_| splits) {
                 engine.restore_bound(&tree, id, &engine.pin());
             }
             return Ok(());

@@ -15,6 +15,7 @@
 //! | `checkpoint` | dirty chunks and the superblock |
 //! | `clean` | live pages leave segments that are mostly dead |
 //! | `recover` | open: chunks, the parts after them, a usable table |
+//! | `relief` | room on a full disk, without a commit of what is dirty |
 //! | `sparse` | leaves that have run empty are merged |
 //! | `store` | what ties these to the engine |
 
@@ -28,6 +29,7 @@ pub(crate) mod fetch;
 mod packed;
 mod place;
 pub(crate) mod recover;
+mod relief;
 mod settle;
 pub(crate) mod sparse;
 pub(crate) mod store;

@@ -115,7 +115,7 @@ impl DurableEngine {
                 Ok(Step::Next(parent.base.high().map(<[u8]>::to_vec)))
             });
             match step {
-                Ok(Step::Merged) => {}
+                Ok(Step::Merged) => self.pace_changes(self.limits.leaf_bytes as u64 / 4),
                 Ok(Step::Next(key)) => return Ok(key),
                 // A leaf that cannot be read stays as it is, and its neighbours are looked at.
                 Err(error) if error.is_damage() && failed_at < at => {

@@ -1,5 +1,6 @@
 //! The store with a log: what an engine over it does where one in memory does nothing.
 
+use super::relief::Vain;
 use super::values::Separated;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
 use crate::error::{Error, Result};
@@ -10,7 +11,7 @@ use mapping::DirtyList;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -74,6 +75,17 @@ pub(crate) struct LogStore {
     pub(crate) place_bytes: AtomicU64,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
+    pub(crate) removal_bytes: AtomicU64,
+    /// Of the bytes of puts and removals, at least so many are durable.
+    pub(crate) committed_bytes: AtomicU64,
+    /// The chunk after the one whose size was looked at last.
+    pub(crate) sampled_chunk: AtomicU32,
+    /// Attempts to make room on a full disk that have gained nothing.
+    pub(crate) no_room: Mutex<Vain>,
+    /// The disk had little more room than the reserve when it was last looked at.
+    pub(crate) nearly_full: AtomicBool,
+    /// The store is being closed: what is left goes into the reserve if need be.
+    pub(crate) closing: AtomicBool,
 }
 
 /// Counts pages and values against the budget.
@@ -127,6 +139,12 @@ impl LogStore {
             place_bytes: AtomicU64::new(0),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
+            removal_bytes: AtomicU64::new(0),
+            committed_bytes: AtomicU64::new(0),
+            sampled_chunk: AtomicU32::new(0),
+            no_room: Mutex::default(),
+            nearly_full: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -167,6 +185,11 @@ impl LogStore {
     /// Whether the last background sync found the disk full.
     pub(crate) fn sync_is_failing(&self) -> bool {
         self.sync_failing.load(Ordering::Acquire)
+    }
+
+    /// Whether the disk had little more room than the reserve when it was last looked at.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.nearly_full.load(Ordering::Relaxed)
     }
 
     /// Whether what becomes dirty now can be expected to be written soon.

@@ -52,6 +52,11 @@ impl Separated {
         self.place.store(pack(address), Ordering::Release);
     }
 
+    /// Bytes of the value.
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
     /// Whether its bytes are in memory.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.bytes.is_some()

@@ -107,7 +107,7 @@ impl Cut<'_, '_> {
     /// be in memory for it, and costs what is moved and no more.
     ///
     /// A part that cannot be read stays where it is, and its segment is no victim any more.
-    fn move_parts(&mut self, id: PageId) -> Result<()> {
+    pub(crate) fn move_parts(&mut self, id: PageId) -> Result<()> {
         let moved = |cut: &Self| {
             let guard = cut.engine.pin();
             cut.lies_in_victims(id, &guard)

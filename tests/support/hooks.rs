@@ -93,6 +93,14 @@ impl Disk for HookedDisk {
         self.disk.sync_directory()
     }
 
+    fn is_linked(&self) -> io::Result<bool> {
+        self.disk.is_linked()
+    }
+
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        self.disk.free_bytes()
+    }
+
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.disk.lock(exclusive)
     }
@@ -126,6 +134,10 @@ impl File for HookedFile {
 
     fn len(&self) -> io::Result<u64> {
         self.file.len()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        self.file.is_linked()
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

@@ -142,6 +142,11 @@ impl Disk for FileDisk {
         Ok(rustix::fs::fstat(self.directory()?)?.st_nlink > 0)
     }
 
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        let found = rustix::fs::fstatvfs(self.directory()?)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         flock::take(self.directory().map_err(LockFailure::Io)?, exclusive)
     }

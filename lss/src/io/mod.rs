@@ -77,6 +77,16 @@ pub trait Disk: Send + Sync + fmt::Debug {
         Ok(true)
     }
 
+    /// Bytes that files in the directory can still grow by, as far as that can be told; `None` if
+    /// it can't. Quotas may allow less.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Locks the store, alone or together with other readers, until the guard is dropped.
     ///
     /// # Errors

@@ -383,6 +383,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        let sim = self.sim();
+        Ok(sim.capacity.map(|capacity| capacity.saturating_sub(sim.used())))
+    }
+
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.sim().locks.take(exclusive)?;
         Ok(Box::new(Held { disk: self.clone(), exclusive }))

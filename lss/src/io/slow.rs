@@ -87,6 +87,10 @@ impl Disk for SlowDisk {
         self.inner.is_linked()
     }
 
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        self.inner.free_bytes()
+    }
+
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.inner.lock(exclusive)
     }

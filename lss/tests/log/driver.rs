@@ -197,7 +197,7 @@ impl Driver {
         match self.random.below(12) {
             0 => self.checkpoint(),
             1 => self.log.reclaim().map(drop),
-            2 => self.log.prepare(),
+            2 => self.log.prepare().map(drop),
             _ => self.write(history),
         }
     }
