@@ -149,8 +149,10 @@ fn cleaning_on_demand_ends_and_says_why() {
         let before = db.stats().disk_bytes;
         let first = db.clean(to(1.05)).unwrap();
         println!("round {round}: {before} -> {first:?}");
-        assert!(first.disk_bytes <= before, "it became larger: {before} -> {first:?}");
-        assert_eq!(first.disk_bytes + first.freed_bytes, before);
+        // The reserve for a full disk may be filled meanwhile: five segments of 64 KiB.
+        let reserve = 5 * (64 << 10);
+        assert!(first.disk_bytes <= before + reserve, "it became larger: {before} -> {first:?}");
+        assert!(first.disk_bytes + first.freed_bytes >= before);
         let tolerance = if first.end == CleanEnd::Reached { MIB } else { 2 * MIB };
         assert!(first.disk_bytes <= first.live_bytes * 21 / 20 + tolerance, "{first:?}");
         // Nothing of the background's, which keeps quiet pages folded.

@@ -25,6 +25,7 @@ use types::{Address, PageId};
 
 use crate::error::Error;
 use crate::frame::{self, FrameBuffer, Header, SEQUENCE_LIMIT};
+use crate::io::File;
 use crate::log::Log;
 use crate::open_segment::Segment;
 use crate::part::{self, FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
@@ -183,20 +184,24 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`], or a failure to give an abandoned segment back.
+    /// [`Error::Full`], [`Error::Refused`]: a COMMIT that was refused may be whole on the disk, and
+    /// can't be wiped now; it is to be called again. [`Error::Poisoned`], or a failure to give an
+    /// abandoned segment back.
     pub fn rollback(&mut self) -> Result<(), Error> {
         self.check_writable()?;
         let state = &mut *self.state;
         if !state.is_dirty() && state.full.is_none() {
             return Ok(());
         }
-        if let Some((segment, offset)) = state.doubtful_commit.take() {
-            let wiped = segment
+        if let Some((segment, offset)) = &state.doubtful_commit {
+            // If this passes, only another rollback goes on from here.
+            segment
                 .file
-                .write_at(&[0; frame::HEADER_BYTES], u64::from(offset))
-                .map_err(|e| Error::io("write", self.log.segments.path(segment.id), e))
-                .and_then(|()| self.log.segments.sync(&segment));
-            wiped.map_err(|error| self.log.fail(error))?;
+                .write_at(&[0; frame::HEADER_BYTES], u64::from(*offset))
+                .map_err(|e| self.log.segments.failed("write", segment.id, e))
+                .map_err(|error| self.log.fail_unless_passing(error))?;
+            self.log.segments.sync(segment).map_err(|error| self.log.fail(error))?;
+            state.doubtful_commit = None;
         }
         let state = &mut *self.state;
         for address in state.fresh.drain(..) {

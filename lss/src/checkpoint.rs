@@ -75,7 +75,12 @@ impl Appender<'_> {
         self.settle().map_err(|error| self.log.fail_unless_passing(error))?;
         self.log.take_unused();
         // All in one stream: it needs one segment and no more.
-        self.checkpoint_or_undo((Claim::Opening, Stream::Foreground), &mut chunks.into_iter(), meta, version)?;
+        self.checkpoint_or_undo(
+            (Claim::Opening, Stream::Foreground),
+            &mut chunks.into_iter(),
+            meta,
+            version,
+        )?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
         self.log.begun.store(true, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use types::{Address, PageId};
 
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
+use crate::io::File;
 use crate::log::Log;
 use crate::open_segment::Segment;
 use crate::part::{self, FIRST_RESERVED_KIND};
@@ -84,6 +85,13 @@ impl Contents<'_> {
         match self.segment.file.read_at(&mut bytes, at) {
             Ok(()) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            // It was given back meanwhile, and there is nothing in it.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.log.segments.get(self.segment.id).is_none() =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(Error::io("read", self.log.segments.path(self.segment.id), error)),
         }
     }

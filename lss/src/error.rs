@@ -153,7 +153,7 @@ pub(crate) fn means_full(error: &io::Error) -> bool {
 }
 
 /// Whether the system lacks what it may have again: descriptors, memory, a moment of calm.
-fn means_refused(error: &io::Error) -> bool {
+pub(crate) fn means_refused(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
     Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))

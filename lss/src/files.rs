@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::frame::SEQUENCE_LIMIT;
 use crate::io::{Access, Disk, File, LOCK_FILE};
 use crate::options::Options;
+use crate::pool::{FilePool, PooledFile};
 use crate::segment::{Decoded, HEADER_BYTES, SegmentHeader, file_name, id_of};
 use crate::superblock::{FILE, NEW_FILE};
 
@@ -35,7 +36,7 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct FoundFile {
     pub(crate) id: u32,
-    pub(crate) file: Arc<dyn File>,
+    pub(crate) file: Arc<PooledFile>,
     pub(crate) size: u64,
     /// `None` if there is none that belongs to a file of this name.
     pub(crate) header: Option<SegmentHeader>,
@@ -50,7 +51,8 @@ pub(crate) fn check_present(disk: &dyn Disk, options: Options) -> Result<bool, E
         return Ok(true);
     }
     for id in names.iter().filter_map(|name| id_of(name)) {
-        let Some(file) = open(disk, id, Access::Read)? else { continue };
+        let opened = disk.open(&file_name(id), Access::Read);
+        let Some(file) = if_any(disk, id, opened)? else { continue };
         if header(disk, id, &*file)?.0 != Decoded::Nothing {
             let what = format!("there is the segment {} and no superblock", file_name(id));
             return Err(Error::corrupt(format!("{path}/{FILE}"), 0, what));
@@ -76,7 +78,7 @@ fn is_harmless(name: &str) -> bool {
 /// whatever has them.
 pub(crate) fn segment_files(
     disk: &dyn Disk,
-    access: Access,
+    pool: &Arc<FilePool>,
     (store, next_segment): (u64, u32),
 ) -> Result<(Vec<FoundFile>, HashSet<u32>), Error> {
     let names = disk.list().map_err(|e| Error::of_call("list", disk.place(), e))?;
@@ -85,7 +87,7 @@ pub(crate) fn segment_files(
     let mut found = Vec::new();
     let mut taken: HashSet<u32> = ids.iter().copied().collect();
     for id in ids {
-        found.extend(segment_file(disk, id, access, store)?);
+        found.extend(segment_file(disk, id, pool, store)?);
     }
     let used = found.iter().filter(|f| f.header.is_some()).map(|f| f.id).max().unwrap_or(0);
     let near = used.max(next_segment).saturating_add(NEAR);
@@ -109,9 +111,9 @@ fn path(disk: &dyn Disk, id: u32) -> String {
     format!("{}/{}", disk.place(), file_name(id))
 }
 
-/// Opens a file; `None` if it is a directory or the like, or gone.
-fn open(disk: &dyn Disk, id: u32, access: Access) -> Result<Option<Arc<dyn File>>, Error> {
-    match disk.open(&file_name(id), access) {
+/// A file that was opened; `None` if it is a directory or the like, or gone.
+fn if_any<F>(disk: &dyn Disk, id: u32, opened: io::Result<F>) -> Result<Option<F>, Error> {
+    match opened {
         Err(e) if [io::ErrorKind::IsADirectory, io::ErrorKind::NotFound].contains(&e.kind()) => {
             Ok(None)
         }
@@ -134,10 +136,10 @@ fn header(disk: &dyn Disk, id: u32, file: &dyn File) -> Result<(Decoded, bool), 
 fn segment_file(
     disk: &dyn Disk,
     id: u32,
-    access: Access,
+    pool: &Arc<FilePool>,
     store: u64,
 ) -> Result<Option<FoundFile>, Error> {
-    let Some(file) = open(disk, id, access)? else {
+    let Some(file) = if_any(disk, id, pool.open(file_name(id), false))? else {
         return Ok(None);
     };
     let len = file.len().map_err(|e| Error::io("measure", path(disk, id), e))?;

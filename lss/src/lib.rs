@@ -53,6 +53,7 @@ mod open;
 mod open_segment;
 mod options;
 mod part;
+mod pool;
 mod recovery;
 mod reserve;
 mod scan;

@@ -10,7 +10,7 @@ use crate::appender::{AppendState, Appender};
 use crate::chunks::Chunks;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::io::DiskLock;
+use crate::io::{DiskLock, File};
 use crate::open_segment::{Segment, SegmentInfo};
 use crate::options::Options;
 use crate::part::{self, CHECKSUM_BYTES, Seed};
@@ -278,7 +278,12 @@ impl Log {
         std::process::id() != self.opener
     }
 
-    pub(crate) fn check_opener(&self) -> Result<(), Error> {
+    /// An error in a fork of the process that opened the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`].
+    pub fn check_opener(&self) -> Result<(), Error> {
         if self.is_forked() {
             return Err(Error::Forked { opener: self.opener });
         }
@@ -383,10 +388,13 @@ pub(crate) fn read_part(
     }
     let mut payload = vec![0; bytes];
     segment.file.read_at(&mut payload, offset).map_err(|e| {
-        if e.kind() == std::io::ErrorKind::UnexpectedEof {
+        if e.kind() == std::io::ErrorKind::NotFound && segments.get(segment.id).is_none() {
+            // It was removed since the segment was found, and had not been open.
+            Error::Gone { address }
+        } else if e.kind() == std::io::ErrorKind::UnexpectedEof {
             wrong("the file ends inside a part")
         } else {
-            Error::io("read", segments.path(segment.id), e)
+            Error::of_call("read", segments.path(segment.id), e)
         }
     })?;
     let stored = payload.split_off(address.len as usize);

@@ -23,6 +23,7 @@ use crate::log::{Durable, Log, read_part};
 use crate::open_segment::Segment;
 use crate::options::Options;
 use crate::part::{self, KIND_CHUNK, KIND_CHUNK_DIRECTORY};
+use crate::pool::FilePool;
 use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
@@ -81,10 +82,11 @@ impl Log {
         }
         let access = if options.read_only { Access::Read } else { Access::Write };
         let (superblock_file, superblock) = SuperblockFile::open(&*disk, access)?;
+        let pool = FilePool::new(Arc::clone(&disk), options.read_only, options.max_open_files);
         let mut opening = Opening {
             disk,
+            pool,
             options,
-            access,
             superblock,
             orphans: Vec::new(),
             foreign: Vec::new(),
@@ -125,8 +127,8 @@ fn create(disk: &dyn Disk, options: Options) -> Result<(), Error> {
 #[derive(Debug)]
 struct Opening {
     disk: Arc<dyn Disk>,
+    pool: Arc<FilePool>,
     options: Options,
-    access: Access,
     superblock: Superblock,
     /// Files of an opening that never came to life.
     orphans: Vec<String>,
@@ -145,7 +147,7 @@ impl Opening {
 
     fn found(&mut self) -> Result<Vec<FoundFile>, Error> {
         let store = (self.superblock.store, self.superblock.next_segment);
-        let (files, taken) = segment_files(&*self.disk, self.access, store)?;
+        let (files, taken) = segment_files(&*self.disk, &self.pool, store)?;
         self.taken = taken;
         Ok(files)
     }
@@ -241,7 +243,7 @@ impl Opening {
         let mut budget: u64 = files.iter().map(|f| f.size).sum();
         let found = self.live_segments(files, &replayed);
         let segments = Segments::new(
-            Arc::clone(&self.disk),
+            (Arc::clone(&self.disk), Arc::clone(&self.pool)),
             (self.superblock.store, generation),
             self.options,
             Arc::new(Tally::default()),

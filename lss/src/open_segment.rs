@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use crate::io::File;
 use crate::part::Stream;
+use crate::pool::PooledFile;
 
 /// What a segment is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ pub(crate) struct Segment {
     pub(crate) id: u32,
     /// The version of the format that its frames are in.
     pub(crate) format: u32,
-    pub(crate) file: Arc<dyn File>,
+    pub(crate) file: Arc<PooledFile>,
     pub(crate) size: u64,
     pub(crate) stream: AtomicU8,
     pub(crate) state: AtomicU8,
@@ -69,7 +69,7 @@ const NO_STREAM: u8 = 0xFF;
 impl Segment {
     pub(crate) fn sealed(
         id: u32,
-        file: Arc<dyn File>,
+        file: Arc<PooledFile>,
         size: u64,
         stream: Option<Stream>,
         format: u32,

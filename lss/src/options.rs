@@ -14,6 +14,9 @@ pub struct Options {
     pub segment_bytes_min: u32,
     /// Bytes of a segment file when the store is large.
     pub segment_bytes_max: u32,
+    /// Most files of segments that are open at a time, besides those that are being written or read
+    /// just now; at least 8.
+    pub max_open_files: usize,
     /// The number that a store gets at its creation and that ties its files together; `None` for a
     /// random one. Tests that compare bytes set it.
     pub store_id: Option<u64>,
@@ -28,6 +31,9 @@ const LEAST_SEGMENT_BYTES: u32 = 4096;
 /// No segment of ordinary size is larger, so that offsets fit in 32 bits with room to spare.
 const MOST_SEGMENT_BYTES: u32 = 1 << 30;
 
+/// The two that streams write to, and some to read.
+const LEAST_OPEN_FILES: usize = 8;
+
 impl Options {
     /// The options with every number brought into its range.
     pub(crate) fn in_range(mut self) -> Self {
@@ -36,6 +42,7 @@ impl Options {
             self.segment_bytes_min.clamp(LEAST_SEGMENT_BYTES, MOST_SEGMENT_BYTES);
         self.segment_bytes_max =
             self.segment_bytes_max.clamp(self.segment_bytes_min, MOST_SEGMENT_BYTES);
+        self.max_open_files = self.max_open_files.max(LEAST_OPEN_FILES);
         self
     }
 }
@@ -48,6 +55,7 @@ impl Default for Options {
             frame_bytes: 1 << 20,
             segment_bytes_min: 64 << 10,
             segment_bytes_max: 128 << 20,
+            max_open_files: 256,
             store_id: None,
         }
     }

@@ -55,6 +55,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::error::Error;
+use crate::io::File;
 use crate::open_segment::Segment;
 use crate::segments::Segments;
 

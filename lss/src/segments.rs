@@ -14,11 +14,12 @@ use types::Address;
 
 use crate::FORMAT_VERSION;
 use crate::counters::Tally;
-use crate::error::{Error, means_full};
-use crate::io::{Access, Disk};
+use crate::error::Error;
+use crate::io::{Disk, File};
 use crate::open_segment::{Segment, SegmentInfo, SegmentState};
 use crate::options::Options;
 use crate::part::{self, Stream};
+use crate::pool::FilePool;
 use crate::reserve::Claim;
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 
@@ -41,6 +42,7 @@ const LARGE_PART_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Segments {
     pub(crate) disk: Arc<dyn Disk>,
+    pool: Arc<FilePool>,
     pub(crate) store: u64,
     /// The generation of this opening.
     pub(crate) generation: u64,
@@ -61,7 +63,7 @@ pub(crate) struct Segments {
 
 impl Segments {
     pub(crate) fn new(
-        disk: Arc<dyn Disk>,
+        (disk, pool): (Arc<dyn Disk>, Arc<FilePool>),
         (store, generation): (u64, u64),
         options: Options,
         tally: Arc<Tally>,
@@ -71,6 +73,7 @@ impl Segments {
         let map = found.into_iter().map(|s| (s.id, Arc::new(s))).collect();
         Self {
             disk,
+            pool,
             store,
             generation,
             tally,
@@ -261,7 +264,7 @@ impl Segments {
 
     fn try_create(&self, id: u32, name: &str, size: u64) -> Result<Segment, Error> {
         let file =
-            self.disk.open(name, Access::Create).map_err(|e| self.refused("create", id, e))?;
+            self.pool.open(name.to_owned(), true).map_err(|e| self.refused("create", id, e))?;
         file.allocate(size).map_err(|e| self.refused("allocate", id, e))?;
         let segment = Segment::sealed(id, file, size, None, FORMAT_VERSION);
         self.write_header(&segment, None, 0)?;
@@ -403,7 +406,8 @@ impl Segments {
             self.return_id(id);
             (self.refused("rename", old.id, error), None)
         })?;
-        let segment = Segment::sealed(id, Arc::clone(&old.file), old.size, None, FORMAT_VERSION);
+        let segment =
+            Segment::sealed(id, old.file.renamed(file_name(id)), old.size, None, FORMAT_VERSION);
         self.write_header(&segment, None, 0)
             .and_then(|()| self.sync_unused(&segment))
             .map_err(|error| (error, Some(id)))?;
@@ -439,9 +443,8 @@ impl Segments {
         Error::of_call(op, self.path(id), error)
     }
 
-    /// The error of a call on the bytes of a segment: a full disk is told apart.
+    /// The error of a write to a segment: what passes has changed no byte that counts.
     pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
-        let file = self.path(id);
-        if means_full(&error) { Error::Full { file } } else { Error::io(op, file, error) }
+        self.refused(op, id, error)
     }
 }

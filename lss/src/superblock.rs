@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use types::Address;
 
 use crate::counters::Tally;
-use crate::error::{Error, means_full};
+use crate::error::Error;
 use crate::fields::{Fields, put};
 use crate::frame::SEQUENCE_LIMIT;
 use crate::io::{Access, Disk, File};
@@ -172,8 +172,8 @@ pub(crate) struct SuperblockFile {
 struct Slots {
     /// The offset of the slot that is written last: it is whole and durable.
     believed: u64,
-    /// The other slot is older, or half written.
-    stale: bool,
+    /// What the other slot is to be, if it is older or half written.
+    stale: Option<Vec<u8>>,
 }
 
 impl Slots {
@@ -242,7 +242,7 @@ impl SuperblockFile {
         }
         match newest {
             Some((believed, superblock)) => {
-                let slots = Mutex::new(Slots { believed, stale: false });
+                let slots = Mutex::new(Slots { believed, stale: None });
                 Ok((Self { file, path, slots }, superblock))
             }
             None => Err(unreadable
@@ -273,39 +273,32 @@ impl SuperblockFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: the superblock from before is the durable one. Anything else leaves it open
-    /// which one is.
+    /// [`Error::Full`], [`Error::Refused`]: the superblock from before is the durable one. Anything
+    /// else leaves it open which one is.
     pub(crate) fn write(&self, superblock: &Superblock, tally: &Tally) -> Result<(), Error> {
         let slot = superblock.encode();
         let mut slots = self.slots();
         self.write_slot(&slot, slots.other(), tally)?;
         // From here on this one is whole, and the one that was believed is written.
         slots.believed = slots.other();
-        slots.stale = true;
-        self.write_other(&mut slots, &slot, tally)
+        slots.stale = Some(slot);
+        self.write_other(&mut slots, tally)
     }
 
     /// Writes the stale slot, if there is one.
     ///
     /// # Errors
     ///
-    /// As the system says; a full disk leaves the slot stale and is no error.
+    /// As the system says; what passes leaves the slot stale and is no error.
     pub(crate) fn complete(&self, tally: &Tally) -> Result<(), Error> {
-        let mut slots = self.slots();
-        if !slots.stale {
-            return Ok(());
-        }
-        let mut slot = vec![0; SLOT_BYTES];
-        self.file
-            .read_at(&mut slot, slots.believed)
-            .map_err(|error| Error::io("read", &self.path, error))?;
-        self.write_other(&mut slots, &slot, tally)
+        self.write_other(&mut self.slots(), tally)
     }
 
-    fn write_other(&self, slots: &mut Slots, slot: &[u8], tally: &Tally) -> Result<(), Error> {
+    fn write_other(&self, slots: &mut Slots, tally: &Tally) -> Result<(), Error> {
+        let Some(slot) = &slots.stale else { return Ok(()) };
         match self.write_slot(slot, slots.other(), tally) {
-            Ok(()) => slots.stale = false,
-            Err(error) if error.is_full() => {}
+            Ok(()) => slots.stale = None,
+            Err(error) if error.is_passing() => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -318,13 +311,7 @@ impl SuperblockFile {
     /// Writes and syncs a slot. What is in the file besides was durable before: so even a sync that
     /// fails for lack of room has lost nothing else, and writing the slot again is a new try.
     fn write_slot(&self, slot: &[u8], at: u64, tally: &Tally) -> Result<(), Error> {
-        let failed = |op| {
-            move |error: io::Error| {
-                let full = means_full(&error);
-                let file = self.path.clone();
-                if full { Error::Full { file } } else { Error::io(op, file, error) }
-            }
-        };
+        let failed = |op| move |error: io::Error| Error::of_call(op, self.path.clone(), error);
         self.file.write_at(slot, at).map_err(failed("write"))?;
         self.file.sync_data().map_err(failed("sync"))?;
         tally.syncs.add(1);

@@ -82,6 +82,16 @@ impl Builder {
         self
     }
 
+    /// Most files of the log that are open at a time. Default: 256; least: 8.
+    ///
+    /// A store has a file for about a 64th of its data, of 64 KiB to 128 MiB. One that is not open
+    /// is opened when something in it is read. Besides these, each thread that reads may have one
+    /// open for that long, and the store has four for itself.
+    pub fn max_open_files(mut self, files: usize) -> Self {
+        self.options.max_open_files = files;
+        self
+    }
+
     /// Open for reading only: nothing on disk is changed. Default: no.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;

@@ -13,13 +13,13 @@
 //! of them make dirty is made durable on the way just so.
 //!
 //! What a background thread, or a read that brings in a page that is too large, makes dirty by
-//! merging and splitting is bounded too: merges are counted as removals are, and reads split nothing
-//! on a disk that is nearly full.
+//! merging and splitting is bounded too: merges are counted as removals are, and reads split
+//! nothing on a disk that is nearly full.
 //!
 //! A step empties the segments with the least in them: one, or as many as fit in one of the reserve
 //! together with a chunk. So it takes no more than what the reserve holds for it. A segment with
-//! separated values in it is left: their addresses stand in the parts of their pages, so those would
-//! have to be written anew, with all that is dirty.
+//! separated values in it is left: their addresses stand in the parts of their pages, so those
+//! would have to be written anew, with all that is dirty.
 
 use super::cut::Cut;
 use super::store::DurableEngine;
@@ -120,6 +120,8 @@ impl DurableEngine {
     #[cold]
     fn admit_by_room(&self, bytes: u64) -> Result<()> {
         let log = &self.store.log;
+        // What a fork puts can never be durable. Asked now and then, since it is a system call.
+        log.check_opener()?;
         if self.wants_room(bytes) {
             self.sync()?;
             if bytes >= log.smallest_segment_bytes() / LOOKS_PER_SEGMENT {

@@ -36,9 +36,15 @@ pub enum Op {
     Rename,
     /// [`Disk::sync_directory`].
     SyncDirectory,
+    /// [`Disk::open`] of a file that exists.
+    Open,
+    /// [`Disk::list`].
+    List,
+    /// [`File::len`].
+    Len,
 }
 
-const OPS: usize = 8;
+const OPS: usize = 11;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +56,8 @@ pub enum Fault {
     Enospc,
     /// No descriptor; nothing is done.
     Emfile,
+    /// The system's error of this number; nothing is done.
+    Os(i32),
     /// Half of the bytes are written, then an I/O error.
     ShortWrite,
     /// Half of the bytes are written, then there is no room.
@@ -90,6 +98,8 @@ struct Sim {
     faults: Vec<(Op, u64, Fault)>,
     /// Faults of one file: its body, the kind of call, how many more go well before.
     file_faults: Vec<(usize, Op, u64, Fault)>,
+    /// Kinds of calls that all fail.
+    lasting: Vec<(Op, Fault)>,
     /// Calls that change something, so far and at most.
     changes: u64,
     power_cut_at: Option<u64>,
@@ -114,6 +124,19 @@ impl SimDisk {
         let mut sim = self.sim();
         let at = sim.calls[op as usize] + nth;
         sim.faults.push((op, at, fault));
+    }
+
+    /// Every call of this kind fails from now on.
+    pub fn fail_all(&self, op: Op, fault: Fault) {
+        self.sim().lasting.push((op, fault));
+    }
+
+    /// No call fails any more that was to fail.
+    pub fn heal(&self) {
+        let mut sim = self.sim();
+        sim.lasting.clear();
+        sim.faults.clear();
+        sim.file_faults.clear();
     }
 
     /// The `nth` read, write or sync of this file from now on (1 is the next) fails. Nothing
@@ -273,8 +296,11 @@ impl Sim {
         if !self.is_powered() {
             return Err(Fault::Eio);
         }
-        if op != Op::Read {
+        if !matches!(op, Op::Read | Op::Open | Op::List | Op::Len) {
             self.changes += 1;
+        }
+        if let Some((_, fault)) = self.lasting.iter().find(|(of, _)| *of == op) {
+            return Err(*fault);
         }
         let call = self.calls[op as usize];
         let planned = |&(o, n, _): &(Op, u64, Fault)| o == op && n == call;
@@ -326,6 +352,7 @@ impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Emfile => rustix::io::Errno::MFILE.into(),
+            Fault::Os(number) => io::Error::from_raw_os_error(number),
             Fault::Eio | Fault::ShortWrite => io::Error::other("simulated I/O error"),
             Fault::Enospc | Fault::ShortWriteEnospc | Fault::WholeWriteEnospc => {
                 io::ErrorKind::StorageFull.into()
@@ -344,13 +371,16 @@ impl Disk for SimDisk {
             sim.rename_entry(NameChange::Create { name: name.to_owned(), body });
             body
         } else {
+            sim.enter(Op::Open)?;
             *sim.live.get(name).ok_or(io::ErrorKind::NotFound)?
         };
         Ok(Arc::new(SimFile { disk: self.clone(), body }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.sim().live.keys().cloned().collect())
+        let mut sim = self.sim();
+        sim.enter(Op::List)?;
+        Ok(sim.live.keys().cloned().collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -437,7 +467,7 @@ impl File for SimFile {
         let mut sim = self.disk.sim();
         if let Err(fault) = sim.enter_file(Op::Write, self.body) {
             let written = match fault {
-                Fault::Eio | Fault::Enospc | Fault::Emfile => 0,
+                Fault::Eio | Fault::Enospc | Fault::Emfile | Fault::Os(_) => 0,
                 Fault::ShortWrite | Fault::ShortWriteEnospc => bytes.len() / 2,
                 Fault::WholeWriteEnospc => bytes.len(),
             };
@@ -472,7 +502,9 @@ impl File for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.sim().bodies[self.body].live.len() as u64)
+        let mut sim = self.disk.sim();
+        sim.enter(Op::Len)?;
+        Ok(sim.bodies[self.body].live.len() as u64)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

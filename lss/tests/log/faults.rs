@@ -101,6 +101,104 @@ fn any_call_may_fail_once() {
     assert!(failed > 300 && went_on > 0);
 }
 
+/// Each kind of call fails, once somewhere and then for good, with each error that a system has for
+/// it. What passes stops one group at the most; nothing that was acknowledged is lost.
+#[test]
+fn every_error_of_every_call() {
+    use rustix::io::Errno;
+    let passing = [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::FBIG,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::INTR,
+        Errno::AGAIN,
+    ];
+    let others = [Errno::IO, Errno::ROFS, Errno::ACCESS];
+    let ops = [
+        Op::Write,
+        Op::Sync,
+        Op::Allocate,
+        Op::Create,
+        Op::Remove,
+        Op::Rename,
+        Op::SyncDirectory,
+        Op::Read,
+        Op::Open,
+        Op::List,
+        Op::Len,
+    ];
+    let (mut failed, mut went_on) = (0, 0);
+    for op in ops {
+        for errno in passing.into_iter().chain(others) {
+            for lasting in [false, true] {
+                for nth in [1, 2, 3, 5, 9, 17, 40] {
+                    let disk = SimDisk::new();
+                    let mut history = History::default();
+                    let seed = nth ^ errno.raw_os_error() as u64;
+                    let what = format!("{op:?} {errno:?} lasting {lasting} nth {nth}");
+                    let mut driver = begun(&disk, &mut history, seed);
+                    let before = disk.calls(op);
+                    let fault = Fault::Os(errno.raw_os_error());
+                    if !lasting {
+                        disk.fail(op, nth, fault);
+                    }
+                    for step in 0..60 {
+                        if lasting && step == nth.min(20) {
+                            disk.fail_all(op, fault);
+                        }
+                        match driver.step(&mut history) {
+                            Ok(()) => {}
+                            Err(_) if driver.log.poisoned().is_some() => break,
+                            Err(error) => {
+                                assert!(error.is_passing(), "{what}: {error}");
+                                failed += 1;
+                                let _refused = driver.log.appender().rollback();
+                                history.attempted.retain(|&v, _| v <= history.acknowledged);
+                            }
+                        }
+                    }
+                    let poisoned = driver.log.poisoned();
+                    // Bytes may be lost if a sync has failed, of a file or of the directory.
+                    let lossy = matches!(op, Op::Sync | Op::SyncDirectory);
+                    if passing.contains(&errno) && !lossy {
+                        assert!(poisoned.is_none(), "{what}: {poisoned:?}");
+                    }
+                    disk.heal();
+                    driver.check_reads();
+                    if poisoned.is_none() && disk.calls(op) > before {
+                        went_on += 1;
+                        driver.log.appender().rollback().unwrap();
+                        history.attempted.retain(|&v, _| v <= history.acknowledged);
+                        for _ in 0..10 {
+                            driver.step(&mut history).unwrap_or_else(|e| panic!("{what}: {e}"));
+                        }
+                        driver.check_reads();
+                    }
+                    drop(driver);
+                    let after = disk.crash(&mut |n| Random(seed).below(n));
+                    // An opening that meets it passes too, or fails and harms nothing.
+                    after.fail(op, nth % 5 + 1, fault);
+                    let shared: Arc<dyn Disk> = Arc::new(after.clone());
+                    if let Ok((log, _)) = Log::open(shared, small()) {
+                        drop(log);
+                    }
+                    after.heal();
+                    let shared: Arc<dyn Disk> = Arc::new(after);
+                    let driver = Driver::open(shared, &mut history, Random(seed));
+                    let driver = driver.unwrap_or_else(|e| panic!("{what}: {e}"));
+                    driver.begin().unwrap();
+                    driver.check_reads();
+                }
+            }
+        }
+    }
+    println!("{{\"passing_errors\": {failed}, \"went_on_after\": {went_on}}}");
+    assert!(failed > 200 && went_on > 200);
+}
+
 /// A life in which one call fails: `None` if none did, else whether the log went on after it.
 fn life(disk: &SimDisk, history: &mut History, nth: u64) -> Option<bool> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -168,22 +266,31 @@ fn a_full_disk_stops_the_commit_and_nothing_else() {
 
 #[test]
 fn a_begin_without_room_may_be_repeated() {
-    let disk = SimDisk::new();
-    let mut history = History::default();
-    let mut driver = begun(&disk, &mut history, 3);
-    // No step that prepares a segment, which a begin would take.
-    for _ in 0..30 {
+    let mut refused = 0;
+    for seed in 0..20 {
+        let disk = SimDisk::new();
+        let mut history = History::default();
+        let mut driver = begun(&disk, &mut history, seed);
+        // No step that prepares a segment, which a begin would take.
+        for _ in 0..30 {
+            driver.write(&mut history).unwrap();
+        }
+        drop(driver);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut driver = Driver::open(shared, &mut history, Random(0)).unwrap();
+        disk.set_capacity(Some(disk.used()));
+        // There may be a dead segment, which it takes.
+        if let Err(error) = driver.begin() {
+            assert!(error.is_full(), "{error}");
+            refused += 1;
+            disk.set_capacity(None);
+            driver.begin().unwrap();
+        }
+        disk.set_capacity(None);
         driver.write(&mut history).unwrap();
+        driver.check_reads();
     }
-    drop(driver);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut driver = Driver::open(shared, &mut history, Random(0)).unwrap();
-    disk.set_capacity(Some(disk.used()));
-    assert!(driver.begin().unwrap_err().is_full());
-    disk.set_capacity(None);
-    driver.begin().unwrap();
-    driver.write(&mut history).unwrap();
-    driver.check_reads();
+    assert!(refused > 0);
 }
 
 /// A COMMIT may be whole on the disk though its writing was refused; rolled back is rolled back.

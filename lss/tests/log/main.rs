@@ -5,6 +5,7 @@
 mod contents;
 mod crash;
 mod damage;
+mod descriptors;
 mod directory;
 mod driver;
 mod faults;
