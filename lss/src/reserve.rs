@@ -24,16 +24,17 @@
 //!
 //! # Why these are enough
 //!
-//! Let `W` be the size of a segment: a 64th of what is live, rounded up to a power of two, and at
-//! least so much that it holds the largest chunk of the table, and a third of all chunks that the
-//! next checkpoint writes ([`Log::expect_checkpoint`](crate::Log::expect_checkpoint)).
+//! Let `W` be the size of a segment: a 128th of what is live, or a 64th but at most 1 MiB, rounded
+//! up to a power of two, and at least so much that it holds two of the largest chunk of the table,
+//! and two thirds of all chunks that the next checkpoint writes
+//! ([`Log::expect_checkpoint`](crate::Log::expect_checkpoint)).
 //!
 //! - *A commit* writes what the store lets become dirty near a full disk: its caller keeps that
 //!   below an eighth of the two segments, so that images, parents and overhead fit beside.
-//! - *Making room* moves what is live in one victim, the one with the least in it, to one segment,
-//!   and writes the changed chunks to another. With pages of 8 KiB, of which a line of a chunk is
-//!   some 60 bytes, all chunks together are about 1 % of what is live, and `W` is 1.5 to 3 %. The
-//!   COMMIT of 64 bytes goes behind the last commit, or into the second segment.
+//! - *Making room* moves what is live in the victims with the least in them, as much as fits in one
+//!   segment, and writes the changed chunks to another. With pages of 8 KiB, of which a line of a
+//!   chunk is some 60 bytes, all chunks together are about 1 % of what is live, and `W` is 0.8 % at
+//!   least. The COMMIT of 64 bytes goes behind the last commit, or into the second segment.
 //! - *An opening* writes its checkpoint, chunks and COMMIT, to one stream. Nothing is dirty, and
 //!   the chunks are those that have changed since the last checkpoint. If it is killed then, the
 //!   next one finds its segment dead or, if chunks are in it, finds those chunks unchanged, so that
@@ -41,7 +42,7 @@
 //!   row of kills at the worst moments needs two segments, not one each.
 //!
 //! An empty store has `RESERVE` + 2 segments of 64 KiB and the superblock: less than half a MiB.
-//! A large one has between 8 and 16 % of what is live in reserve.
+//! One of up to 64 MiB has 8 to 16 % of what is live in reserve, and one above 128 MiB 4 to 8 %.
 //!
 //! # A rollback
 //!

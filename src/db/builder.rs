@@ -84,7 +84,7 @@ impl Builder {
 
     /// Most files of the log that are open at a time. Default: 256; least: 8.
     ///
-    /// A store has a file for about a 64th of its data, of 64 KiB to 128 MiB. One that is not open
+    /// A store has a file for about a 128th of its data, of 64 KiB to 128 MiB. One that is not open
     /// is opened when something in it is read. Besides these, each thread that reads may have one
     /// open for that long, and the store has four for itself.
     pub fn max_open_files(mut self, files: usize) -> Self {

@@ -282,7 +282,8 @@ impl Inner {
         let mut stopped = false;
         // Each round gains a segment at least, so the first that gains nothing is the last.
         loop {
-            let disk = log.disk_bytes();
+            // Besides the reserve for a full disk, which no cleaning gives back.
+            let disk = self.engine.used_bytes();
             let (smallest, next) = self.segment_sizes();
             let target = (log.live_bytes() as f64 * target_ratio) as u64;
             if disk <= target.saturating_add(smallest) {
@@ -290,7 +291,10 @@ impl Inner {
                 break;
             }
             // What is moved needs a segment to go to, and one that dies may be kept for use.
-            if self.engine.gain_within_reach(Reach::Anything) <= next {
+            // And each may have a tail in which no page did fit.
+            let tails = log.segments().len() as u64 * self.engine.limits.leaf_bytes as u64;
+            let least = next + tails;
+            if self.engine.gain_within_reach(Reach::Anything) <= least {
                 report.end = CleanEnd::NothingToGain;
                 break;
             }
@@ -318,7 +322,7 @@ impl Inner {
             self.engine.checkpoint()?;
             self.engine.free_buried()?;
             log.reclaim()?;
-            if stopped || log.disk_bytes() >= disk {
+            if stopped || self.engine.used_bytes() >= disk {
                 report.end = if stopped { CleanEnd::Stopped } else { CleanEnd::NothingToGain };
                 break;
             }
