@@ -1,5 +1,6 @@
 //! What a caller can see go wrong, with the evidence, and what to do about it.
 
+use crate::db::Damage;
 use core::fmt;
 use std::sync::Arc;
 use types::limits::{MAX_KEY_BYTES, MAX_TREE_NAME_BYTES, MAX_VALUE_BYTES};
@@ -47,6 +48,12 @@ pub enum Error {
         /// Which page, and what is wrong with it.
         what: String,
     },
+    /// What was wanted is damaged, or all that [`Db::verify`](crate::Db::verify) has found. Nothing
+    /// was written.
+    Damaged {
+        /// Which keys, where they lie, what is wrong. At least one.
+        found: Arc<[Damage]>,
+    },
     /// No page ids are left.
     TooManyPages,
     /// Background work failed or panicked; the store takes no more writes.
@@ -71,7 +78,9 @@ impl Error {
     /// that refuses to read. It concerns what was to be read, and nothing else.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Corrupt { .. } | Self::Log(lss::Error::Corrupt { .. }) => true,
+            Self::Corrupt { .. } | Self::Damaged { .. } | Self::Log(lss::Error::Corrupt { .. }) => {
+                true
+            }
             Self::Log(lss::Error::Io { op, .. }) => *op == "read",
             _ => false,
         }
@@ -105,6 +114,7 @@ impl fmt::Display for Error {
             }
             Self::InvalidOption { what } => f.write_str(what),
             Self::Corrupt { what } => write!(f, "{what}; restore the store from a copy"),
+            Self::Damaged { found } => crate::db::damage::tell(found, f),
             Self::TooManyPages => {
                 f.write_str("the store has as many pages as it can have; remove entries")
             }

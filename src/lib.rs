@@ -145,8 +145,8 @@ pub mod tree {
 
 pub use bytes::Bytes;
 pub use db::{
-    Builder, CleanEnd, CleanOptions, CleanProgress, CleanReport, Db, MemoryStats, Range, Stats,
-    SyncPolicy, Tree, TreeStats, VerifyReport,
+    Builder, CleanEnd, CleanOptions, CleanProgress, CleanReport, Damage, Db, MemoryStats, Range,
+    Stats, SyncPolicy, Tree, TreeStats, VerifyReport,
 };
 pub use error::{Error, Result};
 pub use gc::{CleaningSchedule, InvalidSchedule};

@@ -1,91 +1,167 @@
 //! Verify: every page of a tree against the invariants that can be checked at rest.
+//!
+//! Level by level, from left to right by the right links. Behind a page that cannot be read the
+//! walk goes on at the next page that the level above names, so that all that is wrong is found,
+//! and all that is right is looked at.
 
 use crate::engine::{Engine, Store, TreeCore};
 use delta::Base;
 use mapping::Word;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use types::PageId;
 
 /// What a walk over a tree has found.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Walk {
     pub(crate) pages: u64,
     pub(crate) entries: u64,
     pub(crate) depth: u32,
     /// Bytes of the largest page in memory, its area included.
     pub(crate) largest_page: u64,
+    pub(crate) faults: Vec<Fault>,
 }
+
+/// A page with which something is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) page: PageId,
+    pub(crate) first: Vec<u8>,
+    pub(crate) end: Option<Vec<u8>>,
+    /// Nothing, if the page was marked, and is as it should be.
+    pub(crate) what: Option<String>,
+}
+
+/// The pages that walks have come to.
+#[derive(Debug, Default)]
+pub(crate) struct Reached(HashSet<PageId>);
+
+impl Reached {
+    pub(crate) fn contains(&self, id: PageId) -> bool {
+        self.0.contains(&id)
+    }
+}
+
+/// A page of a level: the key that it begins at, and its id.
+type Link = (Vec<u8>, PageId);
 
 /// Walks every level from left to right and checks I4, I11, I12 and I15: fences meet, every page is
 /// reachable once, every child of an inner page begins at its separator, entries are in order, and
-/// as many as were counted. Nobody may be writing.
+/// as many as were counted. Nobody may be writing. `marked` pages are reported as well, for their
+/// keys; `damage` tells what of a failure is the affair of one page.
 pub(crate) fn check_tree<S: Store>(
     engine: &Engine<S>,
     tree: &TreeCore,
-) -> Result<Result<Walk, String>, S::Error> {
+    marked: impl Fn(PageId) -> bool,
+    damage: impl Fn(&S::Error) -> Option<String>,
+    reached: &mut Reached,
+) -> Result<Walk, S::Error> {
     let mut walk = Walk::default();
-    let mut seen = HashSet::new();
-    let mut leftmost = tree.root;
-    let mut level = None;
+    // The pages of the level that the one above names.
+    let mut named: Vec<Link> = vec![(Vec::new(), tree.root)];
+    let (mut level, mut unread) = (None, false);
     loop {
         walk.depth += 1;
-        let mut id = leftmost;
-        let mut low: Vec<u8> = Vec::new();
-        let mut children: Vec<(Vec<u8>, PageId)> = Vec::new();
-        let mut last = false;
-        while id.is_some() {
-            if !seen.insert(id) {
-                return Ok(Err(format!("page {id} is reachable twice (I12)")));
+        let mut seen: HashMap<PageId, Vec<u8>> = HashMap::new();
+        let mut children: Vec<Link> = Vec::new();
+        let mut next = named.first().cloned();
+        while let Some((low, id)) = next.take() {
+            let behind = || {
+                let behind = named.iter().find(|(key, id)| *key > low && !is_merged(engine, *id));
+                behind.cloned()
+            };
+            let fault = |first: &[u8], end: Option<Vec<u8>>, what: String| Fault {
+                page: id,
+                first: first.to_vec(),
+                end,
+                what: Some(what),
+            };
+            if !reached.0.insert(id) {
+                let end = behind().map(|(key, _)| key);
+                walk.faults.push(fault(&low, end, "it is reachable twice (I12)".into()));
+                break;
             }
             walk.pages += 1;
-            let page = page_facts(engine, id)?;
-            let page = match page {
-                Ok(page) => page,
-                Err(what) => return Ok(Err(format!("page {id}: {what}"))),
+            let facts = match page_facts(engine, id) {
+                Ok(facts) => facts,
+                Err(error) => match damage(&error) {
+                    Some(what) => Err(what),
+                    None => return Err(error),
+                },
             };
+            let page = match facts {
+                Ok(page) => page,
+                Err(what) => {
+                    unread = true;
+                    next = behind();
+                    let end = next.as_ref().map(|(key, _)| key.clone());
+                    walk.faults.push(fault(&low, end, what));
+                    continue;
+                }
+            };
+            let mut wrong = Vec::new();
             if *level.get_or_insert(page.level) != page.level {
-                return Ok(Err(format!("page {id} is on level {}", page.level)));
+                wrong.push(format!("it is on level {}", page.level));
             }
             if page.low != low {
-                return Ok(Err(format!("page {id}: its low key is not the left one's high (I11)")));
+                wrong.push("its low key is not the left one's high (I11)".into());
             }
-            if id == leftmost {
-                last = page.level == 0;
+            let ends = page.high.is_none() == page.right.is_none();
+            if !ends {
+                wrong.push("high key and right link disagree (I11)".into());
             }
-            children.extend(page.children);
+            for what in wrong {
+                walk.faults.push(fault(&page.low, page.high.clone(), what));
+            }
+            if marked(id) {
+                let (first, end) = (page.low.clone(), page.high.clone());
+                walk.faults.push(Fault { page: id, first, end, what: None });
+            }
             walk.entries += page.entries;
             walk.largest_page = walk.largest_page.max(page.bytes);
-            match page.high {
-                Some(high) if page.right.is_some() => low = high,
-                None if page.right.is_none() => {}
-                _ => return Ok(Err(format!("page {id}: high key and right link disagree (I11)"))),
-            }
-            id = page.right;
+            children.extend(page.children);
+            seen.insert(id, page.low);
+            next = page.high.filter(|_| page.right.is_some()).map(|high| (high, page.right));
         }
-        if last {
-            break;
-        }
-        for (separator, child) in &children {
-            if is_merged(engine, *child) {
+        for (at, (separator, child)) in named.iter().enumerate() {
+            let begins = seen.get(child).is_some_and(|low| low == separator);
+            // What was met and is no good was told.
+            if begins || is_merged(engine, *child) || !seen.contains_key(child) && unread {
                 continue;
             }
-            match page_facts(engine, *child)? {
-                Ok(page) if page.low == *separator => {}
-                Ok(_) => return Ok(Err(format!("child {child} does not begin at its separator"))),
-                Err(what) => return Ok(Err(format!("child {child}: {what}"))),
-            }
+            let end = named.get(at + 1).map(|(key, _)| key.clone());
+            let what = Some("it does not begin at the separator of its parent".into());
+            walk.faults.push(Fault { page: *child, first: separator.clone(), end, what });
         }
-        let Some((_, first)) = children.first() else {
-            return Ok(Err("an inner page has no children".into()));
-        };
-        leftmost = *first;
-        level = level.map(|level| level - 1);
+        match level {
+            Some(0) | None => break,
+            Some(above) => level = Some(above - 1),
+        }
+        if children.is_empty() {
+            break;
+        }
+        named = children;
     }
-    if walk.entries != tree.len() {
+    if !unread && walk.faults.iter().all(|fault| fault.what.is_none()) {
         let counted = tree.len();
-        return Ok(Err(format!("{} entries, but {counted} were counted", walk.entries)));
+        if walk.entries != counted {
+            let what = Some(format!("{} entries, but {counted} were counted", walk.entries));
+            walk.faults.push(Fault { page: tree.root, first: Vec::new(), end: None, what });
+        }
     }
-    Ok(Ok(walk))
+    Ok(walk)
+}
+
+/// The check of a tree in memory, or of a model.
+pub(crate) fn check_all<S: Store>(
+    engine: &Engine<S>,
+    tree: &TreeCore,
+) -> Result<Result<(), String>, S::Error> {
+    let reached = &mut Reached::default();
+    let walk = check_tree(engine, tree, |_| false, |_| None, reached)?;
+    let told = |fault: &Fault| {
+        format!("page {}: {}", fault.page, fault.what.as_deref().unwrap_or_default())
+    };
+    Ok(walk.faults.first().map_or(Ok(()), |fault| Err(told(fault))))
 }
 
 /// Whether the child was merged away. After a crash a parent may still name it: the log had the

@@ -4,12 +4,13 @@
 //! again after each opening.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use bwtree::io::MemoryDisk;
-use bwtree::{Builder, CleanOptions, Db, SyncPolicy};
+use bwtree::{Builder, CleanOptions, Damage, Db, Error, SyncPolicy};
 
 const ENTRIES: u32 = 4000;
 const VICTIM: u32 = 2000;
@@ -22,27 +23,123 @@ fn value(n: u32, turn: u32) -> Vec<u8> {
     format!("<value {n:08} of turn {turn:08}>").repeat(16).into_bytes()
 }
 
-/// A closed store whose leaf around `VICTIM` has one wrong byte.
-fn damaged() -> MemoryDisk {
+/// A closed store whose leaves around these keys have one wrong byte each.
+fn damaged_around(victims: &[u32]) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let db = builder().open_on(Arc::new(disk.clone())).unwrap();
     let tree = db.tree("t").unwrap();
     (0..ENTRIES).for_each(|n| tree.put(n.to_be_bytes(), value(n, 0)).unwrap());
     drop(tree);
     db.close().unwrap();
-    let wanted = value(VICTIM, 0);
     let mut files = disk.files();
-    let mut flipped = 0;
-    for bytes in files.values_mut() {
-        let mut at = 0;
-        while let Some(found) = bytes[at..].windows(wanted.len()).position(|w| w == wanted) {
-            bytes[at + found] ^= 1;
-            flipped += 1;
-            at += found + wanted.len();
+    for wanted in victims.iter().map(|&victim| value(victim, 0)) {
+        let mut flipped = 0;
+        for bytes in files.values_mut() {
+            let mut at = 0;
+            while let Some(found) = bytes[at..].windows(wanted.len()).position(|w| w == wanted) {
+                bytes[at + found] ^= 1;
+                flipped += 1;
+                at += found + wanted.len();
+            }
         }
+        assert!(flipped > 0, "the value is nowhere");
     }
-    assert!(flipped > 0, "the value is nowhere");
     MemoryDisk::with_files(files)
+}
+
+fn damaged() -> MemoryDisk {
+    damaged_around(&[VICTIM])
+}
+
+/// What an error says is damaged.
+fn found<R: std::fmt::Debug>(result: Result<R, Error>) -> Vec<Damage> {
+    match result {
+        Err(Error::Damaged { found }) => found.to_vec(),
+        other => panic!("not told as damage: {other:?}"),
+    }
+}
+
+/// The range of keys that a damage concerns.
+fn keys(damage: &Damage) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let end = damage.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    (Bound::Included(damage.first.clone().unwrap()), end)
+}
+
+/// The keys of a damaged page could neither be written again nor removed.
+#[test]
+fn the_keys_of_a_damaged_page_are_named_and_can_be_given_up() {
+    let disk = damaged();
+    let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    let key = VICTIM.to_be_bytes();
+    let at_put = found(tree.put(key, "new"));
+    let [damage] = &at_put[..] else { panic!("{at_put:?}") };
+    assert_eq!(damage.tree, "t");
+    assert!(keys(damage).contains(&key.to_vec()), "{damage:?}");
+    assert!(damage.file.as_ref().unwrap().contains("seg-0") && damage.offset.unwrap() > 0);
+    let text = tree.put(key, "new").unwrap_err().to_string();
+    for part in ["\"t\"", "keys from \"\\x00\\x00\\x07", "seg-0", "offset", "remove_range"] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    for told in [found(tree.get(key)), found(tree.delete(key)), found(db.verify())] {
+        assert_eq!(told, at_put);
+    }
+    assert_eq!(db.stats().damaged_pages, 1);
+    // A part of the keys cannot be told from the others.
+    let (from, to) = keys(damage);
+    assert_eq!(found(tree.remove_range((from.clone(), Bound::Excluded(key.to_vec())))), at_put);
+    assert_eq!(tree.len(), u64::from(ENTRIES));
+    let lost = tree.remove_range((from, to)).unwrap();
+    println!("{lost} entries given up: {damage}");
+    assert!((1..=40).contains(&lost));
+    assert_eq!((tree.len(), db.stats().damaged_pages), (u64::from(ENTRIES) - lost, 0));
+    assert_eq!(tree.get(key).unwrap(), None);
+    db.verify().unwrap_err();
+    db.sync().unwrap();
+    db.verify().unwrap();
+    tree.put(key, "new").unwrap();
+    db.clean(CleanOptions::default()).unwrap();
+    drop(tree);
+    db.close().unwrap();
+    let db = builder().open_on(Arc::new(disk)).unwrap();
+    let tree = db.tree("t").unwrap();
+    assert_eq!(tree.get(key).unwrap().as_deref(), Some(b"new".as_slice()));
+    assert_eq!(tree.iter().flatten().count() as u64, tree.len());
+    assert_eq!(tree.len(), u64::from(ENTRIES) - lost + 1);
+    db.verify().unwrap();
+}
+
+/// The check ended at the first damage.
+#[test]
+fn all_damage_is_listed_and_a_tree_with_it_can_be_cleared() {
+    let victims = [3, 700, 1500, VICTIM, 3999];
+    for way in ["clear", "remove_range", "drop_tree"] {
+        let disk = damaged_around(&victims);
+        let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+        db.tree("other").unwrap().put("k", "v").unwrap();
+        let tree = db.tree("t").unwrap();
+        let all = found(db.verify());
+        assert_eq!(all.len(), victims.len(), "{all:?}");
+        for (damage, victim) in all.iter().zip(victims) {
+            assert!(keys(damage).contains(&victim.to_be_bytes().to_vec()), "{damage:?}");
+        }
+        match way {
+            "clear" => tree.clear().unwrap(),
+            "remove_range" => assert_eq!(tree.remove_range(..).unwrap(), u64::from(ENTRIES)),
+            _ => assert!(db.drop_tree("t").unwrap()),
+        }
+        assert!(tree.is_empty());
+        db.clean(CleanOptions::default()).unwrap();
+        db.verify().unwrap();
+        drop(tree);
+        let tree = db.tree("t").unwrap();
+        (0..ENTRIES).for_each(|n| tree.put(n.to_be_bytes(), value(n, 7)).unwrap());
+        drop(tree);
+        db.close().unwrap();
+        let db = builder().open_on(Arc::new(disk)).unwrap();
+        assert_eq!(db.tree("t").unwrap().iter().flatten().count(), ENTRIES as usize);
+        db.verify().unwrap();
+    }
 }
 
 #[test]
@@ -92,9 +189,7 @@ fn a_tree_with_a_damaged_page_stops_no_other() {
     let disk = damaged();
     let db = builder().open_on(Arc::new(disk)).unwrap();
     let other = db.tree("other").unwrap();
-    // It cannot be emptied; that is told, and is the tree's own affair.
-    let dropped = db.drop_tree("t");
-    assert!(dropped.as_ref().is_err_and(bwtree::Error::is_damage), "{dropped:?}");
+    assert!(db.drop_tree("t").unwrap());
     for n in 0..ENTRIES {
         other.put(n.to_be_bytes(), value(n, 9)).unwrap();
         if n % 500 == 0 {
@@ -103,6 +198,9 @@ fn a_tree_with_a_damaged_page_stops_no_other() {
     }
     db.sync().unwrap();
     assert_eq!(other.len(), u64::from(ENTRIES));
+    // Of the dropped tree nothing is left, and nothing of it is in the way of anything.
+    db.clean(CleanOptions::default()).unwrap();
+    db.verify().unwrap();
     drop(other);
     db.close().unwrap();
 }

@@ -122,7 +122,7 @@ fn kind(error: &(dyn Error + 'static)) -> Kind {
 
 fn kind_of_store(error: &bwtree::Error) -> Kind {
     match error {
-        bwtree::Error::Corrupt { .. } => Kind::Damaged,
+        bwtree::Error::Corrupt { .. } | bwtree::Error::Damaged { .. } => Kind::Damaged,
         bwtree::Error::NoSuchTree { .. } => Kind::NotFound,
         _ => Kind::Other,
     }

@@ -70,6 +70,7 @@ fn to_json(stats: &Stats, allocated: u64) -> Value {
             "merges": stats.merges,
             "evictions": stats.evictions,
             "page_ins": stats.page_ins,
+            "damaged_pages": stats.damaged_pages,
             "resident_pages": stats.resident_pages,
             "memory": {
                 "budget": stats.memory.budget,
@@ -105,6 +106,7 @@ fn text(stats: &Stats, allocated: u64) -> String {
     let mut opening = Table::default();
     opening.row(["pages in memory".to_owned(), count(stats.resident_pages)]);
     opening.row(["pages read".to_owned(), count(stats.page_ins)]);
+    opening.row(["damaged pages met".to_owned(), count(stats.damaged_pages)]);
     opening.row(["memory".to_owned(), bytes(stats.memory.total)]);
     opening.row(["memory budget".to_owned(), bytes(stats.memory.budget)]);
     format!(

@@ -1,9 +1,11 @@
 //! `bwtree verify`: reads everything and checks every checksum and invariant.
 
+use crate::escape::{escape, printable};
 use crate::failure::{Context, Outcome};
 use crate::numbers::{self, bytes, count};
 use crate::out::{self, Format, Unit};
 use crate::store;
+use bwtree::Damage;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,33 +25,48 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let bar = out::progress(None, "verifying", Unit::Of("pages"));
     let verified = db.verify();
     bar.finish_and_clear();
+    if let Err(bwtree::Error::Damaged { found }) = &verified {
+        tell(args.format, found)?;
+    }
     let report = verified.context(format_args!("{} fails the check", args.dir.display()))?;
-    // The library checks the catalog of the trees as well, and counts it with them.
-    let trees = db.stats().trees;
-    let entries: u64 = trees.iter().map(|tree| tree.entries).sum();
-    let pages: u64 = trees.iter().map(|tree| tree.pages).sum();
     let seconds = start.elapsed().as_secs_f64();
     let value = json!({
         "ok": true,
-        "trees": trees.len(),
-        "pages": pages,
-        "entries": entries,
-        "catalog_pages": report.pages.saturating_sub(pages),
+        "trees": report.trees,
+        "pages": report.pages,
+        "entries": report.entries,
+        "catalog_pages": report.catalog_pages,
+        "dropped_pages": report.dropped_pages,
         "depth": report.depth,
         "part_bytes": report.part_bytes,
         "seconds": seconds,
     });
     out::answer(args.format, &value, || {
-        let trees = match trees.len() {
+        let trees = match report.trees {
             1 => "1 tree".to_owned(),
             several => format!("{several} trees"),
         };
         format!(
             "ok: {trees} and the catalog, {} entries in {} pages, {} read, in {}",
-            count(entries),
-            count(pages),
+            count(report.entries),
+            count(report.pages),
             bytes(report.part_bytes),
             numbers::seconds(seconds)
         )
+    })
+}
+
+/// All that is wrong, a line each; that the check fails is the failure of the verb.
+fn tell(format: Format, found: &[Damage]) -> Outcome {
+    let key = |key: &Option<Vec<u8>>| key.as_ref().map(|key| escape(key));
+    let to_json = |damage: &Damage| {
+        json!({ "tree": escape(damage.tree.as_bytes()), "first": key(&damage.first),
+        "end": key(&damage.end), "file": damage.file, "offset": damage.offset,
+        "what": damage.what })
+    };
+    let all: Vec<_> = found.iter().map(to_json).collect();
+    out::answer(format, &json!({ "ok": false, "damage": all }), || {
+        let lines = found.iter().map(|damage| printable(damage.to_string().as_bytes()));
+        lines.collect::<Vec<_>>().join("\n")
     })
 }

@@ -150,6 +150,11 @@ impl Log {
         self.segments.adopt(address)
     }
 
+    /// The file of a segment, whether it is there or not.
+    pub fn file_of(&self, segment: u32) -> String {
+        self.segments.path(segment)
+    }
+
     /// All segments, by number.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.segments.infos()

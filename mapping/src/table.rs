@@ -271,6 +271,18 @@ impl<D: Send + Sync + 'static> Table<D> {
         true
     }
 
+    /// Resident, Capped or Disk, as it was seen -> Free. The winner retires the page. The id is not
+    /// handed out again before [`Table::release`].
+    pub fn clear(&self, id: PageId, seen: Word<'_>) -> bool {
+        let old = match seen {
+            Word::Resident(chain) => Seen::of(chain.page(), chain.head(), RESIDENT),
+            Word::Capped(chain) => Seen::of(chain.page(), chain.head(), CAPPED),
+            Word::Disk(token) => Seen::with_number(token, DISK),
+            Word::Unborn | Word::Merged { .. } | Word::Free => return false,
+        };
+        self.swap(id, old, Seen::with_number(0, FREE))
+    }
+
     /// Resident -> Disk. The winner retires the page.
     pub fn evict(&self, id: PageId, seen: Chain<'_>, token: u64) -> bool {
         let old = Seen::of(seen.page(), seen.head(), RESIDENT);

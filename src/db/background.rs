@@ -44,9 +44,6 @@ const MAX_ROOM_STEPS: u32 = 64;
 /// Turns over all pages of an idle store, after which there is nothing left to fold.
 const IDLE_TURNS: u64 = 2;
 
-/// Entries of a dropped tree that are removed in one step.
-const DROP_STEP_ENTRIES: usize = 4096;
-
 /// Least cost at which one step of cleaning is put down, so that steps that do nothing end too.
 const MIN_STEP_COST_BYTES: u64 = 64 << 10;
 
@@ -136,7 +133,7 @@ fn spawn(
 }
 
 /// Whether a later try may succeed: the disk is full, or the system is short of something.
-fn passes(error: &Error) -> bool {
+pub(super) fn passes(error: &Error) -> bool {
     matches!(error, Error::Log(error) if error.is_passing())
 }
 
@@ -283,8 +280,8 @@ impl Duties {
         if log.is_tight() {
             unless_damaged(Self::make_room(engine))?;
         }
-        let drops_done = self.catalog.finish_drops(engine, DROP_STEP_ENTRIES)?;
-        self.wants_commit |= !drops_done;
+        let mut drops_done = true;
+        unless_damaged(self.catalog.finish_drops(engine).map(|done| drops_done = done))?;
         if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
             unless_damaged(engine.checkpoint())?;
         }

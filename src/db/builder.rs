@@ -162,7 +162,7 @@ impl Builder {
         let store = LogStore::new(log, budget, self.read_only);
         let engine = Arc::new(Engine::new(store, self.limits));
         let counts = engine.recover(recovered)?;
-        let catalog = Arc::new(Catalog::load(&engine, counts)?);
+        let catalog = Arc::new(Catalog::load(&engine, &counts)?);
         let workers = match (self.read_only, self.background) {
             (true, true) => Some(Workers::for_reading(&engine)?),
             (true, false) => None,
@@ -175,7 +175,11 @@ impl Builder {
                 Some(Workers::start(&engine, &catalog, self.sync_policy, self.cleaning)?)
             }
             (false, false) => {
-                while !catalog.finish_drops(&engine, usize::MAX)? {}
+                // On a full disk a store opens as well.
+                match catalog.finish_all_drops(&engine) {
+                    Err(error) if super::background::passes(&error) => {}
+                    done => done?,
+                }
                 None
             }
         };

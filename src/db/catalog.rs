@@ -1,9 +1,14 @@
 //! The catalog: tree 0, from the name of each tree to its number and root.
+//!
+//! A page of a tree that it does not name is garbage; see [`crate::paging::dropped`]. So the entry
+//! of a tree is written after its root is listed, and a number is never given twice as long as a
+//! page has it.
 
 use super::value::Write;
 use crate::engine::{Cursor, End, Found, Now, TreeCore, Unread};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
+use crate::paging::dropped::GivingBack;
 use crate::paging::recover::Counts;
 use delta::Layout;
 use std::collections::HashMap;
@@ -15,32 +20,42 @@ use types::limits::MAX_TREE_NAME_BYTES;
 /// The root of the catalog, the first page of every store.
 const ROOT: PageId = PageId::new(1);
 
-/// An entry: its state, the tree's number, its root.
+/// An entry: the tree's number, its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    live: bool,
     id: u32,
     root: PageId,
 }
 
+/// The first byte of an entry. Earlier versions kept one of each dropped tree.
+const LIVE: u8 = 1;
+const DROPPED: u8 = 2;
+
 impl Entry {
     fn encode(self) -> [u8; 9] {
-        let mut out = [0; 9];
-        out[0] = if self.live { 1 } else { 2 };
+        let mut out = [LIVE; 9];
         out[1..5].copy_from_slice(&self.id.to_le_bytes());
         out[5..].copy_from_slice(&self.root.number().to_le_bytes());
         out
     }
 
-    fn decode(name: &[u8], bytes: &[u8]) -> Result<Self> {
+    /// `None` if it is of a tree that was dropped.
+    fn decode(name: &[u8], bytes: &[u8]) -> Result<Option<Self>> {
         let damaged = || Error::Corrupt {
             what: format!("the catalog's entry for {:?} is damaged", String::from_utf8_lossy(name)),
         };
         let bytes: [u8; 9] = bytes.try_into().map_err(|_| damaged())?;
         let number = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
-        let entry = Self { live: bytes[0] == 1, id: number(1), root: PageId::new(number(5)) };
-        let known = matches!(bytes[0], 1 | 2);
-        if known && entry.id != 0 && entry.root.is_some() { Ok(entry) } else { Err(damaged()) }
+        let entry = Self { id: number(1), root: PageId::new(number(5)) };
+        match bytes[0] {
+            LIVE if entry.id != 0 && entry.root.is_some() => Ok(Some(entry)),
+            DROPPED if entry.id != 0 && entry.root.is_some() => Ok(None),
+            _ => Err(damaged()),
+        }
+    }
+
+    fn core(self, name: &str) -> Arc<TreeCore> {
+        Arc::new(TreeCore::new(self.id, self.root, Layout::Var).named(name))
     }
 }
 
@@ -50,68 +65,80 @@ pub(crate) struct Catalog {
     core: Arc<TreeCore>,
     /// Held while a tree is opened, created or dropped; no operation on a tree touches it.
     open: Mutex<Open>,
+    /// Held while pages of dropped trees are given back.
+    giving_back: Mutex<Option<GivingBack>>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Trees that were dropped and still have entries: a crash cut the dropping short.
-    unfinished: Vec<String>,
     by_name: HashMap<String, Arc<TreeCore>>,
-    counts: Counts,
+    /// Trees that the catalog does not name any more, and that still have pages.
+    dropped: Vec<Arc<TreeCore>>,
     last_id: u32,
 }
 
 impl Catalog {
-    pub(crate) fn load(engine: &Arc<DurableEngine>, counts: Counts) -> Result<Self> {
+    pub(crate) fn load(engine: &Arc<DurableEngine>, counts: &Counts) -> Result<Self> {
         let fresh = engine.table.id_limit() <= 1;
         let root = if fresh { engine.plant(0, Layout::Var)? } else { ROOT };
-        let core = Arc::new(TreeCore::new(0, root, Layout::Var));
+        let core = Arc::new(TreeCore::new(0, root, Layout::Var).named("the catalog"));
         core.count(counts.get(&0).copied().unwrap_or(0));
-        engine.store.trees.insert(0, Arc::clone(&core));
-        let catalog = Self { core, open: Mutex::default() };
-        let entries = catalog.entries(engine)?;
-        let last_id = entries.iter().map(|(_, entry)| entry.id).max().unwrap_or(0);
+        engine.store.insert_tree(Arc::clone(&core));
+        let catalog = Self { core, open: Mutex::default(), giving_back: Mutex::default() };
+        let entries = catalog.all_entries(engine)?;
         // Every tree is known from the start: the appender may have to descend in it.
-        for (_, entry) in &entries {
-            let core = Arc::new(TreeCore::new(entry.id, entry.root, Layout::Var));
+        for (name, entry) in entries.iter().filter_map(|(name, entry)| Some((name, (*entry)?))) {
+            let core = entry.core(&String::from_utf8_lossy(name));
             core.count(counts.get(&entry.id).copied().unwrap_or(0));
-            engine.store.trees.insert(entry.id, core);
+            engine.store.insert_tree(core);
         }
-        let left = |entry: &Entry| !entry.live && Self::known(engine, *entry).len() > 0;
-        let unfinished = entries.iter().filter(|(_, entry)| left(entry));
-        let unfinished =
-            unfinished.map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
-        *catalog.lock() = Open { unfinished, by_name: HashMap::new(), counts, last_id };
+        let garbage = garbage(engine, counts);
+        if !engine.store.read_only {
+            for (name, _) in entries.iter().filter(|(_, entry)| entry.is_none()) {
+                super::value::write(engine, &catalog.core, name, &Write::Remove)?;
+            }
+            catalog.lock().dropped = garbage;
+        }
+        // A number that still is on a page is not given to another tree.
+        catalog.lock().last_id = counts.keys().copied().max().unwrap_or(0);
         Ok(catalog)
     }
 
-    /// Goes on with droppings that a crash has cut short, up to so many entries. `true` if there
-    /// was nothing left to do. A tree whose name was used again meanwhile is another's. One with a
-    /// page that cannot be read keeps what is left of it until the next opening.
-    pub(crate) fn finish_drops(&self, engine: &Arc<DurableEngine>, most: usize) -> Result<bool> {
-        let mut open = self.lock();
-        let Some(name) = open.unfinished.last().cloned() else { return Ok(true) };
-        let dropped = self.read(engine, &name)?.filter(|entry| !entry.live);
-        let done = match dropped {
-            Some(entry) => {
-                match super::value::clear_some(engine, &Self::known(engine, entry), most) {
-                    Err(error) if error.is_damage() => true,
-                    cleared => cleared?,
-                }
+    /// Gives back some of the pages of the trees that were dropped. `true` if there was nothing
+    /// left to do.
+    pub(crate) fn finish_drops(&self, engine: &Arc<DurableEngine>) -> Result<bool> {
+        let mut work = self.giving_back.lock().unwrap_or_else(PoisonError::into_inner);
+        if work.is_none() {
+            let dropped = std::mem::take(&mut self.lock().dropped);
+            if dropped.is_empty() {
+                return Ok(true);
             }
-            None => true,
-        };
-        if done {
-            open.unfinished.pop();
+            // Background work that has begun on one of them is over before its pages are counted.
+            let _at_rest = engine.store.at_rest();
+            engine.wait_for_pinned();
+            *work = Some(engine.begin_to_give_back(&dropped));
+        }
+        let _changing = engine.store.at_rest();
+        if let Some(under_way) = work.as_mut()
+            && engine.give_back_some(under_way)?
+        {
+            *work = None;
         }
         Ok(false)
+    }
+
+    /// Gives back all pages of the trees that were dropped.
+    pub(crate) fn finish_all_drops(&self, engine: &Arc<DurableEngine>) -> Result<()> {
+        while !self.finish_drops(engine)? {}
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entries(&self, engine: &DurableEngine) -> Result<Vec<(Vec<u8>, Entry)>> {
+    /// What each name has; nothing, if an earlier version has dropped its tree.
+    fn all_entries(&self, engine: &DurableEngine) -> Result<Vec<(Vec<u8>, Option<Entry>)>> {
         let all = Unread::of((Bound::Unbounded, Bound::Unbounded), Layout::Var);
         let mut cursor = Cursor::new(all, false);
         let mut entries = Vec::new();
@@ -128,18 +155,17 @@ impl Catalog {
         Ok(entries)
     }
 
+    fn entries(&self, engine: &DurableEngine) -> Result<Vec<(String, Entry)>> {
+        let live = |(name, entry): (Vec<u8>, Option<Entry>)| {
+            Some((String::from_utf8_lossy(&name).into_owned(), entry?))
+        };
+        Ok(self.all_entries(engine)?.into_iter().filter_map(live).collect())
+    }
+
     fn read(&self, engine: &DurableEngine, name: &str) -> Result<Option<Entry>> {
         let name = name.as_bytes();
         let value = engine.read(&self.core, name, |found| found.map(|f| f.value.to_vec()))?;
-        value.map(|value| Entry::decode(name, &value)).transpose()
-    }
-
-    fn write(&self, engine: &DurableEngine, name: &str, entry: Entry) -> Result<()> {
-        let value = entry.encode();
-        let written =
-            super::value::write(engine, &self.core, name.as_bytes(), &Write::Inline(&value))?;
-        debug_assert!(written.is_ok(), "the catalog is never dropped");
-        Ok(())
+        value.map_or(Ok(None), |value| Entry::decode(name, &value))
     }
 
     /// The tree of this name, created if need be.
@@ -151,30 +177,25 @@ impl Catalog {
         if let Some(core) = open.by_name.get(name) {
             return Ok(Arc::clone(core));
         }
-        let entry = self.read(engine, name)?;
-        let core = match entry {
-            Some(entry) if entry.live => Self::known(engine, entry),
-            _ if engine.store.read_only => {
+        let core = match self.read(engine, name)? {
+            Some(entry) => Self::known(engine, name, entry),
+            None if engine.store.read_only => {
                 return Err(Error::NoSuchTree { name: name.into() });
-            }
-            Some(dropped) => {
-                // The name is used again, and so is what is left of its tree.
-                let core = Arc::new(TreeCore::new(dropped.id, dropped.root, Layout::Var));
-                let left = Self::known(engine, dropped).len();
-                core.count(left as i64);
-                engine.store.trees.insert(dropped.id, Arc::clone(&core));
-                super::value::clear(engine, &core)?;
-                self.write(engine, name, Entry { live: true, ..dropped })?;
-                core
             }
             None => {
                 engine.store.check()?;
                 let id = open.last_id + 1;
-                let root = engine.plant(id, Layout::Var)?;
-                let core = Arc::new(TreeCore::new(id, root, Layout::Var));
-                engine.store.trees.insert(id, Arc::clone(&core));
+                let entry = Entry { id, root: engine.plant(id, Layout::Var)? };
                 open.last_id = id;
-                self.write(engine, name, Entry { live: true, id, root })?;
+                let core = Self::known(engine, name, entry);
+                let put = entry.encode();
+                let written =
+                    super::value::write(engine, &self.core, name.as_bytes(), &Write::Inline(&put));
+                if let Err(error) = written {
+                    core.set_dropped();
+                    open.dropped.push(core);
+                    return Err(error);
+                }
                 core
             }
         };
@@ -192,32 +213,30 @@ impl Catalog {
         if let Some(core) = open.by_name.get(name) {
             return Ok(Some(Arc::clone(core)));
         }
-        let Some(entry) = self.read(engine, name)?.filter(|entry| entry.live) else {
+        let Some(entry) = self.read(engine, name)? else {
             return Ok(None);
         };
-        let core = Self::known(engine, entry);
+        let core = Self::known(engine, name, entry);
         open.by_name.insert(name.into(), Arc::clone(&core));
         Ok(Some(core))
     }
 
-    fn known(engine: &DurableEngine, entry: Entry) -> Arc<TreeCore> {
-        let fresh = || Arc::new(TreeCore::new(entry.id, entry.root, Layout::Var));
-        Arc::clone(&engine.store.trees.entry(entry.id).or_insert_with(fresh))
+    fn known(engine: &DurableEngine, name: &str, entry: Entry) -> Arc<TreeCore> {
+        Arc::clone(&engine.store.trees.entry(entry.id).or_insert_with(|| entry.core(name)))
     }
 
     /// The names of the trees, in order.
     pub(crate) fn names(&self, engine: &DurableEngine) -> Result<Vec<String>> {
-        let live = self.entries(engine)?.into_iter().filter(|(_, entry)| entry.live);
-        Ok(live.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect())
+        Ok(self.entries(engine)?.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Number, name and core of every live tree.
+    /// Name and core of every tree.
     pub(crate) fn trees(&self, engine: &DurableEngine) -> Result<Vec<(String, Arc<TreeCore>)>> {
-        let live = self.entries(engine)?.into_iter().filter(|(_, entry)| entry.live);
-        let named = |(name, entry): (Vec<u8>, Entry)| {
-            (String::from_utf8_lossy(&name).into_owned(), Self::known(engine, entry))
+        let named = |(name, entry): (String, Entry)| {
+            let core = Self::known(engine, &name, entry);
+            (name, core)
         };
-        Ok(live.map(named).collect())
+        Ok(self.entries(engine)?.into_iter().map(named).collect())
     }
 
     /// The catalog as a tree.
@@ -225,44 +244,38 @@ impl Catalog {
         &self.core
     }
 
-    /// Drops the tree of this name.
-    ///
-    /// Its root stays with its name: if the name is used again, so is the root. No write of an old
-    /// handle can land there: each attempt looks at the tree's flag under its pin, and the name is
-    /// given back only when all who were pinned before the flag was set are gone.
+    /// Drops the tree of this name: takes its entry out, and leaves its pages to
+    /// [`finish_drops`](Self::finish_drops).
     pub(crate) fn remove(&self, engine: &Arc<DurableEngine>, name: &str) -> Result<bool> {
         let mut open = self.lock();
-        let Some(entry) = self.read(engine, name)?.filter(|entry| entry.live) else {
-            return Ok(false);
-        };
+        let Some(entry) = self.read(engine, name)? else { return Ok(false) };
         engine.store.check()?;
         if engine.store.read_only {
             return Err(Error::ReadOnly);
         }
-        let old = Self::known(engine, entry);
-        old.set_dropped();
+        let core = Self::known(engine, name, entry);
+        // First, so that no write is accepted that the drop, once durable, takes away.
+        core.set_dropped();
+        if let Err(error) = super::value::write(engine, &self.core, name.as_bytes(), &Write::Remove)
+        {
+            core.set_live();
+            return Err(error);
+        }
         open.by_name.remove(name);
-        wait_for_pinned(engine);
-        let core = Arc::new(TreeCore::new(entry.id, entry.root, Layout::Var));
-        core.count(old.len() as i64);
-        engine.store.trees.insert(entry.id, Arc::clone(&core));
-        self.write(engine, name, Entry { live: false, ..entry })?;
-        super::value::clear(engine, &core)?;
-        open.counts.remove(&entry.id);
+        open.dropped.push(core);
         Ok(true)
     }
 }
 
-/// Returns when everybody who is pinned now has unpinned. Only who drops a tree waits so.
-fn wait_for_pinned(engine: &DurableEngine) {
-    let (done, waiting) = std::sync::mpsc::channel();
-    engine.pin().defer(move || {
-        let _gone = done.send(());
-    });
-    loop {
-        engine.pin().flush();
-        if waiting.recv_timeout(std::time::Duration::from_millis(1)).is_ok() {
-            return;
-        }
+/// What recovery has found of trees that the catalog does not name: a crash has cut short that they
+/// were dropped, or made.
+fn garbage(engine: &DurableEngine, counts: &Counts) -> Vec<Arc<TreeCore>> {
+    let mut garbage = Vec::new();
+    for &id in counts.keys().filter(|&&id| !engine.store.trees.contains_key(&id)) {
+        let core = Entry { id, root: PageId::NONE }.core("");
+        core.set_dropped();
+        engine.store.insert_tree(Arc::clone(&core));
+        garbage.push(core);
     }
+    garbage
 }

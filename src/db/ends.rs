@@ -26,7 +26,8 @@ impl Tree {
         loop {
             let found = engine.end_of(&self.core, span, end, |key, found| {
                 (Bytes::from(key.to_vec()), Read::of(found))
-            })?;
+            });
+            let found = self.named(found)?;
             let Some((key, seen)) = found else { return Ok(None) };
             match seen.clone().load(engine) {
                 Err(Error::Log(lss::Error::Gone { address })) if gone != Some(address) => {

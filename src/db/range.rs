@@ -2,7 +2,7 @@
 
 use super::bounds::ByteRange;
 use super::tree::Tree;
-use super::value::{Dropped, Read};
+use super::value::Read;
 use crate::engine::{Batch, Cursor, End, Found, Now, Shown, Unread, Wish};
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -113,10 +113,7 @@ impl Tree {
         wish: Wish,
         keep: impl Fn(Found<'_>) -> T,
     ) -> Result<(Batch<T>, Option<Unread>)> {
-        if self.core.is_dropped() {
-            return Err(self.dropped(Dropped));
-        }
-        self.inner.engine.scan_page(&self.core, (unread, Now), wish, keep)
+        self.named(self.inner.engine.scan_page(&self.core, (unread, Now), wish, keep))
     }
 }
 
@@ -300,12 +297,12 @@ impl Tree {
     /// # }
     /// ```
     pub fn keys(&self) -> Keys {
-        self.keys_in(..)
+        Keys { walk: Walk::new(self, ..) }
     }
 
-    /// The keys that lie in `range`.
-    pub(super) fn keys_in(&self, range: impl ByteRange) -> Keys {
-        Keys { walk: Walk::new(self, range) }
+    /// The keys of a range of which this is left.
+    pub(super) fn keys_of(&self, unread: Option<Unread>) -> Keys {
+        Keys { walk: Walk::of(self, unread) }
     }
 
     /// All values, in the order of their keys, from both ends. As [`range`](Self::range).

@@ -1,14 +1,17 @@
 //! Many keys removed, one after the other. Each removal is one step; all of them together are not.
 
 use super::bounds::ByteRange;
+use super::damage::Damage;
 use super::range::Walk;
 use super::tree::Tree;
 use super::value::Read;
-use crate::engine::End;
+use crate::engine::{End, Unread};
 use crate::error::{Error, Result};
+use crate::paging::mend;
 use bytes::Bytes;
 use core::fmt;
 use core::iter::FusedIterator;
+use types::PageId;
 
 impl Tree {
     /// Removes every entry of which `keep` says no, one after the other.
@@ -110,6 +113,10 @@ impl Tree {
     /// Removes every entry whose key lies in `range`, one after the other, and returns how many
     /// there were. Entries inserted meanwhile may stay.
     ///
+    /// A damaged page all of whose keys lie in `range` is given up without being read: an empty one
+    /// takes its place, and its keys can be written again. [`Error::Damaged`] says which keys that
+    /// are. After a crash such a page may be empty although what was written just before is lost.
+    ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
     /// # Errors
@@ -126,14 +133,59 @@ impl Tree {
     /// # }
     /// ```
     pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
+        self.remove_each(range, |key| self.inner.after_write(key))
+    }
+
+    /// Removes the entries of a range, and calls `after` with the length of each key.
+    #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
+    fn remove_each(
+        &self,
+        range: impl ByteRange,
+        mut after: impl FnMut(usize) -> Result<()>,
+    ) -> Result<u64> {
+        self.check()?;
+        self.inner.check_writable()?;
         let mut removed = 0;
-        for key in self.keys_in(range) {
-            removed += u64::from(self.delete(key?)?);
+        let mut rest = Unread::of(range.bounds(), self.core.layout);
+        while let Some(unread) = rest.take() {
+            let done = self.keys_of(Some(unread.clone())).try_for_each(|key| {
+                let key = key?;
+                removed += u64::from(self.take_out(&key)?);
+                after(key.len())
+            });
+            if let Err(error) = done {
+                let (given_up, unread) = self.give_up(error, unread)?;
+                removed += given_up;
+                rest = unread;
+                after(0)?;
+            }
         }
         Ok(removed)
     }
 
-    /// Removes every entry, one after the other. Entries inserted meanwhile may stay.
+    /// Gives up the damaged page that a removal has met, if all its keys are to go; else returns
+    /// the error. Returns how many entries it had, and what is left of the range.
+    fn give_up(&self, error: Error, unread: Unread) -> Result<(u64, Option<Unread>)> {
+        let (Error::Damaged { found }, Unread::Bytes(start, end)) = (&error, &unread) else {
+            return Err(error);
+        };
+        let within = |damage: &&Damage| {
+            damage.first.as_ref().is_some_and(|first| first >= start)
+                && (end.is_none() || damage.end.is_some() && damage.end <= *end)
+        };
+        let Some(damage) = found.first().filter(within) else { return Err(error) };
+        let page = PageId::new(damage.page);
+        let next = damage.end.as_ref().and_then(|next| Unread::bytes_from(next, end.as_deref()));
+        let given_up = mend::give_up(&self.inner.engine, &self.core, page, error.clone());
+        Ok(match self.named(given_up)? {
+            Some(entries) => (entries, next),
+            // Another thread was faster, or it can be read after all.
+            None => (0, Some(unread)),
+        })
+    }
+
+    /// Removes every entry, one after the other. Entries inserted meanwhile may stay. Damaged pages
+    /// are given up, as by [`remove_range`](Self::remove_range).
     ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
@@ -151,9 +203,7 @@ impl Tree {
     /// # }
     /// ```
     pub fn clear(&self) -> Result<()> {
-        self.check()?;
-        self.inner.check_writable()?;
-        super::value::clear(&self.inner.engine, &self.core)?;
+        self.remove_each(.., |_| Ok(()))?;
         self.inner.after_write(0)
     }
 }

@@ -1,9 +1,6 @@
-//! What a store holds and has done, and the check of all of it.
+//! What a store holds and has done.
 
 use super::Db;
-use crate::engine::TreeCore;
-use crate::error::{Error, Result};
-use crate::verify::{Walk, check_tree};
 use gc::Category;
 use sync::atomic::Ordering;
 use types::PageId;
@@ -51,6 +48,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Pages that were brought back.
     pub page_ins: u64,
+    /// Pages that could not be read when they were wanted, and have not been given up since.
+    pub damaged_pages: u64,
     /// Memory, by what holds it.
     pub memory: MemoryStats,
     /// The version up to which all writes are durable.
@@ -85,24 +84,6 @@ pub struct MemoryStats {
     pub values: u64,
     /// All of it.
     pub total: u64,
-}
-
-/// What [`Db::verify`] has checked.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// Trees, the catalog among them.
-    pub trees: u64,
-    /// Pages.
-    pub pages: u64,
-    /// Entries.
-    pub entries: u64,
-    /// Levels of the deepest tree.
-    pub depth: u32,
-    /// Bytes of the largest page that was found, its delta area included.
-    pub largest_page: u64,
-    /// Bytes of parts whose checksums were compared.
-    pub part_bytes: u64,
 }
 
 pub(super) fn stats(db: &Db) -> Stats {
@@ -153,6 +134,7 @@ pub(super) fn stats(db: &Db) -> Stats {
         records_carried: read(&counters.carried),
         evictions: read(&counters.evictions),
         page_ins: read(&counters.page_ins),
+        damaged_pages: engine.store.damaged_pages(),
         memory: MemoryStats {
             budget: budget.limit_bytes(),
             pages: budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage),
@@ -161,65 +143,5 @@ pub(super) fn stats(db: &Db) -> Stats {
             total: budget.total(),
         },
         durable_version: log.durable_version(),
-    }
-}
-
-/// Reads every part from the log, then walks every tree.
-pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
-    let engine = &db.inner.engine;
-    let _at_rest = engine.store.at_rest();
-    let mut report = VerifyReport::default();
-    for id in (1..engine.table.id_limit()).map(PageId::new) {
-        let place = {
-            let guard = engine.pin();
-            engine.place(id, &guard).filter(|place| !place.is_merged())
-        };
-        let Some(place) = place else { continue };
-        let Some(bytes) = verify_parts(db, id, &place)? else { continue };
-        report.part_bytes += bytes;
-    }
-    let catalog = db.inner.catalog.core();
-    let mut walk = |name: &str, core: &TreeCore| -> Result<()> {
-        let wrong = |what| Error::Corrupt { what: format!("tree {name:?}: {what}") };
-        let Walk { pages, entries, depth, largest_page } =
-            check_tree(engine, core)?.map_err(wrong)?;
-        report.trees += 1;
-        report.pages += pages;
-        report.entries += entries;
-        report.depth = report.depth.max(depth);
-        report.largest_page = report.largest_page.max(largest_page);
-        Ok(())
-    };
-    walk("the catalog", catalog)?;
-    for (name, core) in db.inner.catalog.trees(engine)? {
-        walk(&name, &core)?;
-    }
-    Ok(report)
-}
-
-/// Bytes of the parts of one page, all of them checked; `None` if it has moved meanwhile.
-fn verify_parts(db: &Db, id: PageId, place: &crate::paging::Place) -> Result<Option<u64>> {
-    use crate::paging::{fetch, values};
-    let engine = &db.inner.engine;
-    let check =
-        || -> Result<u64> {
-            let parts = fetch::parts(engine, id, place)?;
-            let count = fetch::decoded(id, &parts, |shape, entries| {
-                if shape.level == 0 { entries.len() as i64 } else { 0 }
-            })?;
-            if count != i64::from(place.count) {
-                let what =
-                    format!("page {id} has {count} entries and {} were counted", place.count);
-                return Err(Error::Corrupt { what });
-            }
-            for &value in &place.values {
-                engine.store.log.read(value, PageId::NONE, values::VALUE)?;
-            }
-            Ok(place.addresses().map(|address| u64::from(address.len)).sum())
-        };
-    match check() {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(Error::Log(lss::Error::Gone { .. })) => Ok(None),
-        Err(error) => Err(error),
     }
 }

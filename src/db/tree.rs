@@ -1,7 +1,7 @@
 //! `Tree`: one named tree of a store, byte keys and values.
 
 use super::Inner;
-use super::value::{Dropped, Read, Write, check_key, exchange, look, write, write_if};
+use super::value::{Read, Write, check_key, exchange, look, write, write_if};
 use crate::engine::{Found, TreeCore};
 use crate::error::{Error, Result};
 use crate::map::CompareExchangeError;
@@ -49,19 +49,24 @@ impl Tree {
         &self.name
     }
 
-    pub(super) fn dropped(&self, _: Dropped) -> Error {
-        Error::TreeDropped { name: self.name.to_string() }
+    /// The result of the engine, in which a dropped tree has no name.
+    pub(super) fn named<R>(&self, result: Result<R>) -> Result<R> {
+        result.map_err(|error| match error {
+            Error::TreeDropped { .. } => Error::TreeDropped { name: self.name.to_string() },
+            other => other,
+        })
     }
 
     pub(super) fn check(&self) -> Result<()> {
         self.inner.check_open()?;
-        if self.core.is_dropped() { Err(self.dropped(Dropped)) } else { Ok(()) }
+        let dropped = self.core.is_dropped();
+        self.named(if dropped { Err(Error::TreeDropped { name: String::new() }) } else { Ok(()) })
     }
 
     pub(super) fn look(&self, key: &[u8]) -> Result<(Option<Read>, Option<Bytes>)> {
         self.check()?;
         check_key(key)?;
-        look(&self.inner.engine, &self.core, key)
+        self.named(look(&self.inner.engine, &self.core, key))
     }
 
     /// The value of `key`.
@@ -129,7 +134,8 @@ impl Tree {
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.check()?;
         check_key(key.as_ref())?;
-        self.inner.engine.read(&self.core, Hashed::new(key.as_ref()), |found| found.is_some())
+        let key = Hashed::new(key.as_ref());
+        self.named(self.inner.engine.read(&self.core, key, |found| found.is_some()))
     }
 
     /// Gives `key` this value, and returns the one that it had. Where that is not needed,
@@ -180,16 +186,13 @@ impl Tree {
         self.check()?;
         let engine = &self.inner.engine;
         let at_hand = |found: Option<Found<'_>>| found.is_none_or(Read::is_at_hand);
-        let before = write_if(engine, &self.core, key, write, at_hand, true)?
-            .map_err(|dropped| self.dropped(dropped))?;
+        let before = self.named(write_if(engine, &self.core, key, write, at_hand, true))?;
         let before = match before {
             Some(before) => before.map(|before| before.load(engine)).transpose()?,
             // Once replaced, a value in the log can be gone at any moment: it is loaded before.
             None => loop {
                 let (seen, current) = self.look(key)?;
-                if exchange(engine, &self.core, key, seen.as_ref(), write)?
-                    .map_err(|dropped| self.dropped(dropped))?
-                {
+                if self.named(exchange(engine, &self.core, key, seen.as_ref(), write))? {
                     break current;
                 }
             },
@@ -218,8 +221,7 @@ impl Tree {
         self.check()?;
         let (key, value) = (key.as_ref(), value.into());
         let put = Write::put(&self.inner.engine, &value)?;
-        write(&self.inner.engine, &self.core, key, &put)?
-            .map_err(|dropped| self.dropped(dropped))?;
+        self.named(write(&self.inner.engine, &self.core, key, &put))?;
         self.inner.after_write(key.len() + value.len())
     }
 
@@ -242,10 +244,14 @@ impl Tree {
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.check()?;
         let key = key.as_ref();
-        let had = write(&self.inner.engine, &self.core, key, &Write::Remove)?
-            .map_err(|dropped| self.dropped(dropped))?;
+        let had = self.take_out(key)?;
         self.inner.after_write(key.len())?;
         Ok(had)
+    }
+
+    /// Removes `key`, and leaves it to the caller when that is synced.
+    pub(super) fn take_out(&self, key: &[u8]) -> Result<bool> {
+        self.named(write(&self.inner.engine, &self.core, key, &Write::Remove))
     }
 
     /// Puts `new` where `seen` is, if it still is.
@@ -259,8 +265,7 @@ impl Tree {
             Some(value) => Write::put(&self.inner.engine, value)?,
             None => Write::Remove,
         };
-        let done = exchange(&self.inner.engine, &self.core, key, seen, &put)?
-            .map_err(|dropped| self.dropped(dropped))?;
+        let done = self.named(exchange(&self.inner.engine, &self.core, key, seen, &put))?;
         if done {
             self.inner.after_write(key.len() + new.map_or(0, Bytes::len))?;
         }
@@ -411,9 +416,9 @@ impl Tree {
     }
 
     /// How many entries there are: `O(1)`. It lags behind operations that are under way, and is
-    /// exact after a crash.
+    /// exact after a crash. A tree that was dropped has none.
     pub fn len(&self) -> u64 {
-        self.core.len()
+        if self.core.is_dropped() { 0 } else { self.core.len() }
     }
 
     /// Whether there are no entries. As [`len`](Self::len).

@@ -1,13 +1,12 @@
 //! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
 
-use crate::engine::{Change, Cursor, Decision, End, Found, Now, TreeCore, Unread};
+use crate::engine::{Change, Decision, Found, TreeCore};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
 use bytes::Bytes;
 use core::cell::Cell;
 use delta::{FLAG_SEPARATED, Hashed};
-use std::ops::Bound;
 use std::sync::Arc;
 use types::limits::{MAX_INLINE_VALUE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
@@ -99,14 +98,6 @@ pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     }
 }
 
-fn check_dropped(tree: &TreeCore) -> core::result::Result<(), Dropped> {
-    if tree.is_dropped() { Err(Dropped) } else { Ok(()) }
-}
-
-/// The tree was dropped.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dropped;
-
 /// Writes if `wanted` agrees with what is there; a removal of nothing is not written but counts.
 pub(crate) fn write_if(
     engine: &DurableEngine,
@@ -115,7 +106,7 @@ pub(crate) fn write_if(
     write: &Write<'_>,
     mut wanted: impl FnMut(Option<Found<'_>>) -> bool,
     keep_old: bool,
-) -> Result<core::result::Result<Before, Dropped>> {
+) -> Result<Before> {
     check_key(key)?;
     // The catalog is let through: a tree must be droppable on a full disk.
     match write.len() {
@@ -135,11 +126,8 @@ pub(crate) fn write_if(
         _ => Change::Remove,
     };
     let decide = |found: Option<Found<'_>>| {
-        if let Err(dropped) = check_dropped(tree) {
-            return Decision::Keep(Err(dropped));
-        }
         if !wanted(found) {
-            return Decision::Keep(Ok(None));
+            return Decision::Keep(None);
         }
         let before = match found {
             Some(found) if keep_old => Some(Read::of(found)),
@@ -148,9 +136,9 @@ pub(crate) fn write_if(
             None => None,
         };
         if matches!(change, Change::Remove) && found.is_none() {
-            return Decision::Keep(Ok(Some(None)));
+            return Decision::Keep(Some(None));
         }
-        Decision::Write(change, Ok(Some(before)))
+        Decision::Write(change, Some(before))
     };
     let ignored = Cell::new(0);
     let taken = handle.as_ref().map_or(&ignored, |handle| &handle.taken);
@@ -205,9 +193,9 @@ pub(crate) fn write(
     tree: &TreeCore,
     key: &[u8],
     write: &Write<'_>,
-) -> Result<core::result::Result<bool, Dropped>> {
+) -> Result<bool> {
     let before = write_if(engine, tree, key, write, |_| true, false)?;
-    Ok(before.map(|before| before.flatten().is_some()))
+    Ok(before.flatten().is_some())
 }
 
 /// Writes if the key still has the value that was `seen`.
@@ -217,37 +205,12 @@ pub(crate) fn exchange(
     key: &[u8],
     seen: Option<&Read>,
     write: &Write<'_>,
-) -> Result<core::result::Result<bool, Dropped>> {
+) -> Result<bool> {
     let same = |found: Option<Found<'_>>| match (seen, found) {
         (None, None) => true,
         (Some(seen), Some(found)) => seen.is(found),
         _ => false,
     };
     let before = write_if(engine, tree, key, write, same, false)?;
-    Ok(before.map(|before| before.is_some()))
-}
-
-/// Removes every entry.
-pub(crate) fn clear(engine: &DurableEngine, tree: &TreeCore) -> Result<()> {
-    clear_some(engine, tree, usize::MAX).map(drop)
-}
-
-/// Removes up to so many entries, from the front. `false` if there may be more.
-pub(crate) fn clear_some(engine: &DurableEngine, tree: &TreeCore, most: usize) -> Result<bool> {
-    let mut removed = 0;
-    let all = Unread::of((Bound::Unbounded, Bound::Unbounded), tree.layout);
-    let mut cursor = Cursor::new(all, false);
-    while let Some(key) = cursor.next(
-        End::First,
-        |unread, wish| engine.scan_page(tree, (unread, Now), wish, |_| ()),
-        |_| (),
-        |key, ()| key.to_vec(),
-    )? {
-        if removed == most {
-            return Ok(false);
-        }
-        let _dropped = write(engine, tree, &key, &Write::Remove)?;
-        removed += 1;
-    }
-    Ok(true)
+    Ok(before.is_some())
 }

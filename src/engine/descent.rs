@@ -21,7 +21,8 @@ use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
 
-/// A page that must be brought in before the operation can go on.
+/// A page that must be brought in before the operation can go on. No page: the tree was dropped,
+/// and the operation cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away(pub(crate) PageId);
 
@@ -124,7 +125,17 @@ impl Seek for Wanted<'_> {
     }
 }
 
+/// The operation cannot go on: its tree was dropped.
+const DROPPED: Away = Away(PageId::NONE);
+
 impl<S: Store> Engine<S> {
+    /// To be asked, pinned, by each attempt of a user's operation: pages of a dropped tree are
+    /// given back when all that were pinned before the drop are gone.
+    #[inline]
+    pub(crate) fn check_dropped(tree: &TreeCore) -> Result<(), Away> {
+        if S::DURABLE && tree.is_dropped() { Err(DROPPED) } else { Ok(()) }
+    }
+
     /// The leaf that covers `key`.
     #[inline]
     pub(crate) fn leaf<'g, P: Probe>(
@@ -242,6 +253,9 @@ impl<S: Store> Engine<S> {
         guard: &'g Guard,
     ) -> Result<Stop<'g>, Away> {
         'restart: loop {
+            if S::DURABLE && tree.is_gone() {
+                return Err(DROPPED);
+            }
             let mut id = tree.root;
             let mut parent = PageId::NONE;
             // The page whose link we follow, and whether it was a right link.
@@ -304,6 +318,7 @@ impl<S: Store> Engine<S> {
     pub(crate) fn top_level(&self, tree: &TreeCore) -> Result<u8, S::Error> {
         self.retrying(|guard| match self.table.load(tree.root, guard) {
             Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
+            _ if S::DURABLE && tree.is_gone() => Err(DROPPED),
             _ => Err(Away(tree.root)),
         })
     }
@@ -345,6 +360,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<R, S::Error> {
         let fingerprint = key.fingerprint();
         self.retrying(|guard| {
+            Self::check_dropped(tree)?;
             let leaf = self.leaf(tree, key, guard)?;
             let Answer { found, record, .. } = leaf.find(key, fingerprint);
             self.settle(&leaf, record);

@@ -159,6 +159,7 @@ impl<S: Store> Engine<S> {
         passed: &mut Vec<(PageId, Passed<'w>)>,
         guard: &'w Guard,
     ) -> Result<Option<Entry<'w>>, Away> {
+        Self::check_dropped(tree)?;
         let mut wanted = first_wanted(span, end, tree.layout);
         while let Some(page) = wanted {
             let (id, seen, fences) = match self.descend(tree, page, 0, guard) {

@@ -55,6 +55,7 @@ impl<S: Store> Engine<S> {
         mut read: impl FnMut(Found<'_>) -> T,
     ) -> Result<(Batch<T>, Option<Unread>), S::Error> {
         self.retrying(|guard| {
+            Self::check_dropped(tree)?;
             let stop = match (unread, wish.end) {
                 (&Unread::Numbers(number, _), End::First)
                 | (&Unread::Numbers(_, number), End::Last) => {

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use delta::Layout;
 use mapping::{Directory, HashHints};
 use sync::CachePadded;
-use sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use types::PageId;
 
 /// What is counted by each thread for itself, or nearly, has so many counts.
@@ -13,14 +13,21 @@ pub(crate) const SHARDS: usize = 16;
 #[cfg(any(loom, shuttle))]
 pub(crate) const SHARDS: usize = 1;
 
-/// One tree. Its root keeps its page id for ever.
+/// States of a tree; each is followed by the next, and only by that.
+const LIVE: u8 = 0;
+const DROPPED: u8 = 1;
+const GONE: u8 = 2;
+
+/// One tree. Its root keeps its page id for as long as the tree is there.
 #[derive(Debug)]
 pub(crate) struct TreeCore {
     pub(crate) id: u32,
     pub(crate) root: PageId,
     pub(crate) layout: Layout,
-    /// No operation may begin on it any more; checked under the pin of each attempt.
-    dropped: AtomicBool,
+    /// Its name, of a tree in a store.
+    pub(crate) name: Box<str>,
+    /// Whether it was dropped, and whether its pages are being given back.
+    state: AtomicU8,
     entries: [CachePadded<AtomicI64>; SHARDS],
     /// Hints to the leaves of a tree of numbers.
     pub(crate) directory: Directory,
@@ -35,11 +42,17 @@ impl TreeCore {
             id,
             root,
             layout,
-            dropped: AtomicBool::new(false),
+            name: Box::default(),
+            state: AtomicU8::new(LIVE),
             entries,
             directory: Directory::new(),
             hints: HashHints::new(),
         }
+    }
+
+    /// The tree with this name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// Counts entries that have come (positive) or gone.
@@ -56,14 +69,30 @@ impl TreeCore {
         sum.max(0) as u64
     }
 
+    /// No operation of a user may begin any more: each looks at this under the pin of each attempt,
+    /// and so does background work before it changes the shape of the tree.
     pub(crate) fn set_dropped(&self) {
-        // ORDERING: SeqCst with the load below: an attempt that is pinned after this sees it, and
-        // the root is used again only after all that were pinned before are gone.
-        self.dropped.store(true, Ordering::SeqCst);
+        // ORDERING: SeqCst with the loads below: an attempt that is pinned after this sees it, and
+        // pages are given back only after all that were pinned before are gone.
+        self.state.store(DROPPED, Ordering::SeqCst);
+    }
+
+    /// The drop has failed, and nothing of it is to be seen.
+    pub(crate) fn set_live(&self) {
+        self.state.store(LIVE, Ordering::SeqCst);
+    }
+
+    /// Nothing may descend in it any more, and no commit writes it: the appender says so.
+    pub(crate) fn set_gone(&self) {
+        self.state.store(GONE, Ordering::SeqCst);
     }
 
     pub(crate) fn is_dropped(&self) -> bool {
-        self.dropped.load(Ordering::SeqCst)
+        self.state.load(Ordering::SeqCst) != LIVE
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == GONE
     }
 }
 

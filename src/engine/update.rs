@@ -50,6 +50,7 @@ impl<S: Store> Engine<S> {
         let fingerprint = key.fingerprint();
         loop {
             let attempt = self.retrying(|guard| {
+                Self::check_dropped(tree)?;
                 let leaf = self.leaf(tree, key, guard)?;
                 self.attempt(tree, leaf, key, fingerprint, (&mut decide, taken), guard)
             })?;

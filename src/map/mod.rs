@@ -324,6 +324,6 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), String> {
         let Shared { engine, tree, .. } = &*self.shared;
-        sure(crate::verify::check_tree(engine, tree)).map(|_| ())
+        sure(crate::verify::check_all(engine, tree))
     }
 }

@@ -295,7 +295,7 @@ where
     /// Every invariant that can be checked at rest holds, and the tree has just these entries.
     pub(super) fn expect(&self, entries: &[(u8, u8)]) {
         assert_eq!(self.content(), entries, "entries of the tree");
-        if let Err(what) = sure(crate::verify::check_tree(&self.engine, &self.tree)) {
+        if let Err(what) = sure(crate::verify::check_all(&self.engine, &self.tree)) {
             panic!("{what}");
         }
     }

@@ -7,7 +7,7 @@
 
 use super::store::DurableEngine;
 use crate::engine::{Away, Covering, Stop, TreeCore};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use delta::{Base, Contents};
 use mapping::Word;
 use std::collections::HashSet;
@@ -29,7 +29,11 @@ impl DurableEngine {
         }
         let trees: Vec<_> = self.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
         for tree in trees {
-            let done = self.unlink_all_merged(&tree);
+            let done = match self.unlink_all_merged(&tree) {
+                // Nobody looks at its parents any more.
+                Err(Error::TreeDropped { .. }) => Ok(true),
+                done => done,
+            };
             if !matches!(done, Ok(true)) {
                 self.unfinished().extend(merged);
                 return done.map(|_| ());
@@ -56,6 +60,7 @@ impl DurableEngine {
             while let Some(key) = from {
                 tries += 1;
                 from = self.retrying(|guard| {
+                    Self::check_dropped(tree)?;
                     let stop = self.descend(tree, Covering(key.as_slice()), level, guard)?;
                     let merged = |at: &usize| {
                         let child = self.table.load(stop.base.child(*at), guard);
@@ -173,9 +178,7 @@ impl DurableEngine {
             }
             return Ok(());
         }
-        let tree = stop.chain.page().tree();
-        let tree = self.store.trees.get(&tree).map(|tree| Arc::clone(&tree));
-        match tree {
+        match self.tree(stop.chain.page().tree()) {
             Some(tree) => self.consolidate(&tree, stop, 0, guard),
             None => Ok(()),
         }

@@ -42,6 +42,8 @@ pub(crate) struct Cut<'e, 'a> {
     pub(crate) values: HashMap<usize, (Arc<Separated>, Address)>,
     /// Segments that are being emptied: what lies in them is written anew.
     pub(crate) victims: HashSet<u32>,
+    /// Pages that the commit takes away.
+    pub(crate) gone: Vec<PageId>,
     /// Every part of a page and every value that was appended.
     pub(crate) written: Vec<Address>,
     /// Pages that the next cut must visit: they hold newer records, or the image left children out.
@@ -78,6 +80,25 @@ impl DurableEngine {
         victims: &HashSet<u32>,
         stream: Stream,
     ) -> Result<()> {
+        self.commit((extra, &[]), appender, victims, stream)
+    }
+
+    /// Cuts, and commits that these pages, of trees that are gone, are no pages any more.
+    pub(crate) fn commit_gone<'e>(
+        &'e self,
+        appender: &mut Appender<'e>,
+        gone: &[PageId],
+    ) -> Result<()> {
+        self.commit((&[], gone), appender, &HashSet::new(), Stream::Foreground)
+    }
+
+    fn commit<'e>(
+        &'e self,
+        (extra, gone): (&[PageId], &[PageId]),
+        appender: &mut Appender<'e>,
+        victims: &HashSet<u32>,
+        stream: Stream,
+    ) -> Result<()> {
         if self.store.closing.load(Ordering::Relaxed) {
             appender.use_reserve();
         }
@@ -87,6 +108,7 @@ impl DurableEngine {
         let mut cut = Cut::new(self, appender, open.version(), stream);
         cut.work = self.dirty.drain(open.version()).into();
         cut.victims.clone_from(victims);
+        cut.gone = gone.to_vec();
         let listed: Vec<PageId> = cut.work.iter().copied().collect();
         cut.work.extend(extra);
         let written = cut.write();
@@ -131,6 +153,7 @@ impl<'e, 'a> Cut<'e, 'a> {
             places: BTreeMap::new(),
             values: HashMap::new(),
             victims: HashSet::new(),
+            gone: Vec::new(),
             written: Vec::new(),
             again: Vec::new(),
             payload: Vec::new(),
@@ -141,7 +164,9 @@ impl<'e, 'a> Cut<'e, 'a> {
 impl Cut<'_, '_> {
     fn write(&mut self) -> Result<()> {
         let freed = self.take_freed();
-        for id in freed {
+        let known = |id: &PageId| self.engine.table.place(*id, &self.engine.pin()).is_some();
+        let gone: Vec<PageId> = self.gone.iter().copied().filter(known).collect();
+        for id in freed.into_iter().chain(gone) {
             self.written.push(self.appender.append(self.stream, id, FREED, 0, &[], &[])?);
         }
         while let Some(id) = self.work.pop_front() {
@@ -163,7 +188,7 @@ impl Cut<'_, '_> {
         // A value may have gone from one page of the commit to another, by a split or a merge: so
         // what is dead can be told only over all of them. What this cut wrote twice is dead too.
         let mut dead: HashSet<Address> = self.written.drain(..).collect();
-        for id in self.places.keys() {
+        for id in self.places.keys().chain(&self.gone) {
             dead.extend(engine.place(*id, &guard).iter().flat_map(Place::addresses));
         }
         for place in self.places.values() {
@@ -174,6 +199,9 @@ impl Cut<'_, '_> {
         for (id, place) in std::mem::take(&mut self.places) {
             engine.store.mark_chunk(id);
             engine.set_place(id, Some(&place), &guard);
+        }
+        for id in std::mem::take(&mut self.gone) {
+            engine.forget_page(id, &guard);
         }
         for (value, address) in self.values.values() {
             value.moved_to(*address);

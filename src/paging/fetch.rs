@@ -21,6 +21,10 @@ use types::{Address, PageId};
 
 /// Makes sure that the page is in memory, if it is not being merged away.
 pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
+    if id.is_none() {
+        // The caller knows which tree it was.
+        return Err(Error::TreeDropped { name: String::new() });
+    }
     let gate = Arc::clone(&engine.store.page_ins.entry(id).or_default());
     let turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
     let result = bring(engine, id);
@@ -35,7 +39,7 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
             let guard = engine.pin();
             match (engine.table.load(id, &guard), engine.place(id, &guard)) {
                 (Word::Disk(token), Some(place)) => (token, place),
-                (Word::Disk(_), None) => {
+                (Word::Disk(token), None) if is_away(engine, id, token) => {
                     return Err(Error::Corrupt { what: format!("page {id} has no place") });
                 }
                 _ => return Ok(()),
@@ -58,17 +62,23 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
             release_all(&page);
         } else {
             Counters::count(&engine.counters.page_ins);
-            let tree = engine.store.trees.get(&place.tree).map(|tree| Arc::clone(&tree));
+            engine.store.is_sound(id);
+            let guard = engine.pin();
             // A split makes pages that must be written before they can be evicted again: where
             // nothing can be written, the page stays as it is, and takes no record. On a disk that
             // is nearly full reads make nothing dirty.
             let splits = engine.store.can_write() && !engine.store.is_nearly_full();
-            if let Some(tree) = tree.filter(|_| splits) {
-                engine.restore_bound(&tree, id, &engine.pin());
+            if let Some(tree) = engine.tree(place.tree).filter(|_| splits) {
+                engine.restore_bound(&tree, id, &guard);
             }
             return Ok(());
         }
     }
+}
+
+/// Whether the page is away since the same eviction; that of a dropped tree is not.
+fn is_away(engine: &DurableEngine, id: PageId, token: u64) -> bool {
+    matches!(engine.table.load(id, &engine.pin()), Word::Disk(now) if now == token)
 }
 
 fn moved(engine: &DurableEngine, id: PageId, place: &Place) -> bool {

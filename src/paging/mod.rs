@@ -6,7 +6,9 @@
 //! | `packed` | the same as the table keeps it, in fewer bytes |
 //! | `cut` | one sync: a cut of history becomes a commit |
 //! | `visit` | one page of a cut: a delta part or an image, and what a closed commit needs beside |
+//! | `dropped` | the pages of a tree that was dropped are given back |
 //! | `fetch` | a page comes back from the log |
+//! | `mend` | what a page is that cannot be read, and an empty page in its place |
 //! | `evict` | a page that is in the log gives its memory back |
 //! | `settle` | leaves that have gone quiet become base pages again |
 //! | `values` | values too long for a page |
@@ -24,8 +26,10 @@ pub(crate) mod checkpoint;
 pub(crate) mod chunk;
 pub(crate) mod clean;
 pub(crate) mod cut;
+pub(crate) mod dropped;
 pub(crate) mod evict;
 pub(crate) mod fetch;
+pub(crate) mod mend;
 mod packed;
 mod place;
 pub(crate) mod recover;

@@ -9,7 +9,6 @@ use super::store::DurableEngine;
 use crate::engine::Stop;
 use delta::Base;
 use mapping::Word;
-use std::sync::Arc;
 use types::PageId;
 
 /// Most pages that are looked at in one step: of a store with writers, and of an idle one.
@@ -47,8 +46,7 @@ impl DurableEngine {
         if version > flushed || version + quiet_cuts > self.clock.now() {
             return false;
         }
-        let tree = self.store.trees.get(&page.tree()).map(|tree| Arc::clone(&tree));
-        if let Some(tree) = tree {
+        if let Some(tree) = self.tree(page.tree()) {
             let base = Base::new(chain.base());
             let stop = Stop { id, chain, base, parent: PageId::NONE };
             // A page that is away for an SMO that would follow is not worth bringing in for it.

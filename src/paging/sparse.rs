@@ -48,6 +48,10 @@ impl SparseWalk {
             self.trees = engine.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
         }
         while let Some((tree, level, key)) = self.next(engine) {
+            // While the upkeep is held, no tree goes any further than being dropped.
+            if tree.is_dropped() {
+                continue;
+            }
             let top = engine.top_level(&tree).unwrap_or(0);
             let next = if level <= top { engine.merge_under(&tree, level, &key)? } else { None };
             self.at = match next {

@@ -2,13 +2,14 @@
 
 use super::relief::Vain;
 use super::values::Separated;
+use crate::db::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
 use crate::error::{Error, Result};
 use dashmap::DashMap;
 use gc::{Budget, Category, Pressure, Waker};
 use lss::Log;
 use mapping::DirtyList;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -64,6 +65,8 @@ pub(crate) struct LogStore {
     upkeep: Mutex<()>,
     /// Segments with something in them that cannot be read and so cannot be moved: no victims.
     pub(crate) stuck: Mutex<BTreeSet<u32>>,
+    /// Pages that could not be read when they were wanted.
+    pub(super) damaged: Mutex<BTreeMap<PageId, Damage>>,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
     /// Whether the last background sync found the disk full, and with what error.
@@ -132,6 +135,7 @@ impl LogStore {
             dirty_chunks: Mutex::default(),
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
+            damaged: Mutex::default(),
             failure: OnceLock::new(),
             sync_failing: AtomicBool::new(false),
             sync_failure: Mutex::default(),
@@ -227,6 +231,11 @@ impl LogStore {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(segment);
     }
 
+    /// Takes note that this tree can be found by its number.
+    pub(crate) fn insert_tree(&self, tree: Arc<TreeCore>) {
+        self.trees.insert(tree.id, tree);
+    }
+
     pub(crate) fn mark_chunk(&self, id: PageId) {
         let mut chunks = self.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
         chunks.insert(super::chunk::chunk_of(id));
@@ -250,6 +259,19 @@ impl LogStore {
     /// Counts bytes that a user has written.
     pub(crate) fn count_user(&self, bytes: usize) {
         self.user_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl DurableEngine {
+    /// The tree of this number, unless it was dropped. Who is pinned may then change its shape.
+    pub(crate) fn tree(&self, number: u32) -> Option<Arc<TreeCore>> {
+        let tree = self.store.trees.get(&number).map(|tree| Arc::clone(&tree));
+        tree.filter(|tree| !tree.is_dropped())
+    }
+
+    /// Whether the pages of this tree are being given back.
+    pub(crate) fn is_gone(&self, number: u32) -> bool {
+        self.store.trees.get(&number).is_some_and(|tree| tree.is_gone())
     }
 }
 
@@ -304,11 +326,11 @@ impl Store for LogStore {
 
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<()> {
         engine.store.make_room();
-        super::fetch::page_in(engine, id)
+        super::fetch::page_in(engine, id).map_err(|error| super::mend::told(engine, id, error))
     }
 
     fn vacant(engine: &Engine<Self>, id: PageId, span: Span<'_>) -> Result<Option<Vacancy>> {
-        super::fetch::vacant(engine, id, span)
+        super::fetch::vacant(engine, id, span).map_err(|error| super::mend::told(engine, id, error))
     }
 
     fn buried(engine: &Engine<Self>, id: PageId, _guard: &Guard) {

@@ -203,6 +203,10 @@ impl Cut<'_, '_> {
         let engine = self.engine;
         let guard = engine.pin();
         let chain = match engine.table.load(id, &guard) {
+            // Of a tree that this cut does not have.
+            Word::Resident(chain) | Word::Capped(chain) if engine.is_gone(chain.page().tree()) => {
+                return Need::Nothing;
+            }
             Word::Resident(chain) => chain,
             Word::Merged { into, .. } => return Need::Instead(into),
             Word::Capped(chain) => return self.cover(id, chain, &guard),

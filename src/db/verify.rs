@@ -1,0 +1,189 @@
+//! The check of all that a store holds.
+//!
+//! First every part of every page is read from the log, then every tree is walked, then every page
+//! that has an id is looked for among those that the walks have come to: a page that no walk
+//! reaches is lost, or nobody's (I12). Pages of a dropped tree wait to be given back, and are
+//! neither.
+
+use super::Db;
+use super::damage::Damage;
+use crate::engine::TreeCore;
+use crate::error::{Error, Result};
+use crate::paging::{DurableEngine, Place, fetch, mend, values};
+use crate::verify::{Reached, Walk, check_tree};
+use delta::FLAG_SEPARATED;
+use mapping::Word;
+use std::collections::BTreeMap;
+use types::{Address, PageId};
+
+/// What [`Db::verify`] has checked.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Trees.
+    pub trees: u64,
+    /// Pages of the trees.
+    pub pages: u64,
+    /// Pages of the catalog of trees.
+    pub catalog_pages: u64,
+    /// Pages of trees that were dropped, which wait to be given back.
+    pub dropped_pages: u64,
+    /// Entries of the trees.
+    pub entries: u64,
+    /// Levels of the deepest tree.
+    pub depth: u32,
+    /// Bytes of the largest page that was found, its delta area included.
+    pub largest_page: u64,
+    /// Bytes of parts whose checksums were compared.
+    pub part_bytes: u64,
+}
+
+/// Pages of which the log does not give back what was written, and what is wrong with them.
+type Unsound = BTreeMap<PageId, Vec<Damage>>;
+
+pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
+    let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
+    let _at_rest = engine.store.at_rest();
+    let mut report = VerifyReport::default();
+    let mut unsound = check_parts(engine, &mut report)?;
+    let mut found = Vec::new();
+    let mut reached = Reached::default();
+    let mut walk = |core: &TreeCore| -> Result<Walk> {
+        let walk =
+            check_tree(engine, core, |id| unsound.contains_key(&id), what_of_page, &mut reached)?;
+        report.largest_page = report.largest_page.max(walk.largest_page);
+        for fault in &walk.faults {
+            let (first, end) = (Some(fault.first.clone()), fault.end.clone());
+            let of_parts = unsound.remove(&fault.page).unwrap_or_default();
+            let known = !of_parts.is_empty();
+            found.extend(of_parts.into_iter().map(|damage| Damage {
+                tree: core.name.to_string(),
+                first: damage.first.clone().or(first.clone()),
+                end: if damage.first.is_some() { damage.end.clone() } else { end.clone() },
+                ..damage
+            }));
+            if let Some(what) = fault.what.as_ref().filter(|_| !known) {
+                let what = format!("page {}: {what}", fault.page);
+                let tree = core.name.to_string();
+                let page = fault.page.number();
+                found.push(Damage { tree, first, end, file: None, offset: None, what, page });
+            }
+        }
+        Ok(walk)
+    };
+    let of_catalog = walk(catalog.core())?;
+    for (_, core) in catalog.trees(engine)? {
+        let Walk { pages, entries, depth, .. } = walk(&core)?;
+        report.trees += 1;
+        report.pages += pages;
+        report.entries += entries;
+        report.depth = report.depth.max(depth);
+    }
+    report.catalog_pages = of_catalog.pages;
+    let left = (1..engine.table.id_limit()).map(PageId::new).filter(|id| !reached.contains(*id));
+    for id in left {
+        match owner(engine, id) {
+            Owner::Nobody => {}
+            Owner::Dropped => report.dropped_pages += 1,
+            Owner::Tree(tree) => {
+                let of_parts = unsound.remove(&id).unwrap_or_default();
+                found.extend(of_parts.into_iter().map(|d| Damage { tree: tree.clone(), ..d }));
+                let what = format!("page {id} is not reached from any other (I12)");
+                let (first, end, file, offset) = (None, None, None, None);
+                let page = id.number();
+                found.push(Damage { tree, first, end, file, offset, what, page });
+            }
+        }
+    }
+    if found.is_empty() { Ok(report) } else { Err(Error::Damaged { found: found.into() }) }
+}
+
+/// What is wrong with a page that cannot be read.
+fn what_of_page(error: &Error) -> Option<String> {
+    match error {
+        Error::Damaged { found } => found.first().map(|damage| damage.what.clone()),
+        error => error.is_damage().then(|| error.to_string()),
+    }
+}
+
+/// Reads every part of every page from the log.
+fn check_parts(engine: &DurableEngine, report: &mut VerifyReport) -> Result<Unsound> {
+    let mut unsound = Unsound::new();
+    for id in (1..engine.table.id_limit()).map(PageId::new) {
+        let place = {
+            let guard = engine.pin();
+            let place = engine.place(id, &guard).filter(|place| !place.is_merged());
+            place.filter(|place| !engine.is_gone(place.tree))
+        };
+        let Some(place) = place else { continue };
+        let mut of_page = Vec::new();
+        match check_page(engine, id, &place, &mut of_page) {
+            Ok(()) => {
+                report.part_bytes += place.addresses().map(|a| u64::from(a.len)).sum::<u64>();
+            }
+            // It has moved since.
+            Err(Error::Log(lss::Error::Gone { .. })) => continue,
+            Err(error) if error.is_damage() => of_page.push(mend::damage_of(engine, id, &error)),
+            Err(error) => return Err(error),
+        }
+        if !of_page.is_empty() {
+            unsound.insert(id, of_page);
+        }
+    }
+    Ok(unsound)
+}
+
+/// Checks the parts of one page. Values of it that are damaged are found, each with its key.
+fn check_page(
+    engine: &DurableEngine,
+    id: PageId,
+    place: &Place,
+    found: &mut Vec<Damage>,
+) -> Result<()> {
+    let parts = fetch::parts(engine, id, place)?;
+    let mut keys: Vec<(Address, Vec<u8>)> = Vec::new();
+    let count = fetch::decoded(id, &parts, |shape, entries| {
+        let separated = entries.iter().filter(|entry| entry.flags & FLAG_SEPARATED != 0);
+        keys.extend(separated.filter_map(|e| Some((Address::decode(e.value)?, e.key.to_vec()))));
+        if shape.level == 0 { entries.len() as i64 } else { 0 }
+    })?;
+    if count != i64::from(place.count) {
+        let what = format!("page {id} has {count} entries and {} were counted", place.count);
+        return Err(Error::Corrupt { what });
+    }
+    for (value, key) in keys {
+        match engine.store.log.read(value, PageId::NONE, values::VALUE).map_err(Error::from) {
+            Err(error) if error.is_damage() => {
+                let end = Some([key.as_slice(), &[0]].concat());
+                let damage = mend::damage_of(engine, id, &error);
+                found.push(Damage { first: Some(key), end, ..damage });
+            }
+            read => drop(read?),
+        }
+    }
+    Ok(())
+}
+
+/// Whose a page is that no walk has come to.
+enum Owner {
+    /// No page, or one that was merged away.
+    Nobody,
+    Dropped,
+    Tree(String),
+}
+
+fn owner(engine: &DurableEngine, id: PageId) -> Owner {
+    let guard = engine.pin();
+    let place = engine.place(id, &guard).filter(|place| !place.is_merged());
+    let number = match (engine.table.load(id, &guard), place) {
+        (Word::Merged { .. }, _) | (Word::Free, None) => return Owner::Nobody,
+        (Word::Resident(chain) | Word::Capped(chain), _) => chain.page().tree(),
+        (Word::Unborn | Word::Free | Word::Disk(_), Some(place)) => place.tree,
+        (Word::Unborn | Word::Disk(_), None) => return Owner::Tree(String::new()),
+    };
+    match engine.store.trees.get(&number) {
+        Some(tree) if tree.is_dropped() => Owner::Dropped,
+        Some(tree) => Owner::Tree(tree.name.to_string()),
+        None => Owner::Tree(String::new()),
+    }
+}

@@ -1,0 +1,220 @@
+//! Mend: what a page is that cannot be read, whose keys it has, and an empty page in its place.
+//!
+//! A leaf that is damaged says nothing, but its parent says where it begins and where the next one
+//! does. So its keys can be named, and when they are given up, an empty leaf with these fences
+//! takes its place: the place in the table says that the log has something else, so the next commit
+//! has the empty leaf, and what is damaged is dead.
+//!
+//! The empty leaf has no version, for what it lacks could be read by nobody: a cut that is open may
+//! have it or not. What is written to it later is stamped and listed like any record (I13): the
+//! page is listed before it can be seen and again after it, so that the next sync has it.
+//!
+//! Nobody can change the fences meanwhile: a page that is not resident is neither split nor merged,
+//! and no leaf is absorbed by it. What a split may have moved out of it and no parent names is
+//! reached by its right link alone, and is given up with it.
+
+use super::fetch;
+use super::store::DurableEngine;
+use crate::db::Damage;
+use crate::engine::{Away, Covering, TreeCore};
+use crate::error::{Error, Result};
+use delta::{Contents, Layout, Shape};
+use mapping::Word;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use sync::epoch::Guard;
+use types::PageId;
+
+/// What the page above says of a page.
+#[derive(Debug, Clone)]
+struct Fences {
+    low: Vec<u8>,
+    high: Option<Vec<u8>>,
+    right: PageId,
+    level: u8,
+}
+
+/// What an error says of a page, without its keys.
+pub(crate) fn damage_of(engine: &DurableEngine, id: PageId, error: &Error) -> Damage {
+    let place = {
+        let guard = engine.pin();
+        engine.place(id, &guard).unwrap_or_default()
+    };
+    let (file, offset, what) = match error {
+        Error::Log(lss::Error::Corrupt { file, offset, what }) => {
+            (file.clone(), Some(*offset), what.clone())
+        }
+        Error::Log(lss::Error::Io { file, source, .. }) => {
+            (file.clone(), None, format!("it cannot be read: {source}"))
+        }
+        // The parts are as they were written, and what is in them is no page.
+        Error::Corrupt { what } => {
+            let image = place.image;
+            (engine.store.log.file_of(image.segment), Some(image.offset.into()), what.clone())
+        }
+        other => (engine.store.log.file_of(place.image.segment), None, other.to_string()),
+    };
+    let tree = engine.store.trees.get(&place.tree).map(|tree| tree.name.to_string());
+    let (first, end, file) = (None, None, Some(file));
+    Damage { tree: tree.unwrap_or_default(), first, end, file, offset, what, page: id.number() }
+}
+
+impl super::store::LogStore {
+    fn damaged(&self) -> MutexGuard<'_, std::collections::BTreeMap<PageId, Damage>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many pages could not be read when they were wanted.
+    pub(crate) fn damaged_pages(&self) -> u64 {
+        self.damaged().len() as u64
+    }
+
+    /// The page is readable, or no page any more.
+    pub(crate) fn is_sound(&self, id: PageId) {
+        self.damaged().remove(&id);
+    }
+}
+
+/// The error of a page that is wanted and damaged, with its keys. Called unpinned.
+pub(crate) fn told(engine: &DurableEngine, id: PageId, error: Error) -> Error {
+    if !error.is_damage() || matches!(error, Error::Damaged { .. }) {
+        return error;
+    }
+    let mut damage = damage_of(engine, id, &error);
+    let known = engine.store.damaged().get(&id).cloned();
+    let known = known.filter(|known| (&known.file, known.offset) == (&damage.file, damage.offset));
+    if let Some(known) = known {
+        damage = known;
+    } else {
+        if let Some(tree) = tree_of(engine, id)
+            && let Some(fences) = fences(engine, &tree, id)
+        {
+            (damage.first, damage.end) = (Some(fences.low), fences.high);
+        }
+        engine.store.damaged().insert(id, damage.clone());
+    }
+    Error::Damaged { found: Arc::new([damage]) }
+}
+
+fn tree_of(engine: &DurableEngine, id: PageId) -> Option<Arc<TreeCore>> {
+    let number = engine.place_without_lists(id, &engine.pin())?.tree;
+    engine.tree(number)
+}
+
+/// As [`Engine::retrying`](crate::engine::Engine::retrying), for who has met damage already.
+fn retrying<R>(
+    engine: &DurableEngine,
+    mut attempt: impl FnMut(&Guard) -> core::result::Result<R, Away>,
+) -> Result<R> {
+    loop {
+        let guard = engine.pin();
+        match attempt(&guard) {
+            Ok(result) => return Ok(result),
+            Err(Away(id)) => {
+                drop(guard);
+                fetch::page_in(engine, id)?;
+            }
+        }
+    }
+}
+
+/// The fences of a page, as the level above has them; `None` if that cannot be read either.
+fn fences(engine: &DurableEngine, tree: &TreeCore, id: PageId) -> Option<Fences> {
+    if id == tree.root {
+        // What it is cannot be told: a root is a leaf only if the tree has no other page.
+        let guard = engine.pin();
+        let pages = (1..engine.table.id_limit()).map(PageId::new).filter(|other| *other != id);
+        let mut others = pages.filter_map(|other| engine.place_without_lists(other, &guard));
+        let inner = others.any(|place| place.tree == tree.id && !place.is_merged());
+        let level = u8::from(inner);
+        return Some(Fences { low: Vec::new(), high: None, right: PageId::NONE, level });
+    }
+    let top = retrying(engine, |guard| match engine.table.load(tree.root, guard) {
+        Word::Resident(chain) => Ok(delta::Base::new(chain.base()).level()),
+        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
+    });
+    // Most pages are leaves.
+    (1..=top.ok()?).find_map(|above| fences_under(engine, tree, above, id))
+}
+
+/// The fences of a child of a page on this level.
+fn fences_under(engine: &DurableEngine, tree: &TreeCore, above: u8, id: PageId) -> Option<Fences> {
+    let mut from = Some(Vec::new());
+    while let Some(key) = from {
+        let step = retrying(engine, |guard| {
+            DurableEngine::check_dropped(tree)?;
+            let stop = engine.descend(tree, Covering(key.as_slice()), above, guard)?;
+            let base = stop.base;
+            let Some(at) = (0..base.count()).find(|&at| base.child(at) == id) else {
+                return Ok(Err(base.high().map(<[u8]>::to_vec)));
+            };
+            let low = if at == 0 { base.low().to_vec() } else { base.separator(at).to_vec() };
+            let (high, parent, right) = if at + 1 < base.count() {
+                (Some(base.separator(at + 1).to_vec()), stop.id, base.child(at + 1))
+            } else if let Some(high) = base.high() {
+                let next = engine.descend(tree, Covering(high), above, guard)?;
+                let right = next.base.child(next.base.child_index(high));
+                (Some(high.to_vec()), next.id, right)
+            } else {
+                (None, stop.id, PageId::NONE)
+            };
+            // A page that was merged away is one with the page in front of it.
+            if right.is_some() && matches!(engine.table.load(right, guard), Word::Merged { .. }) {
+                engine.unlink_merged(tree, parent, right, guard)?;
+                return Ok(Err(Some(key.clone())));
+            }
+            Ok(Ok(Fences { low, high, right, level: above - 1 }))
+        });
+        match step.ok()? {
+            Ok(fences) => return Some(fences),
+            Err(next) => from = next,
+        }
+    }
+    None
+}
+
+/// Puts an empty leaf in the place of one that was met with this error: gives up its keys. Returns
+/// how many entries it had; `None` if it is not away any more. Called unpinned.
+///
+/// # Errors
+/// The same, if it is no leaf, or what lies beside it is not known.
+pub(crate) fn give_up(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    id: PageId,
+    error: Error,
+) -> Result<Option<u64>> {
+    engine.store.check()?;
+    let _changing = engine.store.at_rest();
+    // Who was pinned while the page still was resident may yet tell its parent of a split of it.
+    engine.wait_for_pinned();
+    let Some(fences) = fences(engine, tree, id).filter(|fences| fences.level == 0) else {
+        return Err(error);
+    };
+    let guard = engine.pin();
+    let (Word::Disk(token), Some(place)) =
+        (engine.table.load(id, &guard), engine.place(id, &guard))
+    else {
+        return Ok(None);
+    };
+    let shape = Shape {
+        low: &fences.low,
+        high: fences.high.as_deref(),
+        right: fences.right,
+        ..Shape::whole(Layout::Var)
+    };
+    let birth = engine.smo_birth(tree.id, place.flushed);
+    let page = engine.build(&shape, &Contents::empty(Layout::Var), &[], 0, birth);
+    let size = page.page().size_bytes();
+    engine.charge(size);
+    engine.list(id);
+    if engine.table.page_in(id, token, page).is_err() {
+        engine.discharge(size);
+        return Ok(None);
+    }
+    engine.list(id);
+    tree.count(-i64::from(place.count));
+    engine.store.is_sound(id);
+    // What held segments back is dead with the next commit; what still does is found again.
+    engine.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    Ok(Some(u64::try_from(place.count).unwrap_or(0)))
+}
