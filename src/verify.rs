@@ -27,6 +27,8 @@ pub(crate) struct Fault {
     pub(crate) page: PageId,
     pub(crate) first: Vec<u8>,
     pub(crate) end: Option<Vec<u8>>,
+    /// Whether it is an inner page that could be read.
+    pub(crate) is_inner: bool,
     /// Nothing, if the page was marked, and is as it should be.
     pub(crate) what: Option<String>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn check_tree<S: Store>(
                 page: id,
                 first: first.to_vec(),
                 end,
+                is_inner: false,
                 what: Some(what),
             };
             if !reached.0.insert(id) {
@@ -114,7 +117,8 @@ pub(crate) fn check_tree<S: Store>(
             }
             if marked(id) {
                 let (first, end) = (page.low.clone(), page.high.clone());
-                walk.faults.push(Fault { page: id, first, end, what: None });
+                let is_inner = page.level > 0;
+                walk.faults.push(Fault { page: id, first, end, is_inner, what: None });
             }
             walk.entries += page.entries;
             walk.largest_page = walk.largest_page.max(page.bytes);
@@ -130,7 +134,8 @@ pub(crate) fn check_tree<S: Store>(
             }
             let end = named.get(at + 1).map(|(key, _)| key.clone());
             let what = Some("it does not begin at the separator of its parent".into());
-            walk.faults.push(Fault { page: *child, first: separator.clone(), end, what });
+            let (page, first) = (*child, separator.clone());
+            walk.faults.push(Fault { page, first, end, is_inner: false, what });
         }
         match level {
             Some(0) | None => break,
@@ -145,7 +150,8 @@ pub(crate) fn check_tree<S: Store>(
         let counted = tree.len();
         if walk.entries != counted {
             let what = Some(format!("{} entries, but {counted} were counted", walk.entries));
-            walk.faults.push(Fault { page: tree.root, first: Vec::new(), end: None, what });
+            let (page, first) = (tree.root, Vec::new());
+            walk.faults.push(Fault { page, first, end: None, is_inner: false, what });
         }
     }
     Ok(walk)

@@ -26,6 +26,8 @@ struct Style {
     /// Once in how many disk calls the hook writes; 0 for never.
     hook: u64,
     trees: usize,
+    /// Trees are dropped and cleared, and ranges removed, a few times as often.
+    drops: bool,
 }
 
 /// The store as it should be, and what may be found after a crash at this moment.
@@ -172,6 +174,12 @@ fn operate(
         world.operation += 1;
         let tree = world.random.index(style.trees);
         (world.random.below(1000), tree, world.shrinks())
+    };
+    let dice = match dice {
+        200..230 if style.drops => 113,
+        230..240 if style.drops => 110,
+        240..260 if style.drops => 95,
+        dice => dice,
     };
     if world(shared).trees[tree].is_none() {
         let handle = db.tree(TREES[tree])?;
@@ -361,25 +369,32 @@ fn times() -> u64 {
 
 #[test]
 fn quiet_workloads_cut_everywhere() {
-    let style = Style { operations: 200, hook: 0, trees: 2 };
+    let style = Style { operations: 200, hook: 0, trees: 2, drops: false };
     cut_everywhere("quiet_workloads_cut_everywhere", 20 * times(), style, 4, 1);
 }
 
 #[test]
 fn workloads_with_writes_in_the_middle_of_syncs_cut_everywhere() {
-    let style = Style { operations: 200, hook: 2, trees: 2 };
+    let style = Style { operations: 200, hook: 2, trees: 2, drops: false };
     let name = "workloads_with_writes_in_the_middle_of_syncs_cut_everywhere";
     cut_everywhere(name, 20 * times(), style, 4, 1);
 }
 
 #[test]
 fn one_busy_tree_cut_everywhere() {
-    let style = Style { operations: 260, hook: 1, trees: 1 };
+    let style = Style { operations: 260, hook: 1, trees: 1, drops: false };
     cut_everywhere("one_busy_tree_cut_everywhere", 16 * times(), style, 3, 1);
+}
+
+/// A drop that was cut short left the tree's pages for good, and nothing noticed.
+#[test]
+fn drops_cut_everywhere() {
+    let style = Style { operations: 220, hook: 4, trees: 3, drops: true };
+    cut_everywhere("drops_cut_everywhere", 6 * times(), style, 3, 2);
 }
 
 #[test]
 fn long_workloads_cut_here_and_there() {
-    let style = Style { operations: 1500, hook: 3, trees: 3 };
+    let style = Style { operations: 1500, hook: 3, trees: 3, drops: false };
     cut_everywhere("long_workloads_cut_here_and_there", 3 * times(), style, 3, 11);
 }

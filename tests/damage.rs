@@ -4,12 +4,13 @@
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bwtree::io::MemoryDisk;
-use bwtree::{Builder, CleanOptions, Db, Error, Result, SyncPolicy};
+use bwtree::{Builder, CleanOptions, Damage, Db, Error, SyncPolicy};
 use bwtree_tests::{Random, seed};
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -24,7 +25,7 @@ fn builder() -> Builder {
 }
 
 /// What the store on these files holds, read by every way there is.
-fn content(files: &Files, read_only: bool) -> Result<Content> {
+fn content(files: &Files, read_only: bool) -> bwtree::Result<Content> {
     let disk = MemoryDisk::with_files(files.clone());
     let read = || {
         let db = builder().create(false).read_only(read_only).open_on(Arc::new(disk.clone()))?;
@@ -39,7 +40,7 @@ fn content(files: &Files, read_only: bool) -> Result<Content> {
                 assert_eq!(tree.get(&key)?.as_ref(), Some(&value), "get and scan disagree");
                 entries.push((key.to_vec(), value.to_vec()));
             }
-            let backwards = tree.iter().rev().collect::<Result<Vec<_>>>()?;
+            let backwards = tree.iter().rev().collect::<bwtree::Result<Vec<_>>>()?;
             assert!(backwards.iter().rev().map(|(k, _)| k).eq(entries.iter().map(|(k, _)| k)));
             if tree.len() != entries.len() as u64 {
                 let what = format!("{} entries, len {}", entries.len(), tree.len());
@@ -63,6 +64,11 @@ fn content(files: &Files, read_only: bool) -> Result<Content> {
 struct Tally {
     harmless: u64,
     refused: u64,
+    /// Stores that opened with a page that cannot be read, and of these, those that were mended.
+    with_loss: u64,
+    mended: u64,
+    /// Stores that lost nothing, and were as good as new after a checkpoint.
+    healed: u64,
 }
 
 impl Tally {
@@ -91,6 +97,118 @@ impl Tally {
             }
         }
     }
+
+    /// Of a store with one wrong byte that opens, the keys of one page are lost, and nothing else;
+    /// these are told, and if `mend`, they can be given up.
+    fn judge_loss(&mut self, damaged: &Files, right: &Content, mend: bool) -> Result<(), String> {
+        let disk = MemoryDisk::with_files(damaged.clone());
+        let builder = || builder().create(false).read_only(!mend);
+        let Ok(db) = builder().open_on(Arc::new(disk.clone())) else { return Ok(()) };
+        let Some((name, lost)) = lost(&db, right)? else {
+            // An inner page: it is made again of what is below it, and written with the next
+            // commit.
+            if mend {
+                db.checkpoint().map_err(|e| format!("checkpoint: {e}"))?;
+                db.verify().map_err(|e| format!("nothing is lost, and verify says {e}"))?;
+                self.healed += 1;
+            }
+            return Ok(());
+        };
+        self.with_loss += 1;
+        let all = match db.verify() {
+            Err(Error::Damaged { found }) => found,
+            other => return Err(format!("verify says {other:?}")),
+        };
+        if !all.iter().any(|damage| damage.tree == name && damage.first == lost.first) {
+            return Err(format!("verify does not tell {lost:?}, but {all:?}"));
+        }
+        if !mend {
+            return Ok(());
+        }
+        self.mended += 1;
+        mended(&db, right, &name, &lost).map_err(|what| format!("{lost:?}: {what}"))?;
+        db.close().map_err(|e| format!("close: {e}"))?;
+        let db = builder().open_on(Arc::new(disk)).map_err(|e| format!("reopening: {e}"))?;
+        db.verify().map_err(|e| format!("verify after mending: {e}"))?;
+        for (tree_name, entries) in right {
+            let tree = db.tree(tree_name).map_err(|e| e.to_string())?;
+            let values = tree.values().map(|value| value.map_err(|e| e.to_string()));
+            let values = values.collect::<Result<Vec<_>, String>>()?;
+            if values.len() != entries.len() || values.iter().any(|value| value != "new") {
+                return Err(format!("{tree_name} has {} values, not all new", values.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one damage that reading all keys meets, and its tree. Everything else is as it was.
+fn lost(db: &Db, right: &Content) -> Result<Option<(String, Damage)>, String> {
+    let mut lost: Option<(String, Damage)> = None;
+    for (name, entries) in right {
+        let tree = db.find_tree(name).map_err(|e| e.to_string())?.ok_or("a tree is gone")?;
+        for (key, value) in entries {
+            match tree.get(key) {
+                Ok(Some(found)) if found == value => {}
+                Ok(other) => return Err(format!("{name}, {key:?} has {other:?}")),
+                Err(error) => {
+                    let damage = match &error {
+                        Error::Damaged { found } => found[0].clone(),
+                        error => return Err(format!("{name}, {key:?}: {error}")),
+                    };
+                    let within = damage.first.as_ref().is_some_and(|first| first <= key)
+                        && damage.end.as_ref().is_none_or(|end| key < end);
+                    let same = lost.as_ref().is_none_or(|(of, is)| of == name && *is == damage);
+                    if !within || !same {
+                        return Err(format!("{name}, {key:?}: {damage:?}, but before {lost:?}"));
+                    }
+                    lost = Some((name.clone(), damage));
+                }
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// Writes all keys but the lost ones, dumps them, cleans, gives the lost ones up and writes them.
+fn mended(db: &Db, right: &Content, name: &str, damage: &Damage) -> Result<(), String> {
+    let of = |what: &str| {
+        let what = what.to_owned();
+        move |error: Error| format!("{what}: {error}")
+    };
+    let first = damage.first.clone().unwrap_or_default();
+    let end = damage.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    let is_lost = |of: &str, key: &Vec<u8>| {
+        of == name && *key >= first && damage.end.as_ref().is_none_or(|end| key < end)
+    };
+    for (name, entries) in right {
+        let tree = db.tree(name).map_err(of("tree"))?;
+        for (key, _) in entries.iter().filter(|(key, _)| !is_lost(name, key)) {
+            tree.put(key, "new").map_err(of("put"))?;
+        }
+    }
+    db.clean(CleanOptions::default()).map_err(of("clean"))?;
+    let tree = db.tree(name).map_err(of("tree"))?;
+    let before = tree.range(..first.as_slice()).collect::<Result<Vec<_>, _>>();
+    let behind = damage.end.as_ref().map(|end| tree.range(end.as_slice()..));
+    let behind = behind.into_iter().flatten().collect::<Result<Vec<_>, _>>();
+    let dumped = before.map_err(of("dump"))?.len() + behind.map_err(of("dump"))?.len();
+    let all = right.iter().find(|(of, _)| of == name).map_or(&[][..], |(_, all)| all);
+    if dumped != all.iter().filter(|(key, _)| !is_lost(name, key)).count() {
+        return Err(format!("{dumped} entries dumped"));
+    }
+    // Of a value apart from its page, the page can be written.
+    if damage.end.as_ref() != Some(&[first.as_slice(), &[0]].concat()) {
+        tree.put(&first, "x").err().ok_or("a put into a damaged page")?;
+    }
+    tree.remove_range((Bound::Included(first.clone()), end)).map_err(of("giving up"))?;
+    if tree.len() != dumped as u64 {
+        return Err(format!("{} entries, and {dumped} were dumped", tree.len()));
+    }
+    for (key, _) in all.iter().filter(|(key, _)| is_lost(name, key)) {
+        tree.put(key, "new").map_err(of("put"))?;
+    }
+    Ok(())
 }
 
 /// A small store in which everything occurs: several trees, one dropped, splits, merges, values
@@ -158,13 +276,23 @@ fn every_byte() {
             };
             damaged.get_mut(name).unwrap()[at] ^= flip;
             let what = format!("{name}, byte {at} xor {flip:#x}");
+            let before = of_file.refused;
             of_file.judge(&what, &damaged, &right, random.once_in(2));
+            if of_file.refused > before && random.once_in(3) {
+                let mend = random.once_in(4);
+                let judged = of_file.judge_loss(&damaged, &right, mend);
+                judged.unwrap_or_else(|wrong| panic!("{what}, to mend: {mend}: {wrong}"));
+            }
         }
         println!("every_byte: {name}: {of_file:?}");
         tally.harmless += of_file.harmless;
         tally.refused += of_file.refused;
+        tally.with_loss += of_file.with_loss;
+        tally.mended += of_file.mended;
+        tally.healed += of_file.healed;
     }
     assert!(tally.refused > 1000 && tally.harmless > 100, "{tally:?}");
+    assert!(tally.with_loss > 1000 && tally.mended > 100 && tally.healed > 5, "{tally:?}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub struct Builder {
     limits: Limits,
     options: Options,
     background: bool,
+    give_back_pages: Option<usize>,
 }
 
 /// Least memory budget: some hundred pages.
@@ -58,6 +59,7 @@ impl Builder {
             limits: Limits::of(Layout::Var),
             options: Options::default(),
             background: true,
+            give_back_pages: None,
         }
     }
 
@@ -112,6 +114,7 @@ impl Builder {
         self.options.segment_bytes_min = 16 << 10;
         self.options.segment_bytes_max = 16 << 10;
         self.options.frame_bytes = 2048;
+        self.give_back_pages = Some(4);
         self
     }
 
@@ -159,7 +162,8 @@ impl Builder {
         let options = Options { create: self.create, read_only: self.read_only, ..self.options };
         let (log, recovered) = Log::open(disk, options)?;
         let budget = Arc::new(Budget::new(self.memory_budget_bytes));
-        let store = LogStore::new(log, budget, self.read_only);
+        let mut store = LogStore::new(log, budget, self.read_only);
+        store.give_back_pages = self.give_back_pages.unwrap_or(store.give_back_pages);
         let engine = Arc::new(Engine::new(store, self.limits));
         let counts = engine.recover(recovered)?;
         let catalog = Arc::new(Catalog::load(&engine, &counts)?);

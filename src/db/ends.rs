@@ -33,7 +33,10 @@ impl Tree {
                 Err(Error::Log(lss::Error::Gone { address })) if gone != Some(address) => {
                     gone = Some(address);
                 }
-                value => return Ok(Some((key, seen, value?))),
+                value => {
+                    let value = self.loaded(&key, value)?;
+                    return Ok(Some((key, seen, value)));
+                }
             }
         }
     }

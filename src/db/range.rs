@@ -101,7 +101,7 @@ fn loaded(tree: &Tree, key: &[u8], seen: Read) -> Result<Option<Bytes>> {
     match seen.load(&tree.inner.engine) {
         // It was replaced or moved since: the entry's moment is now, if it still is there.
         Err(Error::Log(lss::Error::Gone { .. })) => Ok(tree.look(key)?.1),
-        loaded => loaded.map(Some),
+        loaded => tree.loaded(key, loaded).map(Some),
     }
 }
 

@@ -85,7 +85,7 @@ impl Tree {
         let mut loaded = match seen.clone().load(&self.inner.engine) {
             // It was replaced or moved since: there may be another one.
             Err(Error::Log(lss::Error::Gone { .. })) => None,
-            loaded => Some(loaded?),
+            loaded => Some(self.loaded(key, loaded)?),
         };
         let mut agreed: Option<Bytes> = None;
         loop {

@@ -1,14 +1,17 @@
 //! `Tree`: one named tree of a store, byte keys and values.
 
 use super::Inner;
+use super::damage::Damage;
 use super::value::{Read, Write, check_key, exchange, look, write, write_if};
 use crate::engine::{Found, TreeCore};
 use crate::error::{Error, Result};
 use crate::map::CompareExchangeError;
+use crate::paging::mend;
 use bytes::Bytes;
 use core::fmt;
 use delta::Hashed;
 use std::sync::Arc;
+use types::PageId;
 
 /// A named tree of a [`Db`](super::Db): an ordered map from bytes to bytes. A cheap handle.
 ///
@@ -57,6 +60,20 @@ impl Tree {
         })
     }
 
+    /// What came of loading the value of `key`. A value apart from its page that is damaged is that
+    /// key's affair alone.
+    pub(super) fn loaded<R>(&self, key: &[u8], result: Result<R>) -> Result<R> {
+        result.map_err(|error| match error {
+            Error::Log(_) if error.is_damage() => {
+                let damage = mend::damage_of(&self.inner.engine, PageId::NONE, &error);
+                let (first, end) = (Some(key.to_vec()), Some([key, &[0]].concat()));
+                let damage = Damage { tree: self.name.to_string(), first, end, ..damage };
+                Error::Damaged { found: Arc::new([damage]) }
+            }
+            error => error,
+        })
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         self.inner.check_open()?;
         let dropped = self.core.is_dropped();
@@ -66,7 +83,7 @@ impl Tree {
     pub(super) fn look(&self, key: &[u8]) -> Result<(Option<Read>, Option<Bytes>)> {
         self.check()?;
         check_key(key)?;
-        self.named(look(&self.inner.engine, &self.core, key))
+        self.loaded(key, self.named(look(&self.inner.engine, &self.core, key)))
     }
 
     /// The value of `key`.
@@ -188,7 +205,10 @@ impl Tree {
         let at_hand = |found: Option<Found<'_>>| found.is_none_or(Read::is_at_hand);
         let before = self.named(write_if(engine, &self.core, key, write, at_hand, true))?;
         let before = match before {
-            Some(before) => before.map(|before| before.load(engine)).transpose()?,
+            Some(before) => {
+                let value = before.map(|before| before.load(engine)).transpose();
+                self.loaded(key, value)?
+            }
             // Once replaced, a value in the log can be gone at any moment: it is loaded before.
             None => loop {
                 let (seen, current) = self.look(key)?;

@@ -56,6 +56,15 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
             let (first, end) = (Some(fault.first.clone()), fault.end.clone());
             let of_parts = unsound.remove(&fault.page).unwrap_or_default();
             let known = !of_parts.is_empty();
+            if fault.is_inner && known {
+                let rebuilt = "; it is an inner page, and was rebuilt from the pages below it";
+                found.extend(of_parts.into_iter().map(|damage| Damage {
+                    tree: core.name.to_string(),
+                    what: damage.what.clone() + rebuilt,
+                    ..damage
+                }));
+                continue;
+            }
             found.extend(of_parts.into_iter().map(|damage| Damage {
                 tree: core.name.to_string(),
                 first: damage.first.clone().or(first.clone()),

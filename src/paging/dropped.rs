@@ -28,8 +28,6 @@ use std::sync::Arc;
 use sync::epoch::Guard;
 use types::PageId;
 
-/// Most pages that one commit takes.
-const STEP_PAGES: usize = 8192;
 /// Most ids that are looked at under one pin.
 const STEP_IDS: u32 = 64 << 10;
 
@@ -75,7 +73,7 @@ impl DurableEngine {
         let (mut pages, mut id) = (Vec::new(), work.next);
         let end = work.limit.min(id.saturating_add(STEP_IDS));
         let guard = self.pin();
-        while id < end && pages.len() < STEP_PAGES {
+        while id < end && pages.len() < self.store.give_back_pages {
             let page = PageId::new(id);
             if self.is_page_of(page, &work.trees, &guard) {
                 pages.push(page);

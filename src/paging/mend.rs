@@ -9,11 +9,14 @@
 //! have it or not. What is written to it later is stamped and listed like any record (I13): the
 //! page is listed before it can be seen and again after it, so that the next sync has it.
 //!
+//! A damaged inner page is rebuilt instead; see `rebuild`.
+//!
 //! Nobody can change the fences meanwhile: a page that is not resident is neither split nor merged,
 //! and no leaf is absorbed by it. What a split may have moved out of it and no parent names is
 //! reached by its right link alone, and is given up with it.
 
 use super::fetch;
+use super::rebuild::rebuild;
 use super::store::DurableEngine;
 use crate::db::Damage;
 use crate::engine::{Away, Covering, TreeCore};
@@ -26,11 +29,12 @@ use types::PageId;
 
 /// What the page above says of a page.
 #[derive(Debug, Clone)]
-struct Fences {
-    low: Vec<u8>,
-    high: Option<Vec<u8>>,
-    right: PageId,
-    level: u8,
+pub(super) struct Fences {
+    pub(super) low: Vec<u8>,
+    pub(super) high: Option<Vec<u8>>,
+    pub(super) right: PageId,
+    /// Its level; of a root only whether it has one above 0.
+    pub(super) level: u8,
 }
 
 /// What an error says of a page, without its keys.
@@ -74,10 +78,23 @@ impl super::store::LogStore {
     }
 }
 
-/// The error of a page that is wanted and damaged, with its keys. Called unpinned.
-pub(crate) fn told(engine: &DurableEngine, id: PageId, error: Error) -> Error {
-    if !error.is_damage() || matches!(error, Error::Damaged { .. }) {
-        return error;
+/// Makes sure that the page is in memory, as [`fetch::page_in`] does: an inner page that is damaged
+/// is rebuilt. Called unpinned.
+pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
+    match fetch::page_in(engine, id) {
+        Err(error) if error.is_damage() => match met(engine, id, error) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        },
+        brought => brought,
+    }
+}
+
+/// The error of a page that is wanted and damaged, with its keys; nothing if it could be rebuilt.
+/// Called unpinned.
+pub(super) fn met(engine: &DurableEngine, id: PageId, error: Error) -> Option<Error> {
+    if matches!(error, Error::Damaged { .. }) {
+        return Some(error);
     }
     let mut damage = damage_of(engine, id, &error);
     let known = engine.store.damaged().get(&id).cloned();
@@ -88,11 +105,14 @@ pub(crate) fn told(engine: &DurableEngine, id: PageId, error: Error) -> Error {
         if let Some(tree) = tree_of(engine, id)
             && let Some(fences) = fences(engine, &tree, id)
         {
+            if fences.level > 0 && rebuild(engine, &tree, id, &fences).is_ok_and(|done| done) {
+                return None;
+            }
             (damage.first, damage.end) = (Some(fences.low), fences.high);
         }
         engine.store.damaged().insert(id, damage.clone());
     }
-    Error::Damaged { found: Arc::new([damage]) }
+    Some(Error::Damaged { found: Arc::new([damage]) })
 }
 
 fn tree_of(engine: &DurableEngine, id: PageId) -> Option<Arc<TreeCore>> {
@@ -101,7 +121,7 @@ fn tree_of(engine: &DurableEngine, id: PageId) -> Option<Arc<TreeCore>> {
 }
 
 /// As [`Engine::retrying`](crate::engine::Engine::retrying), for who has met damage already.
-fn retrying<R>(
+pub(super) fn retrying<R>(
     engine: &DurableEngine,
     mut attempt: impl FnMut(&Guard) -> core::result::Result<R, Away>,
 ) -> Result<R> {
@@ -117,6 +137,16 @@ fn retrying<R>(
     }
 }
 
+impl DurableEngine {
+    /// The level of the root, if it is not damaged.
+    pub(super) fn level_of_root(&self, tree: &TreeCore) -> Result<u8> {
+        retrying(self, |guard| match self.table.load(tree.root, guard) {
+            Word::Resident(chain) => Ok(delta::Base::new(chain.base()).level()),
+            _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
+        })
+    }
+}
+
 /// The fences of a page, as the level above has them; `None` if that cannot be read either.
 fn fences(engine: &DurableEngine, tree: &TreeCore, id: PageId) -> Option<Fences> {
     if id == tree.root {
@@ -128,12 +158,8 @@ fn fences(engine: &DurableEngine, tree: &TreeCore, id: PageId) -> Option<Fences>
         let level = u8::from(inner);
         return Some(Fences { low: Vec::new(), high: None, right: PageId::NONE, level });
     }
-    let top = retrying(engine, |guard| match engine.table.load(tree.root, guard) {
-        Word::Resident(chain) => Ok(delta::Base::new(chain.base()).level()),
-        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
-    });
     // Most pages are leaves.
-    (1..=top.ok()?).find_map(|above| fences_under(engine, tree, above, id))
+    (1..=engine.level_of_root(tree).ok()?).find_map(|above| fences_under(engine, tree, above, id))
 }
 
 /// The fences of a child of a page on this level.

@@ -16,6 +16,7 @@
 //! | `chunk` | the mapping table's chunks as bytes |
 //! | `checkpoint` | dirty chunks and the superblock |
 //! | `clean` | live pages leave segments that are mostly dead |
+//! | `rebuild` | an inner page that cannot be read is made again of what is below it |
 //! | `recover` | open: chunks, the parts after them, a usable table |
 //! | `relief` | room on a full disk, without a commit of what is dirty |
 //! | `sparse` | leaves that have run empty are merged |
@@ -32,6 +33,7 @@ pub(crate) mod fetch;
 pub(crate) mod mend;
 mod packed;
 mod place;
+mod rebuild;
 pub(crate) mod recover;
 mod relief;
 mod settle;

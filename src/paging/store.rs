@@ -32,6 +32,10 @@ const READ_PATIENCE: Duration = Duration::from_millis(10);
 /// Garbage is handed over at once as soon as it is more than this part of the budget.
 const GARBAGE_SHARE: u64 = 64;
 
+/// Most pages of dropped trees that one commit takes away: a sync that comes meanwhile waits for
+/// it.
+const GIVE_BACK_PAGES: usize = 8192;
+
 /// How long a writer waits for memory before it gives up.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -67,6 +71,8 @@ pub(crate) struct LogStore {
     pub(crate) stuck: Mutex<BTreeSet<u32>>,
     /// Pages that could not be read when they were wanted.
     pub(super) damaged: Mutex<BTreeMap<PageId, Damage>>,
+    /// Most pages of dropped trees that one commit takes away. Tests shrink it.
+    pub(crate) give_back_pages: usize,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
     /// Whether the last background sync found the disk full, and with what error.
@@ -136,6 +142,7 @@ impl LogStore {
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
             damaged: Mutex::default(),
+            give_back_pages: GIVE_BACK_PAGES,
             failure: OnceLock::new(),
             sync_failing: AtomicBool::new(false),
             sync_failure: Mutex::default(),
@@ -326,11 +333,15 @@ impl Store for LogStore {
 
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<()> {
         engine.store.make_room();
-        super::fetch::page_in(engine, id).map_err(|error| super::mend::told(engine, id, error))
+        super::mend::page_in(engine, id)
     }
 
     fn vacant(engine: &Engine<Self>, id: PageId, span: Span<'_>) -> Result<Option<Vacancy>> {
-        super::fetch::vacant(engine, id, span).map_err(|error| super::mend::told(engine, id, error))
+        match super::fetch::vacant(engine, id, span) {
+            // To bring it in tells more.
+            Err(error) if error.is_damage() => Ok(None),
+            vacant => vacant,
+        }
     }
 
     fn buried(engine: &Engine<Self>, id: PageId, _guard: &Guard) {

@@ -82,7 +82,7 @@ impl Cut<'_, '_> {
                     self.work.push_back(other);
                     return Ok(());
                 }
-                Need::Away(away) => match super::fetch::page_in(self.engine, away) {
+                Need::Away(away) => match super::mend::page_in(self.engine, away) {
                     // Its values cannot be moved, for what names them cannot be read.
                     Err(error) if error.is_damage() && away == id => {
                         self.leave_in_place(id);
@@ -153,7 +153,15 @@ impl Cut<'_, '_> {
             // comes back before the commit has its values from here.
             store.moving.insert(old, Arc::clone(&value));
         }
-        let bytes = value.load(&store.log)?;
+        let bytes = match value.load(&store.log) {
+            // It stays where it is, as a part does that cannot be read.
+            Err(error) if error.is_damage() && !old.is_none() => {
+                store.leave_alone(old.segment);
+                self.values.insert(Arc::as_ptr(&value).addr(), (value, old));
+                return Ok(());
+            }
+            bytes => bytes?,
+        };
         let address = self.appender.append(self.stream, PageId::NONE, VALUE, 0, &[], &bytes)?;
         self.written.push(address);
         self.values.insert(Arc::as_ptr(&value).addr(), (value, address));
