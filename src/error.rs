@@ -1,6 +1,6 @@
 //! What a caller can see go wrong, with the evidence, and what to do about it.
 
-use crate::db::Damage;
+use crate::damage::Damage;
 use core::fmt;
 use std::sync::Arc;
 use types::limits::{MAX_KEY_BYTES, MAX_TREE_NAME_BYTES, MAX_VALUE_BYTES};
@@ -114,7 +114,7 @@ impl fmt::Display for Error {
             }
             Self::InvalidOption { what } => f.write_str(what),
             Self::Corrupt { what } => write!(f, "{what}; restore the store from a copy"),
-            Self::Damaged { found } => crate::db::damage::tell(found, f),
+            Self::Damaged { found } => crate::damage::tell(found, f),
             Self::TooManyPages => {
                 f.write_str("the store has as many pages as it can have; remove entries")
             }

@@ -113,6 +113,7 @@
 //! read, a write, a sync, a cleaning and a recovery through the code; `docs/format.md` the bytes
 //! on disk; `docs/testing.md` how all this is checked.
 
+mod damage;
 mod db;
 mod engine;
 mod error;
@@ -144,9 +145,10 @@ pub mod tree {
 }
 
 pub use bytes::Bytes;
+pub use damage::Damage;
 pub use db::{
-    Builder, CleanEnd, CleanOptions, CleanProgress, CleanReport, Damage, Db, MemoryStats, Range,
-    Stats, SyncPolicy, Tree, TreeStats, VerifyReport,
+    Builder, CleanEnd, CleanOptions, CleanProgress, CleanReport, Db, MemoryStats, Range, Stats,
+    SyncPolicy, Tree, TreeStats, VerifyReport,
 };
 pub use error::{Error, Result};
 pub use gc::{CleaningSchedule, InvalidSchedule};

@@ -4,7 +4,6 @@ mod background;
 mod bounds;
 mod builder;
 mod catalog;
-pub(crate) mod damage;
 mod ends;
 mod range;
 mod removal;
@@ -15,7 +14,6 @@ mod verify;
 
 pub use bounds::ByteRange;
 pub use builder::{Builder, SyncPolicy};
-pub use damage::Damage;
 pub use range::{Keys, Range, Values};
 pub use removal::ExtractIf;
 pub use stats::{MemoryStats, Stats, TreeStats};

@@ -1,10 +1,10 @@
 //! Many keys removed, one after the other. Each removal is one step; all of them together are not.
 
 use super::bounds::ByteRange;
-use super::damage::Damage;
 use super::range::Walk;
 use super::tree::Tree;
 use super::value::Read;
+use crate::damage::Damage;
 use crate::engine::{End, Unread};
 use crate::error::{Error, Result};
 use crate::paging::mend;

@@ -1,8 +1,8 @@
 //! `Tree`: one named tree of a store, byte keys and values.
 
 use super::Inner;
-use super::damage::Damage;
 use super::value::{Read, Write, check_key, exchange, look, write, write_if};
+use crate::damage::Damage;
 use crate::engine::{Found, TreeCore};
 use crate::error::{Error, Result};
 use crate::map::CompareExchangeError;

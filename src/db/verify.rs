@@ -6,7 +6,7 @@
 //! neither.
 
 use super::Db;
-use super::damage::Damage;
+use crate::damage::Damage;
 use crate::engine::TreeCore;
 use crate::error::{Error, Result};
 use crate::paging::{DurableEngine, Place, fetch, mend, values};

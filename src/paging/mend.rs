@@ -18,7 +18,7 @@
 use super::fetch;
 use super::rebuild::rebuild;
 use super::store::DurableEngine;
-use crate::db::Damage;
+use crate::damage::Damage;
 use crate::engine::{Away, Covering, TreeCore};
 use crate::error::{Error, Result};
 use delta::{Contents, Layout, Shape};

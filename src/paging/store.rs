@@ -2,7 +2,7 @@
 
 use super::relief::Vain;
 use super::values::Separated;
-use crate::db::Damage;
+use crate::damage::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
 use crate::error::{Error, Result};
 use dashmap::DashMap;

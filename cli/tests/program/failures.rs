@@ -119,6 +119,17 @@ fn the_exit_code_says_why() {
         assert_eq!(line.matches("damaged").count(), 1, "{line}");
     }
 
+    // The keys that are told are given up, and the store is as good as new.
+    let verified = run(&["verify", "DIR/s", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let damage = &told["damage"][0];
+    assert_eq!((&told["ok"], &damage["tree"]), (&false.into(), &"default".into()), "{told}");
+    let range = ["first", "end"].map(|bound| damage[bound].as_str().unwrap());
+    let part = ["del", "DIR/s", "--from", range[0], "--to", "002500"];
+    assert!(run(&part).refused_with(4).contains("remove_range"));
+    assert!(run(&["del", "DIR/s", "--from", range[0], "--to", range[1]]).ok().contains("removed"));
+    assert!(run(&["verify", "DIR/s"]).ok().starts_with("ok"));
+
     let help = run(&["--help"]).ok();
     for line in ["3  no such key", "4  the store is damaged", "6  the disk is full"] {
         assert!(help.contains(line), "{help}");
