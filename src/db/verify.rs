@@ -1,7 +1,7 @@
 //! The check of all that a store holds.
 //!
 //! First every part of every page is read from the log, then every tree is walked, then every page
-//! that has an id is looked for among those that the walks have come to: a page that no walk
+//! that the log has is looked for among those that the walks have come to: a page that no walk
 //! reaches is lost, or nobody's (I12). Pages of a dropped tree wait to be given back, and are
 //! neither.
 
@@ -89,7 +89,13 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         report.depth = report.depth.max(depth);
     }
     report.catalog_pages = of_catalog.pages;
-    let left = (1..engine.table.id_limit()).map(PageId::new).filter(|id| !reached.contains(*id));
+    let ids = (1..engine.table.id_limit()).map(PageId::new);
+    let mut left: Vec<PageId> = ids.filter(|id| !reached.contains(*id)).collect();
+    if left.iter().any(|&id| matches!(owner(engine, id), Owner::Tree(_))) {
+        // A commit, or a page that has come in, may have split a page behind the walk's back.
+        let again = reached_now(db)?;
+        left.retain(|id| !again.contains(*id));
+    }
     for id in left {
         match owner(engine, id) {
             Owner::Nobody => {}
@@ -105,6 +111,17 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         }
     }
     if found.is_empty() { Ok(report) } else { Err(Error::Damaged { found: found.into() }) }
+}
+
+/// The pages that walks over all trees come to.
+fn reached_now(db: &Db) -> Result<Reached> {
+    let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
+    let mut reached = Reached::default();
+    let mut walk =
+        |core: &TreeCore| check_tree(engine, core, |_| false, what_of_page, &mut reached).map(drop);
+    walk(catalog.core())?;
+    catalog.trees(engine)?.iter().try_for_each(|(_, core)| walk(core))?;
+    Ok(reached)
 }
 
 /// What is wrong with a page that cannot be read.
@@ -173,7 +190,7 @@ fn check_page(
     Ok(())
 }
 
-/// Whose a page is that no walk has come to.
+/// Whose a page of the log is that no walk has come to.
 enum Owner {
     /// No page, or one that was merged away.
     Nobody,
@@ -183,13 +200,14 @@ enum Owner {
 
 fn owner(engine: &DurableEngine, id: PageId) -> Owner {
     let guard = engine.pin();
-    let place = engine.place(id, &guard).filter(|place| !place.is_merged());
-    let number = match (engine.table.load(id, &guard), place) {
-        (Word::Merged { .. }, _) | (Word::Free, None) => return Owner::Nobody,
-        (Word::Resident(chain) | Word::Capped(chain), _) => chain.page().tree(),
-        (Word::Unborn | Word::Free | Word::Disk(_), Some(place)) => place.tree,
-        (Word::Unborn | Word::Disk(_), None) => return Owner::Tree(String::new()),
+    let place = engine.place_without_lists(id, &guard).filter(|place| !place.is_merged());
+    // What no commit has yet is the affair of this process, and of splits that are under way.
+    let (Some(place), false) =
+        (place, matches!(engine.table.load(id, &guard), Word::Merged { .. }))
+    else {
+        return Owner::Nobody;
     };
+    let number = place.tree;
     match engine.store.trees.get(&number) {
         Some(tree) if tree.is_dropped() => Owner::Dropped,
         Some(tree) => Owner::Tree(tree.name.to_string()),
