@@ -116,13 +116,18 @@ fn a_read_that_fails_is_an_error_and_the_next_one_may_succeed() {
     (0..300).for_each(|number| tree.put(key(number), vec![1; 50]).unwrap());
     db.close().unwrap();
     drop(tree);
-    let db = open(&disk);
-    let tree = db.tree("t").unwrap();
-    disk.fail(Op::Read, 1, Fault::Eio);
-    let failed = (0..300).filter(|number| tree.get(key(*number)).is_err()).count();
-    assert_eq!(failed, 1, "the one read that failed");
-    assert_has(&tree, 0..300, &[1; 50]);
-    db.verify().unwrap();
+    for (inner, errors) in [(true, 0), (false, 1)] {
+        let db = open(&disk);
+        let tree = db.tree("t").unwrap();
+        if !inner {
+            assert!(tree.get(key(0)).unwrap().is_some(), "the inner pages are in memory now");
+        }
+        disk.fail(Op::Read, 1, Fault::Eio);
+        let failed = (0..300).filter(|number| tree.get(key(*number)).is_err()).count();
+        assert_eq!(failed, errors, "an inner page is made of its children, a leaf is not");
+        assert_has(&tree, 0..300, &[1; 50]);
+        db.verify().unwrap();
+    }
 }
 
 #[test]
