@@ -125,7 +125,9 @@ impl Db {
     /// LINEARIZES: where handles begin to fail.
     ///
     /// # Errors
-    /// If the store cannot be written. The tree is as it was.
+    /// If the store cannot be written: the tree is as it was. If only the sync fails that the
+    /// policy wants after it, the tree is dropped, and a later sync makes that durable; so it is
+    /// with a put.
     pub fn drop_tree(&self, name: &str) -> Result<bool> {
         self.inner.check_open()?;
         let removed = self.inner.catalog.remove(&self.inner.engine, name)?;
@@ -182,7 +184,8 @@ impl Db {
 
     /// Reads everything that is live, and checks every checksum, every invariant that holds at
     /// rest, and that every page is one of a tree. Writers should be quiet: what they change
-    /// meanwhile may be reported.
+    /// meanwhile may be reported, and so is what was damaged and was given up by a removal since
+    /// the last sync: the log still has it.
     ///
     /// # Errors
     /// [`Error::Damaged`] with all that is wrong, page by page; another error if that cannot be

@@ -53,9 +53,10 @@
 //!
 //! - [`clear`](Map::clear), [`remove_range`](Map::remove_range), [`retain`](Map::retain), `extend`
 //!   and the end of a [`Snapshot`] drop all that can be dropped, before they return;
-//! - of the other operations of a thread every 96th does so, reads included, and one that displaces
-//!   counts as four of them, or more if `V` itself is larger than 1 KiB. So at most 24 displaced
-//!   values of each thread wait (threads beyond the 16th share a count);
+//! - of the other operations of a thread every 96th drops up to 256, reads included, and one that
+//!   displaces counts as four of them, or more if `V` itself is larger than 1 KiB. So at most 24
+//!   displaced values of each thread wait (threads beyond the 16th share a count). What a long pin
+//!   or snapshot has held back goes by the same steps, so it takes a while;
 //! - a thread inside a [`Session`] leaves it to the session: to its [`refresh`](Session::refresh),
 //!   which comes every 128 operations, and to its end.
 //!
