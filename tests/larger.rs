@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bwtree::io::MemoryDisk;
-use bwtree::{CleaningSchedule, Db};
+use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db};
 
 const ENTRIES: u64 = 100_000;
 const VALUE_BYTES: usize = 200;
@@ -46,6 +46,30 @@ fn random_writes_far_above_the_memory_cost_little_and_keep_the_disk_within_its_b
     assert!(stats.cleaning_bytes_written > 0, "nothing was cleaned: {stats:?}");
     assert!(written < 6.5, "{written} bytes written for each of the user's: {stats:?}");
     assert!(most < 1.5, "{most} times the bound of the disk: {stats:?}");
+    drop(tree);
+    db.verify().unwrap();
+}
+
+/// Whose values lie in a segment its directories do not say.
+#[test]
+fn segments_with_separated_values_are_emptied() {
+    let builder = Db::builder("memory").without_background();
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for number in 0..2000 {
+        tree.put(key(number), vec![number as u8; 5000]).unwrap();
+    }
+    db.checkpoint().unwrap();
+    for number in (0..2000_u64).filter(|number| !number.is_multiple_of(3)) {
+        tree.remove(key(number)).unwrap();
+    }
+    let options = CleanOptions { target_ratio: 1.2, ..CleanOptions::default() };
+    let report = db.clean(options).unwrap();
+    assert_eq!(report.end, CleanEnd::Reached, "{report:?}");
+    assert!(report.moved_bytes > 1 << 20, "{report:?}");
+    for number in (0..2000).step_by(3) {
+        assert_eq!(tree.get(key(number)).unwrap().as_deref(), Some(&[number as u8; 5000][..]));
+    }
     drop(tree);
     db.verify().unwrap();
 }
