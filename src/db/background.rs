@@ -92,7 +92,7 @@ impl Workers {
     pub(crate) fn after_commit(&self, engine: &DurableEngine) {
         let Some(Writing { cleaner, schedule, .. }) = &self.writing else { return };
         let log = &engine.store.log;
-        if schedule.enabled && log.disk_bytes() > schedule.bound_bytes(log.live_bytes()) {
+        if schedule.enabled && engine.used_bytes() > schedule.bound_bytes(log.live_bytes()) {
             cleaner.wake();
         }
     }
@@ -362,7 +362,8 @@ impl Duties {
         let written = log.counters().bytes_written.saturating_sub(moved);
         let now = LogUse {
             written_bytes: written.saturating_sub(self.written_before),
-            disk_bytes: log.disk_bytes(),
+            // What is kept in reserve is no garbage: no cleaning could win it.
+            disk_bytes: engine.used_bytes(),
             live_bytes: log.live_bytes(),
         };
         self.written_before = written;
