@@ -8,18 +8,9 @@ use std::time::{Duration, Instant};
 
 use bwtree::io::MemoryDisk;
 use bwtree::{CleanOptions, Db, Error, Result, SyncPolicy, Tree};
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, rest, seed};
 
 const MIB: u64 = 1 << 20;
-
-/// Waits until the pages of all dropped trees are given back.
-fn rest(db: &Db, pages: u64) {
-    let started = Instant::now();
-    while db.stats().pages > pages {
-        assert!(started.elapsed() < Duration::from_secs(20), "pages stay: {:?}", db.stats());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// Every operation that can fail, in turn.
 fn operations(tree: &Tree) -> Vec<(&'static str, Result<()>)> {

@@ -4,22 +4,10 @@
 //! them took 90 MiB, which no budget counted. A process of its own, for its memory is looked at.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use bwtree::{CleanOptions, Db, SyncPolicy};
-use bwtree_tests::resident;
+use bwtree_tests::{resident, rest};
 
 const MIB: u64 = 1 << 20;
-
-/// Waits until the pages of all dropped trees are given back.
-fn rest(db: &Db, pages: u64) {
-    let started = Instant::now();
-    while db.stats().pages > pages {
-        assert!(started.elapsed() < Duration::from_secs(20), "pages stay: {:?}", db.stats());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn make_and_drop(db: &Db, numbers: std::ops::Range<u32>) {
     for n in numbers {

@@ -2,6 +2,7 @@
 //! not look at the whole table for it.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use types::{Address, PageId};
@@ -18,7 +19,7 @@ use crate::segment;
 ///
 /// It may name parts that are dead, or that a rollback has voided; and it does not get past a
 /// frame whose header is damaged. A caller that must find all that is live compares what it has
-/// found with [`SegmentInfo::live`](crate::SegmentInfo::live).
+/// found with [`live_bytes`](Self::live_bytes).
 #[derive(Debug)]
 pub struct Contents<'a> {
     log: &'a Log,
@@ -35,17 +36,20 @@ impl Log {
         let segment = self.segments.get(segment)?;
         Some(Contents { log: self, segment, at: segment::HEADER_BYTES as u64 })
     }
-
-    /// Live bytes of a segment that are the log's own: chunks of the table and the list of them.
-    pub fn own_bytes_in(&self, segment: u32) -> u64 {
-        let chunks = self.chunks();
-        let directory = self.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = chunks.values().chain(std::iter::once(&*directory));
-        own.filter(|a| a.segment == segment && !a.is_none()).map(|a| part::live_bytes(*a)).sum()
-    }
 }
 
 impl Contents<'_> {
+    /// Live bytes of the segment that are the caller's: all but chunks of the table, and the list
+    /// of them.
+    pub fn live_bytes(&self) -> u64 {
+        let chunks = self.log.chunks();
+        let directory = self.log.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = chunks.values().chain(std::iter::once(&*directory));
+        let own = own.filter(|a| a.segment == self.segment.id && !a.is_none());
+        let own: u64 = own.map(|address| part::live_bytes(*address)).sum();
+        self.segment.live.load(Ordering::Relaxed).saturating_sub(own)
+    }
+
     /// The parts of the next frame that are not the log's own, or `None` behind the last one.
     ///
     /// # Errors

@@ -165,6 +165,11 @@ impl Log {
         self.segments.disk_bytes() + FILE_BYTES
     }
 
+    /// Bytes of the segments that are in use, without the free ones that are kept in reserve.
+    pub fn used_bytes(&self) -> u64 {
+        self.segments.used_bytes()
+    }
+
     /// Bytes of all live parts, chunks included.
     pub fn live_bytes(&self) -> u64 {
         self.segments.live_bytes()

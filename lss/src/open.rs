@@ -28,7 +28,7 @@ use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 use crate::segments::Segments;
-use crate::superblock::{FILE, Position, Superblock, SuperblockFile};
+use crate::superblock::{FILE, Superblock, SuperblockFile};
 use crate::turn::Turns;
 
 /// What an opening found.
@@ -108,18 +108,7 @@ fn take_lock(disk: &dyn Disk, exclusive: bool) -> Result<Box<dyn DiskLock>, Erro
 
 fn create(disk: &dyn Disk, options: Options) -> Result<(), Error> {
     let random = || RandomState::new().build_hasher().finish();
-    let first = Superblock {
-        store: options.store_id.unwrap_or_else(random),
-        number: 1,
-        generation: 0,
-        sequence: 0,
-        version: 0,
-        directory: Address::NONE,
-        next_segment: 1,
-        positions: [Position::default(); 2],
-        attempt: 0,
-        meta: Some(Vec::new()),
-    };
+    let first = Superblock::first(options.store_id.unwrap_or_else(random), Vec::new());
     SuperblockFile::create(disk, &first)
 }
 

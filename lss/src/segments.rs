@@ -144,8 +144,14 @@ impl Segments {
         infos
     }
 
+    /// Bytes of the segments that are in use; the free ones come on top.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        map.values().filter(|s| !s.is_stray()).map(|s| s.size).sum()
+    }
+
     pub(crate) fn disk_bytes(&self) -> u64 {
-        self.infos().iter().map(|info| info.size).sum()
+        self.used_bytes() + self.free().iter().map(|s| s.size).sum::<u64>()
     }
 
     /// Bytes of the next segment: a power of two that grows with what is live, and holds a chunk of

@@ -85,6 +85,22 @@ enum Slot {
 }
 
 impl Superblock {
+    /// That of a store that was just made.
+    pub(crate) fn first(store: u64, meta: Vec<u8>) -> Self {
+        Self {
+            store,
+            number: 1,
+            generation: 0,
+            sequence: 0,
+            version: 0,
+            directory: Address::NONE,
+            next_segment: 1,
+            positions: [Position::default(); 2],
+            attempt: 0,
+            meta: Some(meta),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; SLOT_BYTES];
         let meta = self.meta.as_deref().unwrap_or_default();
@@ -327,22 +343,6 @@ mod tests {
     use super::*;
     use crate::io::{Fault, Op, SimDisk};
 
-    /// The superblock of a store that was just made.
-    fn first(meta: Vec<u8>) -> Superblock {
-        Superblock {
-            store: 1,
-            number: 1,
-            generation: 0,
-            sequence: 0,
-            version: 0,
-            directory: Address::NONE,
-            next_segment: 1,
-            positions: [Position::default(); 2],
-            attempt: 0,
-            meta: Some(meta),
-        }
-    }
-
     #[test]
     fn bytes_of_a_slot_are_as_documented() {
         let superblock = Superblock {
@@ -379,7 +379,7 @@ mod tests {
     /// first, and a second crash took that one too.
     #[test]
     fn the_slot_that_is_believed_is_written_last() {
-        let first = first(vec![9; 3000]);
+        let first = Superblock::first(1, vec![9; 3000]);
         for torn in [0, SLOT_BYTES as u64] {
             let disk = SimDisk::new();
             SuperblockFile::create(&disk, &first).unwrap();
@@ -402,7 +402,7 @@ mod tests {
     /// slot was whole: it is there for this.
     #[test]
     fn a_slot_that_cannot_be_read_is_a_damaged_one() {
-        let first = first(Vec::new());
+        let first = Superblock::first(1, Vec::new());
         for unreadable in [1, 2] {
             let disk = SimDisk::new();
             SuperblockFile::create(&disk, &first).unwrap();

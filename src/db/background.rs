@@ -92,7 +92,7 @@ impl Workers {
     pub(crate) fn after_commit(&self, engine: &DurableEngine) {
         let Some(Writing { cleaner, schedule, .. }) = &self.writing else { return };
         let log = &engine.store.log;
-        if schedule.enabled && engine.used_bytes() > schedule.bound_bytes(log.live_bytes()) {
+        if schedule.enabled && log.used_bytes() > schedule.bound_bytes(log.live_bytes()) {
             cleaner.wake();
         }
     }
@@ -133,8 +133,16 @@ fn spawn(
 }
 
 /// Whether a later try may succeed: the disk is full, or the system is short of something.
-pub(super) fn passes(error: &Error) -> bool {
+fn passes(error: &Error) -> bool {
     matches!(error, Error::Log(error) if error.is_passing())
+}
+
+/// What passes is no reason to refuse an opening: the background tries again.
+pub(super) fn unless_passing(done: Result<()>) -> Result<()> {
+    match done {
+        Err(error) if passes(&error) => Ok(()),
+        done => done,
+    }
 }
 
 /// A page that cannot be read stops the duty that wanted it, for this time, and no other.
@@ -174,8 +182,11 @@ fn start_flusher(
             {
                 evictor.wake();
             }
+            if prepared.is_ok() {
+                engine.fill_reserve()?;
+            }
         }
-        prepared.and_then(|()| engine.fill_reserve())?;
+        prepared?;
         Ok(Next::Wait)
     })
 }
@@ -363,7 +374,7 @@ impl Duties {
         let now = LogUse {
             written_bytes: written.saturating_sub(self.written_before),
             // What is kept in reserve is no garbage: no cleaning could win it.
-            disk_bytes: engine.used_bytes(),
+            disk_bytes: log.used_bytes(),
             live_bytes: log.live_bytes(),
         };
         self.written_before = written;

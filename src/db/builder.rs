@@ -1,6 +1,6 @@
 //! Options for opening a store, each with its default, range and effect.
 
-use super::background::Workers;
+use super::background::{Workers, unless_passing};
 use super::catalog::Catalog;
 use super::{Db, Inner};
 use crate::engine::{Engine, Limits};
@@ -174,18 +174,12 @@ impl Builder {
             (true, false) => None,
             (false, true) => {
                 // On a full disk it stays as it was found.
-                match engine.fill_reserve() {
-                    Err(Error::Log(error)) if error.is_passing() => {}
-                    filled => filled?,
-                }
+                unless_passing(engine.fill_reserve())?;
                 Some(Workers::start(&engine, &catalog, self.sync_policy, self.cleaning)?)
             }
             (false, false) => {
                 // On a full disk a store opens as well.
-                match catalog.finish_all_drops(&engine) {
-                    Err(error) if super::background::passes(&error) => {}
-                    done => done?,
-                }
+                unless_passing(catalog.finish_all_drops(&engine))?;
                 None
             }
         };

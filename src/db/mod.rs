@@ -299,7 +299,7 @@ impl Inner {
         // Each round gains a segment at least, so the first that gains nothing is the last.
         loop {
             // Besides the reserve for a full disk, which no cleaning gives back.
-            let disk = self.engine.used_bytes();
+            let disk = log.used_bytes();
             let (smallest, next) = self.segment_sizes();
             let target = (log.live_bytes() as f64 * target_ratio) as u64;
             if disk <= target.saturating_add(smallest) {
@@ -338,7 +338,7 @@ impl Inner {
             self.engine.checkpoint()?;
             self.engine.free_buried()?;
             log.reclaim()?;
-            if stopped || self.engine.used_bytes() >= disk {
+            if stopped || log.used_bytes() >= disk {
                 report.end = if stopped { CleanEnd::Stopped } else { CleanEnd::NothingToGain };
                 break;
             }

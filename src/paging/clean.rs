@@ -146,8 +146,7 @@ impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
     fn empty(&mut self, victim: u32) -> Result<bool> {
         let log = &self.engine.store.log;
         let Some(mut contents) = log.contents(victim) else { return Ok(true) };
-        let live = |log: &lss::Log| log.segments().iter().find(|s| s.id == victim).map(|s| s.live);
-        let mut left = live(log).unwrap_or(0).saturating_sub(log.own_bytes_in(victim));
+        let mut left = contents.live_bytes();
         while left > 0
             && let Some(parts) = contents.next_frame()?
         {

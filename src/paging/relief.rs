@@ -188,7 +188,7 @@ impl DurableEngine {
         let log = &self.store.log;
         let mut appender = log.appender();
         appender.use_reserve();
-        let state = || (log.live_bytes(), self.used_bytes());
+        let state = || (log.live_bytes(), log.used_bytes());
         let before = state();
         let mut vain = self.store.no_room.lock().unwrap_or_else(PoisonError::into_inner);
         if vain.steps >= MAX_VAIN_STEPS && vain.state == before {
@@ -220,13 +220,6 @@ impl DurableEngine {
             Err(Error::Log(error)) if error.is_passing() => Ok(true),
             filled => filled.map(|()| true),
         }
-    }
-
-    /// Bytes of segments that are in use.
-    pub(crate) fn used_bytes(&self) -> u64 {
-        let segments = self.store.log.segments();
-        let used = segments.iter().filter(|s| s.state != lss::SegmentState::Free);
-        used.map(|segment| segment.size).sum()
     }
 
     /// The segments with the least in them of those that can be emptied, as many as fit in one

@@ -5,6 +5,7 @@
 //! | `concurrent` | what the kinds of maps have in common |
 //! | `random` | one seed, printed, repeats a run |
 //! | `resident` | how much memory the process has |
+//! | `rest` | until the background has given back what was dropped |
 //! | `history` | what each thread did, saw, and when |
 //! | `linearizability` | is there an order that explains a history |
 //! | `whole` | the same, where an operation sees the whole map |
@@ -23,6 +24,7 @@ pub mod linearizability;
 pub mod model;
 pub mod random;
 pub mod resident;
+pub mod rest;
 pub mod watch;
 pub mod whole;
 
@@ -31,3 +33,4 @@ pub use linearizability::{Checked, Violation, check};
 pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
 pub use random::{Random, mix, seed};
 pub use resident::resident;
+pub use rest::rest;

@@ -89,11 +89,7 @@ fn any_call_may_fail_once() {
                 went_on += u64::from(healthy == Some(true));
                 let mut random = Random(nth);
                 let after = disk.crash(&mut |n| random.below(n));
-                let shared: Arc<dyn Disk> = Arc::new(after);
-                let opened = Driver::open(shared, &mut history, Random(nth));
-                let driver = opened.unwrap_or_else(|e| panic!("{op:?} {nth} {fault:?}: {e}"));
-                driver.begin().unwrap();
-                driver.check_reads();
+                reopen(after, &mut history, nth, &format!("{op:?} {nth} {fault:?}"));
             }
         }
     }
@@ -186,17 +182,21 @@ fn every_error_of_every_call() {
                         drop(log);
                     }
                     after.heal();
-                    let shared: Arc<dyn Disk> = Arc::new(after);
-                    let driver = Driver::open(shared, &mut history, Random(seed));
-                    let driver = driver.unwrap_or_else(|e| panic!("{what}: {e}"));
-                    driver.begin().unwrap();
-                    driver.check_reads();
+                    reopen(after, &mut history, seed, &what);
                 }
             }
         }
     }
     println!("{{\"passing_errors\": {failed}, \"went_on_after\": {went_on}}}");
     assert!(failed > 200 && went_on > 200);
+}
+
+/// What is on the disk opens, and everything in it can be read.
+fn reopen(disk: SimDisk, history: &mut History, seed: u64, what: &str) {
+    let driver = Driver::open(Arc::new(disk), history, Random(seed));
+    let driver = driver.unwrap_or_else(|error| panic!("{what}: {error}"));
+    driver.begin().unwrap();
+    driver.check_reads();
 }
 
 /// A life in which one call fails: `None` if none did, else whether the log went on after it.
