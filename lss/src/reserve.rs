@@ -137,7 +137,7 @@ impl Segments {
     /// for what is live by now. `true` if there is more to make.
     pub(crate) fn prepare(&self) -> Result<bool, Error> {
         let wanted = self.wanted_bytes();
-        let oversized = |s: &mut Segment| s.size > wanted * 4;
+        let oversized = |s: &mut Segment| s.size > wanted * 2;
         let too_large = self.free().extract_if(.., oversized).next();
         if let Some(segment) = too_large {
             self.remove(segment.id).inspect_err(|_| self.free().push(segment))?;

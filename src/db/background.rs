@@ -387,8 +387,10 @@ impl Duties {
             return Ok(());
         }
         let bytes_before = log.counters().bytes_written;
-        let goal = goal_bytes(now.disk_bytes, now.live_bytes, &self.schedule);
-        let allowed = relocation_bytes(now, &self.schedule);
+        // At rest the bound holds with the reserve: there is time to make room for it elsewhere.
+        let taken = if by_users > 0 { now.disk_bytes } else { log.disk_bytes() };
+        let goal = goal_bytes(taken, now.live_bytes, &self.schedule);
+        let allowed = relocation_bytes(LogUse { disk_bytes: taken, ..now }, &self.schedule);
         let budget = allowed.saturating_sub(self.overspent);
         self.overspent = self.overspent.saturating_sub(allowed);
         let wanted = goal > 0 && (budget > 0 || now.written_bytes > 0);
@@ -401,7 +403,7 @@ impl Duties {
         // A step is moved whole, however little of it was allowed: the next ones pay for it.
         self.overspent += cleaned.moved_bytes.saturating_sub(budget);
         let waiting = cleaned.waiting_bytes.max(engine.gain_after_checkpoint());
-        let excess = now.disk_bytes.saturating_sub(self.schedule.bound_bytes(now.live_bytes));
+        let excess = taken.saturating_sub(self.schedule.bound_bytes(now.live_bytes));
         let nothing_else = cleaned.moved_bytes == 0;
         if gc::checkpointing::is_worthwhile(waiting, now.live_bytes, excess, nothing_else) {
             engine.checkpoint()?;
