@@ -1,10 +1,34 @@
-//! Checkpoints: changed chunks, the list of all chunks, a COMMIT, then the superblock.
+//! Checkpoints: what has changed of the chunks, the list of all chunks, a COMMIT, then the
+//! superblock.
 //!
-//! The first checkpoint of an opening starts a new generation in fresh segments. Its frames count
-//! only when the superblock says so: until then a crash leaves the old generation as it was, and
-//! recovery finds the same again.
+//! # In steps
+//!
+//! What a checkpoint writes can be long, and commits do not wait for it: it is written in steps,
+//! each a group of its own, and between two of them others commit. It starts behind a commit, its
+//! *start*, and that is where recovery will start. A chunk is written as of the commit before its
+//! step, which is not older, and the list says which: parts behind the start, up to there, are in
+//! the chunk already, and recovery leaves them out for it. So the chunks are of different commits,
+//! and each of them is brought to the last one.
+//!
+//! - What is not written had not changed up to the start.
+//! - The list is in a group behind all steps, and the superblock says that this group is durable:
+//!   a replay that would end before it, with a chunk newer than its end, is damage.
+//! - Until the superblock is durable, what the steps have written means nothing; a failure, or a
+//!   crash, leaves the checkpoint before as it was.
+//!
+//! # Deltas
+//!
+//! A chunk is a base and deltas on top of it, so that a checkpoint costs what has changed and not
+//! what the table holds. When to write a base anew is up to the caller. A part that lies in a
+//! segment that is to be emptied is moved as it is.
+//!
+//! # The first checkpoint of an opening
+//!
+//! It starts a new generation in fresh segments. Its frames count only when the superblock says so:
+//! until then a crash leaves the old generation as it was, and recovery finds the same again.
 
 use core::mem;
+use std::collections::HashSet;
 use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -12,20 +36,50 @@ use std::sync::atomic::Ordering;
 use types::{Address, PageId};
 
 use crate::appender::{Appender, limit};
-use crate::chunks;
+use crate::chunks::{self, Chunks};
 use crate::error::Error;
+use crate::log::{Log, read_part};
 use crate::part::{self, KIND_CHUNK, KIND_CHUNK_DIRECTORY, Stream};
-use crate::recovery::Place;
+use crate::recovery::{Place, Start};
 use crate::reserve::Claim;
-use crate::superblock::{INLINE_META_BYTES, MAX_META_BYTES, Superblock};
+use crate::superblock::{INLINE_META_BYTES, MAX_META_BYTES, Position, Superblock};
+
+/// What a checkpoint writes of a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChunkPart {
+    /// All of it, in place of what there was. If it is empty there is no such chunk any more.
+    Whole(Vec<u8>),
+    /// What has changed in it, on top of what there was.
+    Delta(Vec<u8>),
+}
+
+/// A checkpoint that is being written in steps.
+///
+/// One at a time; between two steps anybody may append and commit. Give it to
+/// [`Appender::end_checkpoint`] or [`Log::abandon_checkpoint`].
+#[derive(Debug)]
+pub struct Checkpoint {
+    start: Start,
+    positions: [Position; 2],
+    /// Bytes behind the checkpoint before, at the start.
+    logged_bytes: u64,
+    list: Chunks,
+    /// Parts of the list that are not in that of the checkpoint before.
+    fresh: Vec<Address>,
+    /// The last sequence, if nobody else has committed since the start.
+    alone: u64,
+}
 
 impl Appender<'_> {
     /// Writes the given chunks of the caller's table and makes the log start from here: recovery
     /// reads nothing that lies before.
     ///
-    /// A chunk that is not given keeps what it had; an empty one is removed. `meta` is the
-    /// caller's own, at most [`MAX_META_BYTES`]. When this returns, the chunks describe the last
-    /// commit, so nothing may have been appended since.
+    /// A chunk that is not given keeps what it had. `meta` is the caller's own, at most
+    /// [`MAX_META_BYTES`]. When this returns, the chunks describe the last commit, so nothing may
+    /// have been appended since.
+    ///
+    /// Parts of chunks in the segments `leaving` are moved; the indexes of those that can't be read
+    /// are returned, so that they can be written whole.
     ///
     /// # Errors
     ///
@@ -36,18 +90,102 @@ impl Appender<'_> {
     /// memory together.
     pub fn checkpoint(
         &mut self,
-        chunks: impl IntoIterator<Item = (u32, Vec<u8>)>,
+        chunks: impl IntoIterator<Item = (u32, ChunkPart)>,
+        leaving: &[u32],
         meta: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<u32>, Error> {
+        let mut run = self.start_checkpoint()?;
+        let version = self.log.durable_version();
+        let (claim, stream) = self.room_for_checkpoint();
+        let mut left = Vec::new();
+        self.in_group(claim, |appender| {
+            appender.append_chunks(&mut run, stream, &mut chunks.into_iter())?;
+            left = appender.append_moved(&mut run, stream, leaving, u64::MAX)?.unreadable;
+            appender.finish(run, stream, meta, version)
+        })?;
+        Ok(left)
+    }
+
+    /// Starts a checkpoint that is written in steps. It comes right after a commit, from which
+    /// recovery will start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Misuse`]: something was appended since the last commit. What keeps the log from
+    /// writing.
+    pub fn start_checkpoint(&mut self) -> Result<Checkpoint, Error> {
         self.check_ready()?;
         if self.state.is_dirty() {
             return Err(Error::Misuse { what: "a checkpoint comes right after a commit" });
         }
         self.check_linked()?;
+        Ok(self.starting(self.log.durable_version()))
+    }
+
+    fn starting(&self, version: u64) -> Checkpoint {
+        let sequence = self.state.committed_sequence();
+        Checkpoint {
+            start: Start { sequence, version, attempt: self.state.attempt },
+            positions: self.state.positions(),
+            logged_bytes: self.log.bytes_since_checkpoint(),
+            list: self.log.chunks().clone(),
+            fresh: Vec::new(),
+            alone: sequence,
+        }
+    }
+
+    /// Writes and commits these chunks, as of the last commit. A chunk is written once.
+    ///
+    /// # Errors
+    ///
+    /// As [`checkpoint`](Self::checkpoint); the step has not taken place, and the checkpoint is to
+    /// be abandoned.
+    pub fn write_chunks(
+        &mut self,
+        run: &mut Checkpoint,
+        chunks: impl IntoIterator<Item = (u32, ChunkPart)>,
+    ) -> Result<(), Error> {
+        self.in_step(run, |appender, run, stream| {
+            appender.append_chunks(run, stream, &mut chunks.into_iter())
+        })
+    }
+
+    /// Moves parts of chunks out of these segments, about as many bytes as said, and commits that.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_chunks`](Self::write_chunks).
+    pub fn move_chunks(
+        &mut self,
+        run: &mut Checkpoint,
+        leaving: &[u32],
+        budget_bytes: u64,
+    ) -> Result<MovedChunks, Error> {
+        self.in_step(run, |appender, run, stream| {
+            appender.append_moved(run, stream, leaving, budget_bytes)
+        })
+    }
+
+    /// Makes the log start where this checkpoint did. `meta` as for
+    /// [`checkpoint`](Self::checkpoint).
+    ///
+    /// # Errors
+    ///
+    /// As [`checkpoint`](Self::checkpoint); the checkpoint is abandoned then.
+    pub fn end_checkpoint(&mut self, run: Checkpoint, meta: &[u8]) -> Result<(), Error> {
+        self.check_ready()?;
+        let committed = run.fresh.clone();
         let version = self.log.durable_version();
-        let tight = self.log.is_tight();
-        let stream = if tight { self.roomier() } else { Stream::Background };
-        self.checkpoint_or_undo((Claim::Relief, stream), &mut chunks.into_iter(), meta, version)
+        let (claim, stream) = self.room_for_checkpoint();
+        let ended = self.in_group(claim, |appender| appender.finish(run, stream, meta, version));
+        if ended.is_err() {
+            // Unless the superblock names them, half written.
+            let named: HashSet<Address> = self.state.unnamed.iter().copied().collect();
+            committed.into_iter().filter(|part| !named.contains(part)).for_each(|part| {
+                self.log.segments.retire(part);
+            });
+        }
+        ended
     }
 
     /// Starts writing: the first checkpoint of this opening, in a new generation. Whatever lay
@@ -63,7 +201,7 @@ impl Appender<'_> {
     /// [`Error::Misuse`]: called twice. Any failed write or sync poisons the log.
     pub fn begin(
         &mut self,
-        chunks: impl IntoIterator<Item = (u32, Vec<u8>)>,
+        chunks: impl IntoIterator<Item = (u32, ChunkPart)>,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
@@ -74,13 +212,13 @@ impl Appender<'_> {
         self.check_linked()?;
         self.settle().map_err(|error| self.log.fail_unless_passing(error))?;
         self.log.take_unused();
+        let mut run = self.starting(version);
         // All in one stream: it needs one segment and no more.
-        self.checkpoint_or_undo(
-            (Claim::Opening, Stream::Foreground),
-            &mut chunks.into_iter(),
-            meta,
-            version,
-        )?;
+        let stream = Stream::Foreground;
+        self.in_group(Claim::Opening, |appender| {
+            appender.append_chunks(&mut run, stream, &mut chunks.into_iter())?;
+            appender.finish(run, stream, meta, version)
+        })?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
         self.log.begun.store(true, Ordering::Relaxed);
@@ -134,16 +272,51 @@ impl Appender<'_> {
         segments.sync_directory()
     }
 
-    fn checkpoint_or_undo(
+    /// A step of a checkpoint: a group of its own.
+    fn in_step<R>(
         &mut self,
-        (claim, stream): (Claim, Stream),
-        chunks: &mut dyn Iterator<Item = (u32, Vec<u8>)>,
-        meta: &[u8],
-        version: u64,
-    ) -> Result<(), Error> {
-        limit("the data of a checkpoint", meta.len(), MAX_META_BYTES)?;
+        run: &mut Checkpoint,
+        step: impl FnOnce(&mut Self, &mut Checkpoint, Stream) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.check_ready()?;
+        if self.state.is_dirty() {
+            return Err(Error::Misuse {
+                what: "a step of a checkpoint comes right after a commit",
+            });
+        }
+        let alone = run.alone == self.state.committed_sequence();
+        let fresh = run.fresh.len();
+        let version = self.log.durable_version();
+        let (claim, stream) = self.room_for_checkpoint();
+        let done = self.in_group(claim, |appender| {
+            let done = step(appender, run, stream)?;
+            if appender.state.is_dirty() {
+                appender.commit_group(version)?;
+            }
+            Ok(done)
+        });
+        match done {
+            Ok(_) if alone => run.alone = self.state.committed_sequence(),
+            Ok(_) => {}
+            // The rollback has them.
+            Err(_) => run.fresh.truncate(fresh),
+        }
+        done
+    }
+
+    fn room_for_checkpoint(&self) -> (Claim, Stream) {
+        let stream = if self.log.is_tight() { self.roomier() } else { Stream::Background };
+        (Claim::Relief, stream)
+    }
+
+    /// Appends by `write`; if that fails, nothing was appended.
+    fn in_group<R>(
+        &mut self,
+        claim: Claim,
+        write: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let before = mem::replace(&mut self.state.claim, claim);
-        let written = self.write_checkpoint(stream, chunks, meta, version);
+        let written = write(self);
         self.state.claim = before;
         if written.is_err() && self.log.poisoned().is_none() {
             self.rollback()?;
@@ -151,27 +324,82 @@ impl Appender<'_> {
         written
     }
 
-    fn write_checkpoint(
+    fn append_chunks(
         &mut self,
+        run: &mut Checkpoint,
         stream: Stream,
-        changed: &mut dyn Iterator<Item = (u32, Vec<u8>)>,
+        chunks: &mut dyn Iterator<Item = (u32, ChunkPart)>,
+    ) -> Result<(), Error> {
+        let as_of = self.state.committed_sequence();
+        for (index, part) in chunks {
+            let (payload, whole) = match part {
+                ChunkPart::Whole(payload) => (payload, true),
+                ChunkPart::Delta(payload) => (payload, false),
+            };
+            if payload.is_empty() {
+                if whole {
+                    run.list.remove(&index);
+                }
+                continue;
+            }
+            self.log.segments.note_chunk(part::stored_bytes(payload.len()) as u64);
+            let address = self.add(stream, (PageId::new(index), KIND_CHUNK, 0), &[], &payload)?;
+            run.fresh.push(address);
+            let chunk = run.list.entry(index).or_default();
+            if whole {
+                chunk.parts.clear();
+            }
+            chunk.parts.push(address);
+            chunk.as_of = as_of;
+        }
+        Ok(())
+    }
+
+    fn append_moved(
+        &mut self,
+        run: &mut Checkpoint,
+        stream: Stream,
+        leaving: &[u32],
+        budget_bytes: u64,
+    ) -> Result<MovedChunks, Error> {
+        let mut moved = MovedChunks::default();
+        let Checkpoint { list, fresh, .. } = run;
+        for (&index, chunk) in list.iter_mut().filter(|_| !leaving.is_empty()) {
+            for part in chunk.parts.iter_mut().filter(|part| leaving.contains(&part.segment)) {
+                if moved.bytes >= budget_bytes {
+                    moved.more = true;
+                    return Ok(moved);
+                }
+                let Some(segment) = self.log.segments.get(part.segment) else { continue };
+                let name = PageId::new(index);
+                match read_part(&self.log.segments, &segment, *part, name, [KIND_CHUNK; 2]) {
+                    Ok(payload) => {
+                        *part = self.add(stream, (name, KIND_CHUNK, 0), &[], &payload)?;
+                        fresh.push(*part);
+                        moved.bytes += payload.len() as u64;
+                    }
+                    Err(error) if error.is_passing() => return Err(error),
+                    Err(_) => {
+                        moved.unreadable.push(index);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    fn finish(
+        &mut self,
+        run: Checkpoint,
+        stream: Stream,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
+        limit("the data of a checkpoint", meta.len(), MAX_META_BYTES)?;
         let log = self.log;
-        let mut list = log.chunks().clone();
-        let mut fresh = Vec::new();
-        for (index, payload) in changed {
-            if payload.is_empty() {
-                list.remove(&index);
-                continue;
-            }
-            let name = (PageId::new(index), KIND_CHUNK, 0);
-            log.segments.note_chunk(part::stored_bytes(payload.len()) as u64);
-            let address = self.add(stream, name, &[], &payload)?;
-            list.insert(index, address);
-            fresh.push(address);
-        }
+        let Checkpoint { mut start, mut positions, logged_bytes, list, mut fresh, alone } = run;
+        let alone = alone == self.state.committed_sequence();
         let inline = meta.len() <= INLINE_META_BYTES;
         let mut directory = Address::NONE;
         if !list.is_empty() || !inline {
@@ -182,17 +410,29 @@ impl Appender<'_> {
         }
         self.commit_group(version)?;
         self.check_linked()?;
+        let mut logged = log.bytes_since_checkpoint().saturating_sub(logged_bytes);
+        let sequence = self.state.committed_sequence();
+        if alone {
+            // Then all that is behind the start is the checkpoint itself.
+            start = Start { sequence, version, attempt: self.state.attempt };
+            positions = self.state.positions();
+            logged = 0;
+        }
+        let behind = sequence - start.sequence;
+        limit("a checkpoint", behind as usize, u32::MAX as usize)?;
         let superblock = Superblock {
             store: log.segments.store,
             number: log.next_superblock(),
             generation: log.segments.generation,
-            sequence: self.state.committed_sequence(),
-            version,
+            sequence: start.sequence,
+            version: start.version,
             directory,
             next_segment: log.segments.next_id(),
-            positions: self.state.positions(),
-            attempt: self.state.attempt,
+            positions,
+            attempt: start.attempt,
+            durable_behind: behind as u32,
             meta: inline.then(|| meta.to_vec()),
+            whole_chunks: false,
         };
         if let Err(error) = log.superblock.write(&superblock, &log.segments.tally) {
             self.state.unnamed.append(&mut fresh);
@@ -202,16 +442,36 @@ impl Appender<'_> {
             log.segments.retire(address);
         }
         log.segments.tally.checkpoints.add(1);
-        log.moved_checkpoint(&superblock);
+        log.moved_checkpoint(&superblock, logged);
         // The slot that names the old chunks is older, or written over.
         let mut current = log.chunks.write().unwrap_or_else(PoisonError::into_inner);
         let old = mem::replace(&mut *current, list);
-        let dead = old.iter().filter(|(index, address)| current.get(index) != Some(address));
-        for (_, address) in dead {
-            log.segments.retire(*address);
+        for (index, chunk) in &old {
+            let now = current.get(index).map_or(&[][..], |chunk| &chunk.parts);
+            for part in chunk.parts.iter().filter(|part| !now.contains(part)) {
+                log.segments.retire(*part);
+            }
         }
         Ok(())
     }
+}
+
+impl Log {
+    /// Gives up a checkpoint: what its steps have written is dead.
+    pub fn abandon_checkpoint(&self, run: Checkpoint) {
+        run.fresh.into_iter().for_each(|part| self.segments.retire(part));
+    }
+}
+
+/// What moving parts of chunks has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MovedChunks {
+    /// Bytes moved.
+    pub bytes: u64,
+    /// There is more to move.
+    pub more: bool,
+    /// Indexes of chunks with parts that could not be read: they must be written whole.
+    pub unreadable: Vec<u32>,
 }
 
 /// Writes the bytes of a frame over themselves.

@@ -1,36 +1,75 @@
-//! The chunk directory: where each chunk of the caller's table lies, and data too long for a slot.
+//! The chunk directory: where the parts of each chunk of the caller's table lie, and data too long
+//! for a slot.
 
 use std::collections::BTreeMap;
 
 use types::Address;
+use types::varint::{put, put_address, take, take_address};
 
 use crate::fields::Fields;
 
-/// The chunks of a checkpoint by index.
-pub(crate) type Chunks = BTreeMap<u32, Address>;
+/// A chunk: a base, and on top of it what has changed since, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// The chunk is as of the commit with this sequence.
+    pub(crate) as_of: u64,
+    /// The base, then the deltas.
+    pub(crate) parts: Vec<Address>,
+}
 
-/// Bytes of the list: count 4, length of the data 4, then 16 a chunk, then the data.
+/// The chunks of a checkpoint by index.
+pub(crate) type Chunks = BTreeMap<u32, Chunk>;
+
+/// The list: number of chunks, length of the data; for each chunk by how much its index is above
+/// that of the one before, its sequence, number of parts, the parts; then the data. All are
+/// [`varint`](types::varint)s.
 pub(crate) fn encode(chunks: &Chunks, meta: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8 + chunks.len() * 16 + meta.len());
-    out.extend_from_slice(&(chunks.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(meta.len() as u32).to_le_bytes());
-    for (index, address) in chunks {
-        out.extend_from_slice(&index.to_le_bytes());
-        out.extend_from_slice(&address.encode());
+    let mut out = Vec::new();
+    put(&mut out, chunks.len() as u64);
+    put(&mut out, meta.len() as u64);
+    let (mut last, mut segment) = (0, 0);
+    for (&index, chunk) in chunks {
+        put(&mut out, u64::from(index - last));
+        put(&mut out, chunk.as_of);
+        put(&mut out, chunk.parts.len() as u64);
+        for &part in &chunk.parts {
+            put_address(&mut out, part, &mut segment);
+        }
+        last = index;
     }
     out.extend_from_slice(meta);
     out
 }
 
 /// The chunks and the data in these bytes, or `None` if they are no chunk directory.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
+pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
+    let rest = &mut bytes;
+    let (count, meta_bytes) = (take(rest)?, take(rest)?);
+    let mut chunks = Chunks::new();
+    let (mut index, mut segment) = (0_u32, 0);
+    for _ in 0..count {
+        index = index.checked_add(u32::try_from(take(rest)?).ok()?)?;
+        let mut chunk = Chunk { as_of: take(rest)?, parts: Vec::new() };
+        for _ in 0..take(rest)? {
+            chunk.parts.push(take_address(rest, &mut segment)?);
+        }
+        if chunk.parts.is_empty() || chunks.insert(index, chunk).is_some() {
+            return None;
+        }
+    }
+    (rest.len() as u64 == meta_bytes).then(|| (chunks, rest.to_vec()))
+}
+
+/// The same for a directory of the older kind: count 4, length of the data 4, for each chunk index
+/// 4 and its only part 12, then the data.
+pub(crate) fn decode_whole(bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
     let mut fields = Fields::new(bytes);
     let (count, meta_bytes) = (fields.u32()?, fields.u32()?);
     let mut chunks = Chunks::new();
     for _ in 0..count {
         let index = fields.u32()?;
-        let address = Address::decode(fields.take(Address::ENCODED_BYTES)?)?;
-        if chunks.insert(index, address).is_some() {
+        let part = Address::decode(fields.take(Address::ENCODED_BYTES)?)?;
+        if chunks.insert(index, Chunk { as_of: 0, parts: vec![part] }).is_some() {
             return None;
         }
     }
@@ -42,14 +81,32 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
 mod tests {
     use super::*;
 
+    fn at(n: u32) -> Address {
+        Address { segment: n, offset: 64, len: 100 }
+    }
+
     #[test]
     fn a_directory_comes_back_and_no_prefix_of_it_is_one() {
-        let address = Address { segment: 1, offset: 64, len: 100 };
-        let chunks = Chunks::from([(0, address), (7, address)]);
+        let chunk =
+            |as_of, parts: &[u32]| Chunk { as_of, parts: parts.iter().map(|&n| at(n)).collect() };
+        let chunks = Chunks::from([(0, chunk(9, &[1])), (7, chunk(1 << 40, &[1, 2, 3]))]);
         let bytes = encode(&chunks, b"data");
         assert_eq!(decode(&bytes), Some((chunks, b"data".to_vec())));
         for len in 0..bytes.len() {
             assert_eq!(decode(&bytes[..len]), None);
         }
+    }
+
+    #[test]
+    fn the_older_kind_has_whole_chunks() {
+        let mut bytes = vec![2, 0, 0, 0, 1, 0, 0, 0];
+        for index in [3_u32, 5] {
+            bytes.extend_from_slice(&index.to_le_bytes());
+            bytes.extend_from_slice(&at(index).encode());
+        }
+        bytes.push(b'm');
+        let chunk = |n| Chunk { as_of: 0, parts: vec![at(n)] };
+        let chunks = Chunks::from([(3, chunk(3)), (5, chunk(5))]);
+        assert_eq!(decode_whole(&bytes), Some((chunks, b"m".to_vec())));
     }
 }

@@ -44,7 +44,8 @@ impl Contents<'_> {
     pub fn live_bytes(&self) -> u64 {
         let chunks = self.log.chunks();
         let directory = self.log.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = chunks.values().chain(std::iter::once(&*directory));
+        let parts = chunks.values().flat_map(|chunk| &chunk.parts);
+        let own = parts.chain(std::iter::once(&*directory));
         let own = own.filter(|a| a.segment == self.segment.id && !a.is_none());
         let own: u64 = own.map(|address| part::live_bytes(*address)).sum();
         self.segment.live.load(Ordering::Relaxed).saturating_sub(own)

@@ -63,11 +63,12 @@ mod superblock;
 mod turn;
 
 pub use appender::Appender;
+pub use checkpoint::{Checkpoint, ChunkPart, MovedChunks};
 pub use contents::Contents;
 pub use counters::Counters;
 pub use error::Error;
-pub use log::Log;
-pub use open::{Recovered, RecoveredPart};
+pub use log::{ChunkSize, Log};
+pub use open::{Recovered, RecoveredChunk, RecoveredPart};
 pub use open_segment::{SegmentInfo, SegmentState};
 pub use options::Options;
 pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream, live_bytes};

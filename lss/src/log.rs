@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::io::{DiskLock, File};
 use crate::open_segment::{Segment, SegmentInfo};
 use crate::options::Options;
-use crate::part::{self, CHECKSUM_BYTES, Seed};
+use crate::part::{self, CHECKSUM_BYTES, KIND_CHUNK, Seed};
 use crate::reserve::Claim;
 use crate::segments::Segments;
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
@@ -47,6 +47,17 @@ pub(crate) struct Durable {
     /// The segments in which recovery starts to read.
     positions: [AtomicU32; 2],
     pub(crate) directory: Mutex<Address>,
+}
+
+/// The sizes of the parts of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSize {
+    /// Bytes of the base.
+    pub base_bytes: u64,
+    /// Bytes of all deltas.
+    pub delta_bytes: u64,
+    /// Number of deltas.
+    pub deltas: usize,
 }
 
 impl Durable {
@@ -185,12 +196,33 @@ impl Log {
         self.since_checkpoint.load(Ordering::Relaxed)
     }
 
-    /// The indexes of the chunks that lie in these segments: what a checkpoint must write anew
-    /// before the segments can die.
-    pub fn chunks_in(&self, segments: &[u32]) -> Vec<u32> {
-        let inside = |(_, address): &(&u32, &Address)| segments.contains(&address.segment);
+    /// Whether parts of chunks lie in these segments: a checkpoint must move them before the
+    /// segments can die.
+    pub fn has_chunks_in(&self, segments: &[u32]) -> bool {
+        let inside = |part: &Address| segments.contains(&part.segment);
+        !segments.is_empty() && self.chunks().values().any(|chunk| chunk.parts.iter().any(inside))
+    }
+
+    /// How large the parts of a chunk are; `None` if there is no such chunk.
+    pub fn chunk_size(&self, index: u32) -> Option<ChunkSize> {
         let chunks = self.chunks();
-        chunks.iter().filter(inside).map(|(&index, _)| index).collect()
+        let (base, deltas) = chunks.get(&index)?.parts.split_first()?;
+        Some(ChunkSize {
+            base_bytes: u64::from(base.len),
+            delta_bytes: deltas.iter().map(|delta| u64::from(delta.len)).sum(),
+            deltas: deltas.len(),
+        })
+    }
+
+    /// Reads the parts of a chunk of the last checkpoint: the base, then the deltas, oldest first;
+    /// none if there is no such chunk.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn chunk_parts(&self, index: u32) -> Result<Vec<Bytes>, Error> {
+        let parts = self.chunks().get(&index).map(|chunk| chunk.parts.clone()).unwrap_or_default();
+        parts.into_iter().map(|part| self.read(part, PageId::new(index), KIND_CHUNK)).collect()
     }
 
     /// Gives back every sealed segment in which nothing is live and which recovery would not read.
@@ -365,8 +397,9 @@ impl Log {
         self.durable.number.load(Ordering::Relaxed) + 1
     }
 
-    /// Takes note that this superblock is durable; the old chunk directory is dead.
-    pub(crate) fn moved_checkpoint(&self, superblock: &Superblock) {
+    /// Takes note that this superblock is durable, with so many bytes logged behind it; the old
+    /// chunk directory is dead.
+    pub(crate) fn moved_checkpoint(&self, superblock: &Superblock, logged_bytes: u64) {
         let durable = &self.durable;
         durable.number.store(superblock.number, Ordering::Relaxed);
         for (word, position) in durable.positions.iter().zip(superblock.positions) {
@@ -374,7 +407,7 @@ impl Log {
         }
         // ORDERING: Release, after the positions; see `reclaim_dead`.
         durable.sequence.store(superblock.sequence, Ordering::Release);
-        self.since_checkpoint.store(0, Ordering::Relaxed);
+        self.since_checkpoint.store(logged_bytes, Ordering::Relaxed);
         let mut directory = durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
         self.segments.retire(*directory);
         *directory = superblock.directory;
@@ -447,7 +480,7 @@ mod tests {
         forked(appender.append(Stream::Foreground, page, 1, 0, &[], b"more").map(drop));
         forked(appender.commit(2));
         forked(appender.rollback());
-        forked(appender.checkpoint([], b""));
+        forked(appender.checkpoint([], &[], b"").map(drop));
         forked(appender.begin([], b"", 1));
         drop(appender);
         forked(log.prepare().map(drop));

@@ -14,7 +14,7 @@ use types::{Address, PageId};
 
 use crate::FORMAT_VERSION;
 use crate::appender::AppendState;
-use crate::chunks::{self, Chunks};
+use crate::chunks::{self, Chunk, Chunks};
 use crate::counters::Tally;
 use crate::error::Error;
 use crate::files::{FoundFile, Owner, check_present, segment_files};
@@ -22,7 +22,7 @@ use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
 use crate::log::{Durable, Log, read_part};
 use crate::open_segment::Segment;
 use crate::options::Options;
-use crate::part::{self, KIND_CHUNK, KIND_CHUNK_DIRECTORY};
+use crate::part::{self, KIND_CHUNK_DIRECTORY, KIND_WHOLE_CHUNKS_DIRECTORY};
 use crate::pool::FilePool;
 use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
@@ -39,11 +39,22 @@ pub struct Recovered {
     pub version: u64,
     /// The caller's data of the last checkpoint.
     pub meta: Vec<u8>,
-    /// The chunks of the last checkpoint, by index.
-    pub chunks: Vec<(u32, Vec<u8>)>,
+    /// The chunks of the last checkpoint, by index; [`Log::chunk_parts`] reads them.
+    pub chunks: Vec<RecoveredChunk>,
     /// The parts committed since, in the order in which they were appended to each stream and
     /// committed.
     pub parts: Vec<RecoveredPart>,
+}
+
+/// A chunk of the last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveredChunk {
+    /// Its index.
+    pub index: u32,
+    /// It has everything in it that lies in frames up to this sequence. Parts among
+    /// [`Recovered::parts`] that are not newer are in it already.
+    pub as_of: u64,
 }
 
 /// A part that was committed after the last checkpoint.
@@ -62,6 +73,8 @@ pub struct RecoveredPart {
     pub address: Address,
     /// The version of the commit that holds it.
     pub version: u64,
+    /// The sequence of the frame that holds it.
+    pub sequence: u64,
 }
 
 impl Log {
@@ -149,7 +162,8 @@ impl Opening {
             generation: superblock.generation,
             after: superblock.sequence,
         };
-        let mut scan = Scan { durable: superblock.sequence, ..Scan::default() };
+        let durable = superblock.sequence + u64::from(superblock.durable_behind);
+        let mut scan = Scan { durable, ..Scan::default() };
         for position in superblock.positions {
             let found = files.iter().find(|f| f.id == position.segment);
             let wrong = match found.map(|f| f.owner) {
@@ -229,7 +243,7 @@ impl Opening {
         let generations = files.iter().filter_map(|f| Some(f.header?.generation));
         let generation = generations.fold(self.superblock.generation, u64::max) + 1;
         let next = self.next_segment(&files)?;
-        let mut budget: u64 = files.iter().map(|f| f.size).sum();
+        let bytes = files.iter().map(|f| f.size).sum();
         let found = self.live_segments(files, &replayed);
         let segments = Segments::new(
             (Arc::clone(&self.disk), Arc::clone(&self.pool)),
@@ -239,17 +253,10 @@ impl Opening {
             found,
             (next, mem::take(&mut self.taken)),
         );
-        let (list, meta) = self.chunk_list(&segments)?;
-        let mut chunks = Vec::new();
-        for (&index, &address) in &list {
-            // A hostile list may name one place again and again.
-            let Some(rest) = budget.checked_sub(u64::from(address.len)) else {
-                let path = self.path(self.superblock.directory.segment);
-                return Err(Error::corrupt(path, 0, "more chunks than bytes"));
-            };
-            budget = rest;
-            chunks.push((index, self.own_part(&segments, address, index, KIND_CHUNK)?));
-        }
+        let (list, meta) = self.chunk_list(&segments, replayed.sequence)?;
+        self.adopt_chunks(&segments, &list, bytes)?;
+        let chunk = |(&index, chunk): (&u32, &Chunk)| RecoveredChunk { index, as_of: chunk.as_of };
+        let chunks = list.iter().map(chunk).collect();
         let recovered =
             Recovered { version: replayed.version, meta, chunks, parts: replayed.parts };
         let state = AppendState::new(replayed.sequence, replayed.unproven, self.orphans);
@@ -315,8 +322,26 @@ impl Opening {
         segments
     }
 
-    /// The chunks of the checkpoint and the caller's data.
-    fn chunk_list(&self, segments: &Segments) -> Result<(Chunks, Vec<u8>), Error> {
+    /// Counts the parts of all chunks as live. `bytes` are those of all files.
+    fn adopt_chunks(&self, segments: &Segments, list: &Chunks, bytes: u64) -> Result<(), Error> {
+        let mut budget = bytes;
+        for &part in list.values().flat_map(|chunk| &chunk.parts) {
+            // A hostile list may name one place again and again.
+            let Some(rest) = budget.checked_sub(u64::from(part.len)) else {
+                let path = self.path(self.superblock.directory.segment);
+                return Err(Error::corrupt(path, 0, "more chunks than bytes"));
+            };
+            budget = rest;
+            self.own_segment(segments, part)?;
+            segments.adopt(part);
+            segments.note_chunk(part::stored_bytes(part.len as usize) as u64);
+        }
+        Ok(())
+    }
+
+    /// The chunks of the checkpoint and the caller's data. `taken` is the last sequence that
+    /// counts.
+    fn chunk_list(&self, segments: &Segments, taken: u64) -> Result<(Chunks, Vec<u8>), Error> {
         let superblock = &self.superblock;
         let wrong = |what: &str| {
             let path = format!("{}/{FILE}", self.disk.place());
@@ -327,31 +352,28 @@ impl Opening {
             let meta = meta.ok_or_else(|| wrong("the checkpoint's data has no place"))?;
             return Ok((Chunks::new(), meta));
         }
-        let number = PageId::NONE.number();
-        let payload =
-            self.own_part(segments, superblock.directory, number, KIND_CHUNK_DIRECTORY)?;
-        let (list, long) =
-            chunks::decode(&payload).ok_or_else(|| wrong("the chunk directory is none"))?;
+        let whole = superblock.whole_chunks;
+        let kind = if whole { KIND_WHOLE_CHUNKS_DIRECTORY } else { KIND_CHUNK_DIRECTORY };
+        let address = superblock.directory;
+        let segment = self.own_segment(segments, address)?;
+        let payload = read_part(segments, &segment, address, PageId::NONE, [kind; 2])?;
+        segments.adopt(address);
+        segments.note_chunk(part::stored_bytes(payload.len()) as u64);
+        let list = if whole { chunks::decode_whole(&payload) } else { chunks::decode(&payload) };
+        let (list, long) = list.ok_or_else(|| wrong("the chunk directory is none"))?;
+        if list.values().any(|chunk| chunk.as_of > taken) {
+            return Err(wrong("a chunk is newer than the last commit"));
+        }
         Ok((list, superblock.meta.clone().unwrap_or(long)))
     }
 
-    /// Reads a part of the log's own, which is live from then on.
-    fn own_part(
-        &self,
-        segments: &Segments,
-        address: Address,
-        page: u32,
-        kind: u8,
-    ) -> Result<Vec<u8>, Error> {
-        let Some(segment) = segments.get(address.segment) else {
-            let foreign = self.foreign.contains(&address.segment);
+    /// The segment of a part of the log's own.
+    fn own_segment(&self, segments: &Segments, part: Address) -> Result<Arc<Segment>, Error> {
+        segments.get(part.segment).ok_or_else(|| {
+            let foreign = self.foreign.contains(&part.segment);
             let wrong = if foreign { "of another store" } else { "missing" };
             let what = format!("the segment is {wrong}, though the checkpoint has a part in it");
-            return Err(Error::corrupt(self.path(address.segment), 0, what));
-        };
-        let payload = read_part(segments, &segment, address, PageId::new(page), [kind; 2])?;
-        segments.adopt(address);
-        segments.note_chunk(part::stored_bytes(payload.len()) as u64);
-        Ok(payload.into())
+            Error::corrupt(self.path(part.segment), 0, what)
+        })
     }
 }

@@ -17,11 +17,14 @@ pub const MAX_PART_BYTES: usize = 1 << 30;
 /// Most references of one part.
 pub const MAX_REFS: usize = u16::MAX as usize;
 
-/// A chunk of the caller's table of addresses; the page id is the chunk's index.
+/// A part of a chunk of the caller's table of addresses; the page id is the chunk's index.
 pub(crate) const KIND_CHUNK: u8 = 0xC1;
 
-/// The list of all chunks and their addresses.
-pub(crate) const KIND_CHUNK_DIRECTORY: u8 = 0xC2;
+/// The list of all chunks, when each was one part.
+pub(crate) const KIND_WHOLE_CHUNKS_DIRECTORY: u8 = 0xC2;
+
+/// The list of all chunks and their parts.
+pub(crate) const KIND_CHUNK_DIRECTORY: u8 = 0xC3;
 
 /// Bytes of the checksum that follows a payload.
 pub(crate) const CHECKSUM_BYTES: usize = 4;

@@ -120,6 +120,7 @@ impl Replay {
                 refs: line.refs.clone(),
                 address: Address { segment: found.segment, offset: line.offset, len: line.len },
                 version: self.version,
+                sequence: found.header.sequence,
             });
         }
     }

@@ -46,6 +46,9 @@ pub(crate) const INLINE_META_BYTES: usize = SLOT_BYTES - FIXED_BYTES;
 
 const META_IN_DIRECTORY: u32 = 1;
 
+/// Incompatible feature: a chunk can have several parts, and be newer than where recovery starts.
+const FEATURE_DELTA_CHUNKS: u64 = 1;
+
 /// The place of a stream's next frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -61,7 +64,7 @@ pub(crate) struct Superblock {
     /// Counts the superblocks of this store; the higher of two slots is the newer.
     pub(crate) number: u64,
     pub(crate) generation: u64,
-    /// The sequence of the checkpoint's COMMIT; recovery starts behind it.
+    /// The sequence of the COMMIT behind which recovery starts.
     pub(crate) sequence: u64,
     pub(crate) version: u64,
     /// The chunk directory, or no place.
@@ -72,8 +75,13 @@ pub(crate) struct Superblock {
     pub(crate) positions: [Position; 2],
     /// Rollbacks so far in this generation.
     pub(crate) attempt: u32,
+    /// So many sequences behind that are durable: the checkpoint was written while others
+    /// committed.
+    pub(crate) durable_behind: u32,
     /// The caller's data, or `None` if it lies in the chunk directory.
     pub(crate) meta: Option<Vec<u8>>,
+    /// Written before chunks could have several parts.
+    pub(crate) whole_chunks: bool,
 }
 
 /// What a slot turns out to be.
@@ -97,7 +105,9 @@ impl Superblock {
             next_segment: 1,
             positions: [Position::default(); 2],
             attempt: 0,
+            durable_behind: 0,
             meta: Some(meta),
+            whole_chunks: false,
         }
     }
 
@@ -106,7 +116,8 @@ impl Superblock {
         let meta = self.meta.as_deref().unwrap_or_default();
         put(&mut out, 0, MAGIC);
         put(&mut out, 12, FORMAT_VERSION.to_le_bytes());
-        // 16: compatible feature bits, 24: incompatible feature bits; none yet.
+        // 16: compatible feature bits, none yet.
+        put(&mut out, 24, FEATURE_DELTA_CHUNKS.to_le_bytes());
         put(&mut out, 32, self.store.to_le_bytes());
         put(&mut out, 40, self.number.to_le_bytes());
         put(&mut out, 48, self.generation.to_le_bytes());
@@ -122,6 +133,7 @@ impl Superblock {
         put(&mut out, 104, (meta.len() as u32).to_le_bytes());
         put(&mut out, 108, flags.to_le_bytes());
         put(&mut out, 112, self.attempt.to_le_bytes());
+        put(&mut out, 116, self.durable_behind.to_le_bytes());
         out[FIXED_BYTES..FIXED_BYTES + meta.len()].copy_from_slice(meta);
         let sum = crc32c::crc32c(&out[12..]);
         put(&mut out, 8, sum.to_le_bytes());
@@ -141,8 +153,9 @@ impl Superblock {
         let version = fields.u32()?;
         fields.u64()?;
         let features = fields.u64()?;
-        if !reads_format(version) || features != 0 {
-            return Some(Slot::Unsupported { version, features });
+        let unknown = features & !FEATURE_DELTA_CHUNKS;
+        if !reads_format(version) || unknown != 0 {
+            return Some(Slot::Unsupported { version, features: unknown });
         }
         let store = fields.u64()?;
         let (number, generation) = (fields.u64()?, fields.u64()?);
@@ -154,8 +167,7 @@ impl Superblock {
             *position = Position { segment: fields.u32()?, offset: fields.u32()? };
         }
         let (meta_bytes, flags) = (fields.u32()?, fields.u32()?);
-        let attempt = fields.u32()?;
-        fields.u32()?;
+        let (attempt, durable_behind) = (fields.u32()?, fields.u32()?);
         let meta = fields.take(meta_bytes as usize)?;
         if number.max(generation).max(sequence) >= SEQUENCE_LIMIT {
             return None;
@@ -170,7 +182,9 @@ impl Superblock {
             next_segment,
             positions,
             attempt,
+            durable_behind,
             meta: (flags & META_IN_DIRECTORY == 0).then(|| meta.to_vec()),
+            whole_chunks: features & FEATURE_DELTA_CHUNKS == 0,
         }))
     }
 }
@@ -355,18 +369,21 @@ mod tests {
             next_segment: 9,
             positions: [Position { segment: 10, offset: 11 }, Position { segment: 12, offset: 13 }],
             attempt: 14,
+            durable_behind: 15,
             meta: Some(b"meta".to_vec()),
+            whole_chunks: false,
         };
         let bytes = superblock.encode();
         assert_eq!(bytes.len(), 4096);
         assert_eq!(&bytes[..8], b"BWSUPER1");
         assert_eq!(bytes[8..12], crc32c::crc32c(&bytes[12..]).to_le_bytes());
         assert_eq!(bytes[12..16], 2u32.to_le_bytes());
-        assert_eq!(bytes[16..32], [0; 16]);
-        for (at, value) in [(32, 1u64), (40, 2), (48, 3), (56, 4), (64, 5)] {
+        assert_eq!(bytes[16..24], [0; 8]);
+        for (at, value) in [(24, 1u64), (32, 1), (40, 2), (48, 3), (56, 4), (64, 5)] {
             assert_eq!(bytes[at..at + 8], value.to_le_bytes());
         }
-        for (index, value) in [6u32, 7, 8, 9, 10, 11, 12, 13, 4, 0, 14, 0].into_iter().enumerate() {
+        for (index, value) in [6u32, 7, 8, 9, 10, 11, 12, 13, 4, 0, 14, 15].into_iter().enumerate()
+        {
             let at = 72 + 4 * index;
             assert_eq!(bytes[at..at + 4], value.to_le_bytes(), "offset {at}");
         }

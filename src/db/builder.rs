@@ -41,7 +41,8 @@ pub struct Builder {
     limits: Limits,
     options: Options,
     background: bool,
-    give_back_pages: Option<usize>,
+    /// Pages that a step of a drop takes away, and bytes that one of a checkpoint writes.
+    steps: Option<(usize, u64)>,
 }
 
 /// Least memory budget: some hundred pages.
@@ -59,7 +60,7 @@ impl Builder {
             limits: Limits::of(Layout::Var),
             options: Options::default(),
             background: true,
-            give_back_pages: None,
+            steps: None,
         }
     }
 
@@ -116,7 +117,7 @@ impl Builder {
         self.options.segment_bytes_min = 16 << 10;
         self.options.segment_bytes_max = 16 << 10;
         self.options.frame_bytes = 2048;
-        self.give_back_pages = Some(4);
+        self.steps = Some((4, 512));
         self
     }
 
@@ -165,7 +166,9 @@ impl Builder {
         let (log, recovered) = Log::open(disk, options)?;
         let budget = Arc::new(Budget::new(self.memory_budget_bytes));
         let mut store = LogStore::new(log, budget, self.read_only);
-        store.give_back_pages = self.give_back_pages.unwrap_or(store.give_back_pages);
+        if let Some(steps) = self.steps {
+            (store.give_back_pages, store.checkpoint_step_bytes) = steps;
+        }
         let engine = Arc::new(Engine::new(store, self.limits));
         let counts = engine.recover(recovered)?;
         let catalog = Arc::new(Catalog::load(&engine, &counts)?);

@@ -125,7 +125,6 @@ impl DurableEngine {
                 kept.push(id);
             } else if self.table.clear_merged(id, &guard) {
                 self.set_place(id, None, &guard);
-                self.store.mark_chunk(id);
                 let mut freed = self.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
                 freed.push(id);
                 drop(freed);

@@ -20,12 +20,6 @@ use std::sync::PoisonError;
 use sync::atomic::Ordering;
 use types::{Address, PageId};
 
-/// Most bytes of live parts that one commit of cleaning moves: a sync that comes meanwhile waits
-/// for it.
-const STEP_BYTES: u64 = 1 << 20;
-/// Nor more than this part of the memory budget: they all come into memory for it.
-const STEP_SHARE: u64 = 32;
-
 /// What a run of cleaning has done.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Cleaned {
@@ -67,7 +61,7 @@ impl DurableEngine {
         self.store.check()?;
         let _changing = self.store.at_rest();
         let victims = choose(&self.segment_use(), goal_bytes, budget_bytes, reach);
-        let step_bytes = STEP_BYTES.min(self.store.budget.limit_bytes() / STEP_SHARE);
+        let step_bytes = self.store.step_bytes();
         let mut cleaning = Cleaning {
             engine: self,
             victims: victims.iter().copied().collect(),
@@ -86,7 +80,7 @@ impl DurableEngine {
         }
         let whole = cleaning.end_step()?;
         let mut cleaned = cleaning.cleaned;
-        self.mark_chunks_in(&emptied);
+        self.leave(&emptied);
         self.store.log.reclaim()?;
         if whole {
             cleaned.segments = emptied.len() as u64;
@@ -109,12 +103,6 @@ impl DurableEngine {
     pub(crate) fn gain_after_checkpoint(&self) -> u64 {
         let dead = |s: &&lss::SegmentInfo| s.state == SegmentState::Sealed && s.live == 0;
         self.store.log.segments().iter().filter(dead).map(|s| s.size).sum()
-    }
-
-    pub(crate) fn mark_chunks_in(&self, victims: &[u32]) {
-        let chunks = self.store.log.chunks_in(victims);
-        let mut dirty = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.extend(chunks);
     }
 }
 

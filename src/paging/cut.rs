@@ -92,6 +92,18 @@ impl DurableEngine {
         self.commit((&[], gone), appender, &HashSet::new(), Stream::Foreground)
     }
 
+    /// Commits, if ids of merged pages were made free since the last commit: then no location that
+    /// is missing is unknown to the log.
+    pub(crate) fn record_freed<'e>(&'e self, appender: &mut Appender<'e>) -> Result<()> {
+        let freed = self.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = freed.is_empty();
+        drop(freed);
+        if none {
+            return Ok(());
+        }
+        self.commit_cut(appender, &[], &HashSet::new(), Stream::Foreground)
+    }
+
     fn commit<'e>(
         &'e self,
         (extra, gone): (&[PageId], &[PageId]),
@@ -197,7 +209,6 @@ impl Cut<'_, '_> {
             }
         }
         for (id, place) in std::mem::take(&mut self.places) {
-            engine.store.mark_chunk(id);
             engine.set_place(id, Some(&place), &guard);
         }
         for id in std::mem::take(&mut self.gone) {

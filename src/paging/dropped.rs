@@ -132,7 +132,6 @@ impl DurableEngine {
         self.store.is_sound(id);
         if self.table.place(id, guard).is_some() {
             self.set_place(id, None, guard);
-            self.store.mark_chunk(id);
         }
         if cleared {
             self.reuse_later(id, guard);

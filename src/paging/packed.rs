@@ -5,7 +5,8 @@
 //! 330. A reader of the table unpacks one; it costs far less than to read a page.
 
 use super::place::Place;
-use types::{Address, PageId};
+use types::PageId;
+use types::varint::{put, put_address, take, take_address, unzigzag, zigzag};
 
 /// What an allocation takes besides its bytes, about: its header, and what it is rounded up by.
 const ALLOCATION_BYTES: usize = 16;
@@ -32,99 +33,79 @@ impl PackedPlace {
         let mut segment = 0;
         let lists = place.deltas.iter().chain(&place.values);
         for address in std::iter::once(&place.image).chain(lists) {
-            put_address(&mut out, address, &mut segment);
+            put_address(&mut out, *address, &mut segment);
         }
         Self { bytes: out.into_boxed_slice() }
     }
 
     /// The whole of it.
     pub(crate) fn unpack(&self) -> Place {
-        let mut bytes = self.bytes.iter();
-        let (mut place, deltas, values) = head(&mut bytes);
+        // What was packed can be unpacked.
+        Self::parse(&self.bytes).unwrap_or_default()
+    }
+
+    /// What these bytes say, if they are those of a packed location, whole.
+    pub(crate) fn parse(mut bytes: &[u8]) -> Option<Place> {
+        let (mut place, deltas, values) = head(&mut bytes)?;
         let mut segment = 0;
-        place.image = address(&mut bytes, &mut segment);
-        place.deltas = (0..deltas).map(|_| address(&mut bytes, &mut segment)).collect();
-        place.values = (0..values).map(|_| address(&mut bytes, &mut segment)).collect();
-        place
+        place.image = take_address(&mut bytes, &mut segment)?;
+        // An address takes three bytes at least: nothing is set aside for more than there are.
+        if deltas.checked_add(values)? > bytes.len() {
+            return None;
+        }
+        place.deltas.reserve_exact(deltas);
+        for _ in 0..deltas {
+            place.deltas.push(take_address(&mut bytes, &mut segment)?);
+        }
+        place.values.reserve_exact(values);
+        for _ in 0..values {
+            place.values.push(take_address(&mut bytes, &mut segment)?);
+        }
+        bytes.is_empty().then_some(place)
     }
 
     /// All but the lists of delta parts and values, which are empty; without an allocation.
     pub(crate) fn without_lists(&self) -> Place {
-        let mut bytes = self.bytes.iter();
-        let (place, ..) = head(&mut bytes);
-        Place { image: address(&mut bytes, &mut 0), ..place }
+        let mut bytes = &*self.bytes;
+        let head = head(&mut bytes).and_then(|(place, ..)| {
+            Some(Place { image: take_address(&mut bytes, &mut 0)?, ..place })
+        });
+        head.unwrap_or_default()
     }
+
+    /// The bytes that [`parse`](Self::parse) reads.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What a location takes in memory besides its bytes.
+    pub(crate) const OVERHEAD_BYTES: u64 = (size_of::<Self>() + 2 * ALLOCATION_BYTES) as u64;
 
     /// Bytes of memory that this takes, those that the allocator adds included.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        (size_of::<Self>() + self.bytes.len() + 2 * ALLOCATION_BYTES) as u64
+        Self::OVERHEAD_BYTES + self.bytes.len() as u64
     }
 }
 
 /// The numbers in front of the addresses, and how many delta parts and values there are.
-fn head(bytes: &mut std::slice::Iter<'_, u8>) -> (Place, usize, usize) {
+fn head(bytes: &mut &[u8]) -> Option<(Place, usize, usize)> {
     let place = Place {
-        flushed: take(bytes),
-        serial: take(bytes) as u32,
-        tree: take(bytes) as u32,
-        merged_into: PageId::new(take(bytes) as u32),
-        count: unzigzag(take(bytes)) as i32,
-        image_count: unzigzag(take(bytes)) as i32,
-        image_values: take(bytes) as usize,
+        flushed: take(bytes)?,
+        serial: take(bytes)? as u32,
+        tree: take(bytes)? as u32,
+        merged_into: PageId::new(take(bytes)? as u32),
+        count: unzigzag(take(bytes)?) as i32,
+        image_count: unzigzag(take(bytes)?) as i32,
+        image_values: take(bytes)? as usize,
         ..Place::default()
     };
-    (place, take(bytes) as usize, take(bytes) as usize)
-}
-
-/// The parts of a page often lie in segments with numbers close to one another, at offsets that
-/// are multiples of eight.
-fn put_address(out: &mut Vec<u8>, address: &Address, segment: &mut u32) {
-    put(out, zigzag(i64::from(address.segment) - i64::from(*segment)));
-    *segment = address.segment;
-    let offset = u64::from(address.offset);
-    put(out, if offset.is_multiple_of(8) { (offset / 8) << 1 } else { (offset << 1) | 1 });
-    put(out, u64::from(address.len));
-}
-
-fn address(bytes: &mut std::slice::Iter<'_, u8>, segment: &mut u32) -> Address {
-    *segment = (i64::from(*segment) + unzigzag(take(bytes))) as u32;
-    let offset = take(bytes);
-    let offset = if offset & 1 == 0 { (offset >> 1) * 8 } else { offset >> 1 };
-    Address { segment: *segment, offset: offset as u32, len: take(bytes) as u32 }
-}
-
-/// Seven bits a byte, the lowest first; the last byte has its high bit clear (LEB128).
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take(bytes: &mut std::slice::Iter<'_, u8>) -> u64 {
-    let (mut number, mut shift) = (0, 0);
-    for &byte in bytes {
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    number
-}
-
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+    Some((place, take(bytes)? as usize, take(bytes)? as usize))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use types::Address;
 
     fn number(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);

@@ -78,12 +78,16 @@ impl<S: Store> Engine<S> {
 }
 
 impl DurableEngine {
-    /// Sets, or forgets, what the log holds of a page. Called by who has the appender.
+    /// Sets, or forgets, what the log holds of a page. The next checkpoint says so. Called by who
+    /// has the appender.
     pub(crate) fn set_place(&self, id: PageId, place: Option<&Place>, guard: &Guard) {
         let place = place.map(PackedPlace::of);
         let bytes = |place: Option<&PackedPlace>| place.map_or(0, PackedPlace::memory_bytes);
         let (old, new) = (bytes(self.table.place(id, guard)), bytes(place.as_ref()));
         self.store.place_bytes.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        let more = u64::from(new > 0).wrapping_sub(u64::from(old > 0));
+        self.store.place_count.fetch_add(more, Ordering::Relaxed);
+        self.store.changed().insert(id);
         self.table.set_place(id, place, guard);
     }
 }

@@ -1,16 +1,16 @@
 //! Recover: what the log has found becomes a usable table. No key is looked at.
 //!
-//! The chunks of the checkpoint give the places as of then; the parts behind it, in the order in
-//! which they were appended, change them: an image replaces, a delta part adds, a Merged record
-//! buries, a Freed one forgets. Every id without a place is free.
+//! The chunks of the checkpoint give the places, each as of its own commit; the parts behind it, in
+//! the order in which they were appended, change them: an image replaces, a delta part adds, a
+//! Merged record buries, a Freed one forgets. Every id without a place is free.
 
-use super::chunk::{CHUNK_PAGES, chunk_of, decode};
+use super::chunk::{CHUNK_PAGES, ChangedPages, chunk_of, decode};
 use super::place::Place;
 use super::store::{DELTA, DurableEngine, FREED, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::VALUE;
 use crate::error::{Error, Result};
-use lss::{Recovered, RecoveredPart};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use lss::{Recovered, RecoveredChunk, RecoveredPart};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 use sync::epoch::Guard;
 use types::PageId;
@@ -25,19 +25,24 @@ impl DurableEngine {
     /// kept beside them.
     pub(crate) fn recover(&self, recovered: Recovered) -> Result<Counts> {
         let Recovered { version, chunks, parts, .. } = recovered;
-        self.table.reserve_below(id_limit(&chunks, &parts)?)?;
+        self.table.reserve_below(self.id_limit(&chunks, &parts)?)?;
         let guard = self.pin();
-        for (chunk, bytes) in chunks {
-            for (id, place) in decode(chunk, &bytes)? {
+        let mut as_of = HashMap::new();
+        for chunk in chunks {
+            as_of.insert(chunk.index, chunk.as_of);
+            for (id, place) in self.chunk_places(chunk.index)? {
                 self.set_place(id, Some(&Place { flushed: version, ..place }), &guard);
             }
         }
-        let mut dirty = BTreeSet::new();
+        // All that was known already.
+        *self.store.changed() = ChangedPages::default();
         let mut changed: BTreeMap<PageId, Option<Place>> = BTreeMap::new();
         for part in parts.iter().filter(|part| part.kind != VALUE) {
+            if as_of.get(&chunk_of(part.page)).is_some_and(|&as_of| part.sequence <= as_of) {
+                continue;
+            }
             let committed = || self.place(part.page, &guard);
             apply(changed.entry(part.page).or_insert_with(committed), part)?;
-            dirty.insert(chunk_of(part.page));
         }
         drop(parts);
         for (id, place) in changed {
@@ -47,13 +52,41 @@ impl DurableEngine {
         let counts = self.adopt_places(version, &guard)?;
         self.clock.advance_to(version + 1);
         if !self.store.read_only {
-            let chunks = dirty.into_iter().map(|chunk| (chunk, self.chunk_bytes(chunk)));
-            self.store.log.appender().begin(chunks, &[], version)?;
+            self.begin(version)?;
             // What the opening before this one prepared, and what died in it, is used again now: a
             // store that is opened and killed over and over has no later moment for it.
             self.store.log.reclaim()?;
         }
         Ok(counts)
+    }
+
+    /// The locations in a chunk of the last checkpoint.
+    fn chunk_places(&self, chunk: u32) -> Result<BTreeMap<PageId, Place>> {
+        let mut places = BTreeMap::new();
+        for part in self.store.log.chunk_parts(chunk)? {
+            for (id, place) in decode(chunk, &part)? {
+                match place {
+                    Some(place) => places.insert(id, place),
+                    None => places.remove(&id),
+                };
+            }
+        }
+        Ok(places)
+    }
+
+    /// One more than the highest id of a page.
+    fn id_limit(&self, chunks: &[RecoveredChunk], parts: &[RecoveredPart]) -> Result<u32> {
+        let mut limit = 0;
+        if let Some(last) = chunks.last() {
+            // An empty one is none that this code has written; the ones before it are lower.
+            let highest = self.chunk_places(last.index)?.keys().last().copied();
+            let first = last.index.saturating_mul(CHUNK_PAGES);
+            limit = highest.map_or(first, |id| id.number().saturating_add(1));
+        }
+        for part in parts {
+            limit = limit.max(part.page.number().saturating_add(1));
+        }
+        Ok(limit)
     }
 
     /// Tells the log what is live, and the table which pages there are; counts the entries.
@@ -82,21 +115,6 @@ impl DurableEngine {
         *self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = unfinished;
         Ok(counts)
     }
-}
-
-/// One more than the highest id of a page.
-fn id_limit(chunks: &[(u32, Vec<u8>)], parts: &[RecoveredPart]) -> Result<u32> {
-    let mut limit = match chunks.last() {
-        // An empty one is none that this code has written; the ones before it are lower.
-        Some((chunk, bytes)) => decode(*chunk, bytes)?
-            .last()
-            .map_or(chunk.saturating_mul(CHUNK_PAGES), |(id, _)| id.number().saturating_add(1)),
-        None => 0,
-    };
-    for part in parts {
-        limit = limit.max(part.page.number().saturating_add(1));
-    }
-    Ok(limit)
 }
 
 /// Changes the place of a page, if it has one, by a part of it.

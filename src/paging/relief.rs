@@ -146,22 +146,11 @@ impl DurableEngine {
 
     /// Makes the reserve whole.
     pub(crate) fn fill_reserve(&self) -> Result<()> {
-        self.expect_checkpoint();
+        let all = self.expected_bytes();
+        self.store.log.expect_checkpoint(self.expected_chunk_bytes().min(all), all);
         self.look_at_room();
         while self.store.log.prepare()? {}
         Ok(())
-    }
-
-    /// Tells the log how large the next checkpoint will be, by one of the chunks for it.
-    fn expect_checkpoint(&self) {
-        let chunks = self.store.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = self.store.sampled_chunk.load(Ordering::Relaxed);
-        let Some(&chunk) = chunks.range(from..).next().or(chunks.first()) else { return };
-        let count = chunks.len() as u64;
-        drop(chunks);
-        self.store.sampled_chunk.store(chunk + 1, Ordering::Relaxed);
-        let bytes = self.chunk_bytes(chunk).len() as u64;
-        self.store.log.expect_checkpoint(bytes, count * bytes);
     }
 
     /// Commits by `commit`. If the disk is full: makes room, and tries again as long as that gains
@@ -186,6 +175,7 @@ impl DurableEngine {
     pub(crate) fn make_disk_room(&self) -> Result<bool> {
         self.store.check()?;
         let log = &self.store.log;
+        let _checkpointing = self.store.checkpointing();
         let mut appender = log.appender();
         appender.use_reserve();
         let state = || (log.live_bytes(), log.used_bytes());
@@ -212,8 +202,8 @@ impl DurableEngine {
         if !pages.is_empty() {
             self.move_committed(appender, &pages, &victims)?;
         }
-        self.mark_chunks_in(&victims.iter().copied().collect::<Vec<u32>>());
-        self.write_chunks(appender)?;
+        self.leave(&victims.iter().copied().collect::<Vec<u32>>());
+        self.write_chunks(appender, self.whole_bytes_of_reserve())?;
         log.reclaim()?;
         // At once, before another program takes it.
         match self.fill_reserve() {

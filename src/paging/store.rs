@@ -1,5 +1,6 @@
 //! The store with a log: what an engine over it does where one in memory does nothing.
 
+use super::chunk::ChangedPages;
 use super::relief::Vain;
 use super::values::Separated;
 use crate::damage::Damage;
@@ -12,7 +13,7 @@ use mapping::DirtyList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -35,6 +36,12 @@ const GARBAGE_SHARE: u64 = 64;
 /// Most pages of dropped trees that one commit takes away: a sync that comes meanwhile waits for
 /// it.
 const GIVE_BACK_PAGES: usize = 8192;
+
+/// Most bytes that one step of a checkpoint or of cleaning writes: a sync that comes meanwhile
+/// waits for it.
+const STEP_BYTES: u64 = 1 << 20;
+/// Nor more than this part of the memory budget: they all come into memory for it.
+const STEP_SHARE: u64 = 32;
 
 /// How long a writer waits for memory before it gives up.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(60);
@@ -62,8 +69,14 @@ pub(crate) struct LogStore {
     pub(crate) unfinished: Mutex<Vec<PageId>>,
     /// Ids that were freed since the last cut, to be recorded.
     pub(crate) freed: Mutex<Vec<PageId>>,
-    /// Chunks of the table that have changed since the last checkpoint.
-    pub(crate) dirty_chunks: Mutex<BTreeSet<u32>>,
+    /// Held by who takes a checkpoint, and taken before the appender.
+    checkpointing: Mutex<()>,
+    changed: Mutex<ChangedPages>,
+    /// Most bytes that a step of a checkpoint writes, if that is less than others may. Tests shrink
+    /// it.
+    pub(crate) checkpoint_step_bytes: u64,
+    /// Segments that were emptied but for parts of chunks.
+    pub(crate) leaving: Mutex<BTreeSet<u32>>,
     /// Held by background work while it changes the shape of trees, and by a check of them, which
     /// wants them at rest. Nothing that a reader or a writer does waits for it.
     upkeep: Mutex<()>,
@@ -80,15 +93,14 @@ pub(crate) struct LogStore {
     sync_failure: Mutex<Option<Error>>,
     /// Wakes the evictor.
     pub(crate) evictor: OnceLock<Waker>,
-    /// Bytes of memory of all places.
+    /// Bytes of memory of all places, and how many there are.
     pub(crate) place_bytes: AtomicU64,
+    pub(crate) place_count: AtomicU64,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
     /// Of the bytes of puts and removals, at least so many are durable.
     pub(crate) committed_bytes: AtomicU64,
-    /// The chunk after the one whose size was looked at last.
-    pub(crate) sampled_chunk: AtomicU32,
     /// Attempts to make room on a full disk that have gained nothing.
     pub(crate) no_room: Mutex<Vain>,
     /// The disk had little more room than the reserve when it was last looked at.
@@ -138,7 +150,10 @@ impl LogStore {
             buried: DirtyList::new(),
             unfinished: Mutex::default(),
             freed: Mutex::default(),
-            dirty_chunks: Mutex::default(),
+            checkpointing: Mutex::default(),
+            changed: Mutex::default(),
+            checkpoint_step_bytes: u64::MAX,
+            leaving: Mutex::default(),
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
             damaged: Mutex::default(),
@@ -148,11 +163,11 @@ impl LogStore {
             sync_failure: Mutex::default(),
             evictor: OnceLock::new(),
             place_bytes: AtomicU64::new(0),
+            place_count: AtomicU64::new(0),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),
-            sampled_chunk: AtomicU32::new(0),
             no_room: Mutex::default(),
             nearly_full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -243,9 +258,20 @@ impl LogStore {
         self.trees.insert(tree.id, tree);
     }
 
-    pub(crate) fn mark_chunk(&self, id: PageId) {
-        let mut chunks = self.dirty_chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        chunks.insert(super::chunk::chunk_of(id));
+    /// Waits until no checkpoint is being taken, and keeps others from taking one. Never called by
+    /// who has the appender.
+    pub(crate) fn checkpointing(&self) -> MutexGuard<'_, ()> {
+        self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pages whose location has changed since their chunk was written last.
+    pub(crate) fn changed(&self) -> MutexGuard<'_, ChangedPages> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that one step of a checkpoint or of cleaning writes at most, about.
+    pub(crate) fn step_bytes(&self) -> u64 {
+        STEP_BYTES.min(self.budget.limit_bytes() / STEP_SHARE)
     }
 
     /// Wakes the evictor if memory runs short, and lets it get ahead. Who brings pages in calls

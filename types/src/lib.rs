@@ -4,6 +4,7 @@ mod address;
 mod page_id;
 
 pub mod limits;
+pub mod varint;
 
 pub use address::Address;
 pub use page_id::PageId;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bwtree_lss::io::{Access, Disk, MemoryDisk};
 use bwtree_lss::{Address, Log, PageId, Stream, live_bytes};
 
-use crate::driver::{KIND, small};
+use crate::driver::{KIND, small, whole};
 
 /// A log with five frames of two parts each in one segment, and where the parts lie.
 fn some_frames(disk: &MemoryDisk) -> (Log, Vec<(PageId, Address)>) {
@@ -43,7 +43,7 @@ fn the_directories_of_a_segment_name_all_its_parts() {
 fn what_is_live_is_of_the_caller_or_of_the_log_itself() {
     let disk = MemoryDisk::new();
     let (log, _) = some_frames(&disk);
-    log.appender().checkpoint([(3, vec![7; 300]), (4, vec![8; 30])], b"").unwrap();
+    log.appender().checkpoint([(3, whole(7, 300)), (4, whole(8, 30))], &[], b"").unwrap();
     let mut own = 0;
     for info in log.segments() {
         let Some(walk) = log.contents(info.id) else {

@@ -36,7 +36,7 @@ fn store(seed: u64, checkpointed: bool) -> (Files, History) {
 /// What an opening and reading of everything gives.
 fn look(files: Files) -> Result<(u64, Contents), Error> {
     let (log, recovered) = Log::open(Arc::new(MemoryDisk::with_files(files)), small())?;
-    let contents = read_all(&log, &table_of(&recovered))?;
+    let contents = read_all(&log, &table_of(&log, &recovered)?)?;
     Ok((recovered.version, contents))
 }
 

@@ -166,7 +166,7 @@ fn a_store_of_many_segments_has_few_files_open() {
         for batch in addresses.chunks(100) {
             batch.iter().skip(1).step_by(2).for_each(|&address| log.retire(address));
             let mut appender = log.appender();
-            appender.checkpoint([], b"").unwrap();
+            appender.checkpoint([], &[], b"").map(drop).unwrap();
             drop(appender);
             log.reclaim().unwrap();
             let mut appender = log.appender();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bwtree_lss::io::Disk;
-use bwtree_lss::{Address, Error, Log, Options, PageId, Recovered, Stream};
+use bwtree_lss::{
+    Address, Checkpoint, ChunkPart, Error, Log, Options, PageId, Recovered, RecoveredChunk, Stream,
+};
 
 use crate::random::Random;
 
@@ -43,24 +45,65 @@ pub(crate) struct Driver {
     pub(crate) contents: Contents,
     pub(crate) version: u64,
     pub(crate) random: Random,
+    /// The table as the chunks of the last checkpoint have it.
+    pub(crate) saved: BTreeMap<u32, Address>,
+    /// A checkpoint in steps.
+    pub(crate) run: Option<Run>,
+}
+
+/// A checkpoint in steps.
+#[derive(Debug)]
+pub(crate) struct Run {
+    checkpoint: Checkpoint,
+    /// The chunks that had changed when it began, and are not written yet.
+    left: Vec<u32>,
+    /// The table as its chunks have it.
+    saved: BTreeMap<u32, Address>,
 }
 
 /// The table that an opening found.
-pub(crate) fn table_of(recovered: &Recovered) -> BTreeMap<u32, Address> {
+pub(crate) fn table_of(log: &Log, recovered: &Recovered) -> Result<BTreeMap<u32, Address>, Error> {
     let mut table = BTreeMap::new();
-    for (_, bytes) in &recovered.chunks {
-        for line in bytes[1..].chunks_exact(16) {
-            let page = u32::from_le_bytes(line[..4].try_into().unwrap());
-            table.insert(page, Address::decode(&line[4..]).unwrap());
+    let mut as_of = BTreeMap::new();
+    for &RecoveredChunk { index, as_of: chunk_as_of, .. } in &recovered.chunks {
+        as_of.insert(index, chunk_as_of);
+        for (n, bytes) in log.chunk_parts(index)?.into_iter().enumerate() {
+            assert_eq!(bytes[0], if n == 0 { 1 } else { 2 });
+            for line in bytes[1..].chunks_exact(16) {
+                let page = u32::from_le_bytes(line[..4].try_into().unwrap());
+                table.insert(page, Address::decode(&line[4..]).unwrap());
+            }
         }
     }
     for part in &recovered.parts {
         assert_eq!(part.kind, KIND);
         assert_eq!(part.tag, u64::from(part.page.number()) * 3);
         assert!(part.version <= recovered.version);
-        table.insert(part.page.number(), part.address);
+        let chunk = part.page.number() / PAGES_PER_CHUNK;
+        if as_of.get(&chunk).is_none_or(|&as_of| part.sequence > as_of) {
+            table.insert(part.page.number(), part.address);
+        }
     }
-    table
+    Ok(table)
+}
+
+/// A whole chunk of so many bytes of one value.
+pub(crate) fn whole(value: u8, bytes: usize) -> ChunkPart {
+    ChunkPart::Whole(vec![value; bytes])
+}
+
+/// These lines of a chunk; the first byte makes an empty one different from none.
+fn lines<'a>(kind: u8, pages: impl Iterator<Item = (&'a u32, &'a Address)>) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    for (page, address) in pages {
+        bytes.extend_from_slice(&page.to_le_bytes());
+        bytes.extend_from_slice(&address.encode());
+    }
+    if bytes.len() == 1 { Vec::new() } else { bytes }
+}
+
+fn pages_of(chunk: u32) -> std::ops::Range<u32> {
+    chunk * PAGES_PER_CHUNK..(chunk + 1) * PAGES_PER_CHUNK
 }
 
 /// Reads every page of a table.
@@ -81,7 +124,7 @@ impl Driver {
         random: Random,
     ) -> Result<Self, Error> {
         let (log, recovered) = Log::open(disk, small())?;
-        let table = table_of(&recovered);
+        let table = table_of(&log, &recovered)?;
         let contents = read_all(&log, &table)?;
         let version = recovered.version;
         assert!(
@@ -98,7 +141,9 @@ impl Driver {
         for &address in table.values() {
             assert!(log.adopt(address));
         }
-        Ok(Self { log, table, contents, version, random })
+        // What `begin` writes.
+        let saved = table.clone();
+        Ok(Self { log, table, contents, version, random, saved, run: None })
     }
 
     /// From here on the recovered version is the past, whatever was attempted after it.
@@ -112,22 +157,67 @@ impl Driver {
         self.log.appender().begin(chunks, b"begin", self.version)
     }
 
-    /// The table as chunks; the first byte makes an empty one different from none.
-    pub(crate) fn chunks(&self) -> Vec<(u32, Vec<u8>)> {
-        let mut chunks = Vec::new();
-        for index in 0..(PAGES as u32).div_ceil(PAGES_PER_CHUNK) {
-            let first = index * PAGES_PER_CHUNK;
-            let mut bytes = Vec::new();
-            for (page, address) in self.table.range(first..first + PAGES_PER_CHUNK) {
-                bytes.extend_from_slice(&page.to_le_bytes());
-                bytes.extend_from_slice(&address.encode());
+    /// The whole table as chunks.
+    pub(crate) fn chunks(&self) -> Vec<(u32, ChunkPart)> {
+        let chunk = |index| ChunkPart::Whole(lines(1, self.table.range(pages_of(index))));
+        (0..(PAGES as u32).div_ceil(PAGES_PER_CHUNK)).map(|index| (index, chunk(index))).collect()
+    }
+
+    /// What has changed in a chunk.
+    fn delta(&self, chunk: u32) -> ChunkPart {
+        let changed = |line: &(&u32, &Address)| self.saved.get(line.0) != Some(line.1);
+        ChunkPart::Delta(lines(2, self.table.range(pages_of(chunk)).filter(changed)))
+    }
+
+    /// Begins a checkpoint in steps, or goes a step on with one: what it finds changes in between.
+    pub(crate) fn checkpoint_step(&mut self) -> Result<(), Error> {
+        let Some(mut run) = self.run.take() else {
+            let checkpoint = self.log.appender().start_checkpoint()?;
+            let changed = |chunk: &u32| {
+                self.table.range(pages_of(*chunk)).ne(self.saved.range(pages_of(*chunk)))
+            };
+            let left = (0..(PAGES as u32).div_ceil(PAGES_PER_CHUNK)).filter(changed).collect();
+            self.run = Some(Run { checkpoint, left, saved: self.saved.clone() });
+            return Ok(());
+        };
+        let mut appender = self.log.appender();
+        if self.random.one_in(4) {
+            let segments = self.log.segments();
+            let any = segments[self.random.below(segments.len() as u64) as usize].id;
+            let leaving = [any, any + 1];
+            if let Err(error) = appender.move_chunks(&mut run.checkpoint, &leaving, 40) {
+                drop(appender);
+                self.log.abandon_checkpoint(run.checkpoint);
+                return Err(error);
             }
-            if !bytes.is_empty() {
-                bytes.insert(0, 1);
-            }
-            chunks.push((index, bytes));
         }
-        chunks
+        if let Some(chunk) = run.left.pop() {
+            let known = self.saved.range(pages_of(chunk)).next().is_some();
+            let part = if known && !self.random.one_in(4) {
+                self.delta(chunk)
+            } else {
+                ChunkPart::Whole(lines(1, self.table.range(pages_of(chunk))))
+            };
+            if let Err(error) = appender.write_chunks(&mut run.checkpoint, [(chunk, part)]) {
+                drop(appender);
+                self.log.abandon_checkpoint(run.checkpoint);
+                return Err(error);
+            }
+            run.saved.retain(|page, _| !pages_of(chunk).contains(page));
+            run.saved.extend(self.table.range(pages_of(chunk)));
+            drop(appender);
+            self.run = Some(run);
+            return Ok(());
+        }
+        if self.random.one_in(8) {
+            drop(appender);
+            self.log.abandon_checkpoint(run.checkpoint);
+            return Ok(());
+        }
+        let meta = vec![self.version as u8; self.random.below(5000) as usize];
+        appender.end_checkpoint(run.checkpoint, &meta)?;
+        self.saved = run.saved;
+        Ok(())
     }
 
     /// Random writes, then a commit or, one time in five, a rollback.
@@ -188,14 +278,20 @@ impl Driver {
 
     pub(crate) fn checkpoint(&mut self) -> Result<(), Error> {
         let meta = vec![self.version as u8; self.random.below(5000) as usize];
+        if let Some(run) = self.run.take() {
+            self.log.abandon_checkpoint(run.checkpoint);
+        }
         let chunks = self.chunks();
-        self.log.appender().checkpoint(chunks, &meta)
+        self.log.appender().checkpoint(chunks, &[], &meta)?;
+        self.saved.clone_from(&self.table);
+        Ok(())
     }
 
     /// One random thing.
     pub(crate) fn step(&mut self, history: &mut History) -> Result<(), Error> {
-        match self.random.below(12) {
+        match self.random.below(16) {
             0 => self.checkpoint(),
+            12.. => self.checkpoint_step(),
             1 => self.log.reclaim().map(drop),
             2 => self.log.prepare().map(drop),
             _ => self.write(history),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bwtree_lss::io::{Disk, Fault, Op, SimDisk};
 use bwtree_lss::{Error, Log, PageId, Stream};
 
-use crate::driver::{Driver, History, KIND, read_all, small};
+use crate::driver::{Driver, History, KIND, read_all, small, whole};
 use crate::random::Random;
 
 fn begun(disk: &SimDisk, history: &mut History, seed: u64) -> Driver {
@@ -34,7 +34,7 @@ fn a_failed_sync_poisons_and_is_never_tried_again() {
     };
     poisoned(appender.commit(2));
     poisoned(appender.rollback());
-    poisoned(appender.checkpoint([], b""));
+    poisoned(appender.checkpoint([], &[], b"").map(drop));
     poisoned(appender.append(Stream::Foreground, page, KIND, 0, &[], b"x").map(drop));
     poisoned(driver.log.prepare().map(drop));
     poisoned(driver.log.reclaim().map(drop));
@@ -49,7 +49,7 @@ fn a_failed_sync_poisons_and_is_never_tried_again() {
     for part in &recovered.parts {
         log.adopt(part.address);
     }
-    log.appender().begin([(0, vec![1])], b"", 2).unwrap();
+    log.appender().begin([(0, whole(1, 1))], b"", 2).unwrap();
     let second = recovered.parts[1].address;
     drop(log);
     let disk = disk.crash(&mut |_| 0);

@@ -63,7 +63,7 @@ fn a_reader_changes_no_byte() {
     };
     let before = snapshot();
     let (log, recovered) = open(path, reader()).unwrap();
-    assert_eq!(read_all(&log, &table_of(&recovered)).unwrap(), expected);
+    assert_eq!(read_all(&log, &table_of(&log, &recovered).unwrap()).unwrap(), expected);
     assert!(matches!(log.appender().begin([], b"", 0), Err(Error::ReadOnly)));
     assert!(matches!(log.prepare(), Err(Error::ReadOnly)));
     assert_eq!(log.reclaim().unwrap(), 0);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bwtree_lss::io::{Disk, FileDisk, MemoryDisk};
-use bwtree_lss::{Address, Error, Log, Options, PageId, SegmentState, Stream};
+use bwtree_lss::{
+    Address, ChunkPart, ChunkSize, Error, Log, Options, PageId, SegmentState, Stream,
+};
 
-use crate::driver::{Driver, History, KIND, small};
+use crate::driver::{Driver, History, KIND, small, whole};
 use crate::random::Random;
 
 #[test]
@@ -106,22 +108,31 @@ fn chunks_are_kept_replaced_and_removed_and_long_data_comes_back() {
     {
         let (log, _) = Log::open(Arc::clone(&disk), small()).unwrap();
         let mut appender = log.appender();
-        appender.begin([(1, vec![1; 10]), (2, vec![2; 10])], b"", 0).unwrap();
+        appender.begin([(1, whole(1, 10)), (2, whole(2, 10))], b"", 0).unwrap();
         appender.commit(1).unwrap();
-        appender.checkpoint([(2, Vec::new()), (3, vec![3; 9000])], &meta).unwrap();
+        appender.checkpoint([(2, whole(2, 0)), (3, whole(3, 9000))], &[], &meta).unwrap();
+        let delta = ChunkPart::Delta(vec![4; 20]);
+        appender.checkpoint([(3, delta), (1, ChunkPart::Delta(Vec::new()))], &[], &meta).unwrap();
         let segments: Vec<u32> = log.segments().iter().map(|s| s.id).collect();
-        assert_eq!(log.chunks_in(&segments), [1, 3]);
-        assert_eq!(log.chunks_in(&[]), [0u32; 0]);
+        assert!(log.has_chunks_in(&segments) && !log.has_chunks_in(&[]));
+        let size = |base_bytes, delta_bytes, deltas| ChunkSize { base_bytes, delta_bytes, deltas };
+        assert_eq!(log.chunk_size(1), Some(size(10, 0, 0)));
+        assert_eq!(log.chunk_size(2), None);
+        assert_eq!(log.chunk_size(3), Some(size(9000, 20, 1)));
         let too_long = vec![0; 65_537];
-        let refused = appender.checkpoint([], &too_long);
+        let refused = appender.checkpoint([], &[], &too_long);
         assert!(matches!(refused, Err(Error::TooLarge { .. })));
     }
     let (log, recovered) = Log::open(disk, small()).unwrap();
-    assert_eq!(recovered.chunks, [(1, vec![1; 10]), (3, vec![3; 9000])]);
+    let chunks: Vec<u32> = recovered.chunks.iter().map(|chunk| chunk.index).collect();
+    assert_eq!(chunks, [1, 3]);
+    assert_eq!(log.chunk_parts(1).unwrap(), [vec![1; 10]]);
+    assert!(log.chunk_parts(2).unwrap().is_empty());
+    assert_eq!(log.chunk_parts(3).unwrap(), [vec![3; 9000], vec![4; 20]]);
     assert_eq!(recovered.meta, meta);
     assert_eq!(recovered.version, 1);
     assert!(recovered.parts.is_empty());
-    assert_eq!(log.chunks_in(&[0]), [0u32; 0]);
+    assert!(!log.has_chunks_in(&[0]));
 }
 
 #[test]
@@ -143,7 +154,7 @@ fn a_reader_keeps_its_segment_and_recycled_files_show_nothing_old() {
         addresses.push(address);
     }
     assert_eq!(log.reclaim().unwrap(), 0, "recovery starts before them");
-    log.appender().checkpoint([], b"").unwrap();
+    log.appender().checkpoint([], &[], b"").map(drop).unwrap();
     assert!(log.reclaim().unwrap() >= 3 * 4096);
     let spares = log.segments();
     let spares = spares.iter().filter(|s| s.state == SegmentState::Free);
@@ -182,9 +193,9 @@ fn calls_out_of_order_are_refused_and_harm_nothing() {
     let reserved = appender.append(Stream::Foreground, page, 0xC0, 0, &[], b"");
     assert!(misuse(reserved.map(drop)));
     appender.append(Stream::Foreground, page, 1, 0, &[], b"").unwrap();
-    assert!(misuse(appender.checkpoint([], b"")));
+    assert!(misuse(appender.checkpoint([], &[], b"").map(drop)));
     appender.commit(1).unwrap();
-    appender.checkpoint([], b"").unwrap();
+    appender.checkpoint([], &[], b"").map(drop).unwrap();
     assert!(log.poisoned().is_none());
 }
 
