@@ -205,6 +205,7 @@ fn mended(db: &Db, right: &Content, name: &str, damage: &Damage) -> Result<(), S
     if tree.len() != dumped as u64 {
         return Err(format!("{} entries, and {dumped} were dumped", tree.len()));
     }
+    db.verify().map_err(of("verify of what was given up"))?;
     for (key, _) in all.iter().filter(|(key, _)| is_lost(name, key)) {
         tree.put(key, "new").map_err(of("put"))?;
     }

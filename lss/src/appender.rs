@@ -243,6 +243,23 @@ impl Appender<'_> {
         self.state.claim = Claim::Relief;
     }
 
+    /// As [`use_reserve`](Self::use_reserve), up to the last segment: for a commit that gives back
+    /// a segment of the reserve's size at once, as long as no checkpoint is needed for it. An
+    /// opening after a crash finds the one or the other.
+    pub fn use_last_segment(&mut self) {
+        self.state.claim = Claim::Exchange;
+    }
+
+    /// Where appends that use the reserve have most room, and how much without a new segment; and
+    /// the sizes of the free segments that they may have: all but the last one, and all.
+    pub fn reserved_room(&self) -> (Stream, u64, [Vec<u64>; 2]) {
+        let stream = self.roomier();
+        let open = &self.state.streams[stream.index()];
+        let size = open.segment.as_ref().map_or(0, |segment| segment.size);
+        let free = [Claim::Relief, Claim::Exchange].map(|claim| self.log.segments.takeable(claim));
+        (stream, size.saturating_sub(u64::from(open.offset)), free)
+    }
+
     /// The stream with more room in its open segment: what goes there needs no new one as soon.
     pub fn roomier(&self) -> Stream {
         let [foreground, background] = [Stream::Foreground, Stream::Background].map(|stream| {

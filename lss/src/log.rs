@@ -11,7 +11,7 @@ use crate::chunks::Chunks;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::io::{DiskLock, File};
-use crate::open_segment::{Segment, SegmentInfo};
+use crate::open_segment::{Segment, SegmentInfo, SegmentState};
 use crate::options::Options;
 use crate::part::{self, CHECKSUM_BYTES, KIND_CHUNK, Seed};
 use crate::reserve::Claim;
@@ -225,6 +225,14 @@ impl Log {
         parts.into_iter().map(|part| self.read(part, PageId::new(index), KIND_CHUNK)).collect()
     }
 
+    /// Whether this segment is given back as soon as nothing in it is live, without a checkpoint.
+    pub fn is_free_when_empty(&self, segment: &SegmentInfo) -> bool {
+        let (sequence, keep) = self.replay_start();
+        segment.state == SegmentState::Sealed
+            && segment.last_sequence <= sequence
+            && !keep.contains(&segment.id)
+    }
+
     /// Gives back every sealed segment in which nothing is live and which recovery would not read.
     /// Returns the bytes freed; files of the right size are kept for use. May be called any time;
     /// frees nothing before [`Appender::begin`].
@@ -262,6 +270,16 @@ impl Log {
     /// with it is not whole again. What makes the store larger is to be refused meanwhile.
     pub fn is_tight(&self) -> bool {
         self.segments.is_tight()
+    }
+
+    /// Whether a commit may have a free segment without touching the reserve that others need.
+    pub fn has_commit_room(&self) -> bool {
+        self.segments.commit_bytes() > 0
+    }
+
+    /// Whether the segment of this part is there.
+    pub fn holds(&self, address: Address) -> bool {
+        self.segments.get(address.segment).is_some()
     }
 
     /// An error while the log is tight.

@@ -58,6 +58,8 @@ pub(crate) struct Segment {
     pub(crate) abandoned: AtomicBool,
     /// Has no header of this store, and no part was ever live in it: it is left alone.
     pub(crate) stray: AtomicBool,
+    /// Free and kept for a large part of the next commits: how many there had been, and one more.
+    promised: AtomicU64,
     /// Was prepared by an earlier opening and holds no frame that recovery looks at.
     pub(crate) unused: AtomicBool,
 }
@@ -87,6 +89,7 @@ impl Segment {
             voided: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
             stray: AtomicBool::new(false),
+            promised: AtomicU64::new(0),
             unused: AtomicBool::new(false),
         }
     }
@@ -116,6 +119,17 @@ impl Segment {
     /// Counts the file as none of this store until a part in it is live.
     pub(crate) fn leave_alone(&self) {
         self.stray.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps a free segment for the next commits, after so many.
+    pub(crate) fn promise(&self, commits: u64) {
+        self.promised.store(commits + 1, Ordering::Relaxed);
+    }
+
+    /// Whether it is kept for a commit to come: that of the part may be the next but one.
+    pub(crate) fn is_promised(&self, commits: u64) -> bool {
+        let promised = self.promised.load(Ordering::Relaxed);
+        promised > 0 && commits <= promised
     }
 
     /// Marks a segment that an earlier opening has prepared and not used.

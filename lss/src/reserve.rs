@@ -12,8 +12,9 @@
 //! | who | leaves | so it may take |
 //! |---|---|---|
 //! | a commit | 3 | 2 |
-//! | cleaning that makes room, and a checkpoint | 1 | 2 more |
-//! | the first checkpoint of an opening | 0 | 1 more |
+//! | what makes room, and a checkpoint | 1 | 2 more |
+//! | what empties a segment of the reserve's size and needs no checkpoint for that | 0 | the last |
+//! | the first checkpoint of an opening | 0 | the last |
 //!
 //! The first two are for any append, the others only if no segment can be created. When a creation
 //! finds the disk full, the log is *tight* until the reserve is whole again
@@ -21,6 +22,13 @@
 //! it happens still has its two. Whatever was taken comes back by
 //! [`Log::reclaim`](crate::Log::reclaim), under new numbers, and by
 //! [`Log::prepare`](crate::Log::prepare).
+//!
+//! The third may have the last one because it gives one back with its COMMIT: a crash before that
+//! leaves an opening the segment that was taken, a crash behind it the one that was emptied
+//! ([`Segments::take_unused`]).
+//!
+//! A part that is larger than every free segment, and for which none can be created, gets one that
+//! takes the blocks of several: [`Segments::join_free`].
 //!
 //! # Why these are enough
 //!
@@ -31,15 +39,21 @@
 //!
 //! - *A commit* writes what the store lets become dirty near a full disk: its caller keeps that
 //!   below an eighth of the two segments, so that images, parents and overhead fit beside.
-//! - *Making room* moves what is live in the victims with the least in them, as much as fits in one
-//!   segment, and writes the changed chunks to another. With pages of 8 KiB, of which a line of a
-//!   chunk is some 60 bytes, all chunks together are about 1 % of what is live, and `W` is 0.8 % at
-//!   least. The COMMIT of 64 bytes goes behind the last commit, or into the second segment.
-//! - *An opening* writes its checkpoint, chunks and COMMIT, to one stream. Nothing is dirty, and
-//!   the chunks are those that have changed since the last checkpoint. If it is killed then, the
-//!   next one finds its segment dead or, if chunks are in it, finds those chunks unchanged, so that
-//!   its own segment is dead for the one after it; a dead segment is taken if none is free. So a
-//!   row of kills at the worst moments needs two segments, not one each.
+//! - *Making room* must give back more than it takes, in every step: else the reserve runs out, and
+//!   then no commit has room any more, though half of the disk may be garbage. A step that empties
+//!   segments is a commit of its own, of what is live in the victims with the least in them, as
+//!   much as fits; it takes no checkpoint, and they are free with it. Where segments wait for a
+//!   checkpoint, one is taken if they are worth more than it costs, and none again before a step
+//!   has emptied something. It has the two segments for all chunks that have changed. With pages of
+//!   8 KiB, of which a line of a chunk is some 60 bytes, all chunks together are about 1 % of what
+//!   is live, and `W` is 0.8 % at least. The COMMIT of 64 bytes goes behind the last commit, or
+//!   into the second segment.
+//! - *An opening* writes its checkpoint, chunks and COMMIT, to one stream, in one or two segments.
+//!   Nothing is dirty, and the chunks are those that have changed since the last checkpoint. Where
+//!   less than two are free, it takes dead ones. If it is killed then, the next one finds its
+//!   segment dead or, if chunks are in it, finds those chunks unchanged, so that its own segment is
+//!   dead for the one after it. So a row of kills at the worst moments needs two segments, not one
+//!   each.
 //!
 //! An empty store has `RESERVE` + 2 segments of 64 KiB and the superblock: less than half a MiB.
 //! One of up to 64 MiB has 8 to 16 % of what is live in reserve, and one above 128 MiB 4 to 8 %.
@@ -63,6 +77,9 @@ use crate::segments::Segments;
 /// Free segments of a whole reserve.
 pub(crate) const RESERVE: usize = 5;
 
+/// Free segments that an opening may need.
+const OPENING_SEGMENTS: usize = 2;
+
 /// Room for headers and lines beside a part.
 const FRAME_SLACK_BYTES: u64 = 4096;
 
@@ -72,8 +89,11 @@ pub(crate) enum Claim {
     /// What has become dirty.
     #[default]
     Commit,
-    /// Cleaning that makes room, or a checkpoint.
+    /// A checkpoint, or what makes room.
     Relief,
+    /// What makes room by emptying a segment that counts for the reserve, and is given back with
+    /// the commit.
+    Exchange,
     /// The first checkpoint of an opening.
     Opening,
 }
@@ -84,7 +104,7 @@ impl Claim {
         match self {
             Self::Commit => 3,
             Self::Relief => 1,
-            Self::Opening => 0,
+            Self::Exchange | Self::Opening => 0,
         }
     }
 }
@@ -102,10 +122,34 @@ impl Segments {
         let fitting = free.iter().enumerate().filter(fits);
         let chosen = match claim {
             Claim::Opening => fitting.max_by_key(|(_, s)| (s.size, s.id)),
-            Claim::Commit | Claim::Relief => fitting.min_by_key(|(_, s)| (s.size, s.id)),
+            _ => fitting.min_by_key(|(_, s)| (s.size, s.id)),
         };
         let at = chosen.map(|(at, _)| at)?;
         Some(free.swap_remove(at))
+    }
+
+    /// Sizes of the free segments that this claim may take: the smallest ones first.
+    pub(crate) fn takeable(&self, claim: Claim) -> Vec<u64> {
+        let mut sizes: Vec<u64> = self.free().iter().map(|s| s.size).collect();
+        sizes.sort_unstable();
+        sizes.truncate(sizes.len().saturating_sub(claim.leaves()));
+        sizes
+    }
+
+    /// Makes one segment of several free ones, for a part that fits in none of them: they are
+    /// removed, and it takes their blocks.
+    pub(crate) fn join_free(&self, needed: u64, claim: Claim) -> Result<Option<Segment>, Error> {
+        if claim == Claim::Commit || self.takeable(claim).iter().sum::<u64>() < needed {
+            return Ok(None);
+        }
+        let mut removed = 0;
+        while removed < needed {
+            let Some(segment) = self.take_free(0, u64::MAX, claim) else { return Ok(None) };
+            let size = segment.size;
+            self.remove(segment.id).inspect_err(|_| self.free().push(segment))?;
+            removed += size;
+        }
+        self.create(needed).map(Some)
     }
 
     /// Puts a segment among the free ones.
@@ -137,7 +181,8 @@ impl Segments {
     /// for what is live by now. `true` if there is more to make.
     pub(crate) fn prepare(&self) -> Result<bool, Error> {
         let wanted = self.wanted_bytes();
-        let oversized = |s: &mut Segment| s.size > wanted * 2;
+        let commits = self.tally.counters().commits;
+        let oversized = |s: &mut Segment| s.size > wanted * 2 && !s.is_promised(commits);
         let too_large = self.free().extract_if(.., oversized).next();
         if let Some(segment) = too_large {
             self.remove(segment.id).inspect_err(|_| self.free().push(segment))?;
@@ -152,9 +197,13 @@ impl Segments {
     }
 
     /// Makes a free segment ready that has room for a part of this many bytes, if there is none.
+    ///
+    /// It is kept for the next commits, however large it is.
     pub(crate) fn prepare_for(&self, bytes: u64) -> Result<(), Error> {
         let needed = bytes + bytes / 16 + FRAME_SLACK_BYTES;
-        if self.free().iter().any(|segment| segment.size >= needed) {
+        let commits = self.tally.counters().commits;
+        if let Some(segment) = self.free().iter().find(|segment| segment.size >= needed) {
+            segment.promise(commits);
             return Ok(());
         }
         let was_tight = self.is_tight();
@@ -163,6 +212,7 @@ impl Segments {
             self.tight.store(was_tight, Ordering::Relaxed);
             self.note_room();
         })?;
+        made.promise(commits);
         self.keep_free(made);
         Ok(())
     }
@@ -174,10 +224,7 @@ impl Segments {
 
     /// Bytes of the free segments that a commit may take.
     pub(crate) fn commit_bytes(&self) -> u64 {
-        let free = self.free();
-        let mut sizes: Vec<u64> = free.iter().map(|s| s.size).collect();
-        sizes.sort_unstable();
-        sizes.iter().take(sizes.len().saturating_sub(Claim::Commit.leaves())).sum()
+        self.takeable(Claim::Commit).iter().sum()
     }
 
     /// Takes note that the disk is full, if this error says so.
@@ -233,25 +280,27 @@ impl Segments {
     /// crash has lost the one that came after it, and then parts may be live in the file. There is
     /// no frame in it that recovery would look at, so a crash leaves what there was (R5).
     ///
-    /// If none is prepared, one that is dead is taken, under its own number, which no reader knows
-    /// in a process that has just begun. A crash leaves it with a header of a generation that never
-    /// came to life, and nothing live in it. So an opening that is killed right behind its
-    /// checkpoint leaves its successor what that needs.
+    /// If fewer are prepared than an opening needs, dead ones are taken, under their own numbers,
+    /// which no reader knows in a process that has just begun. A crash leaves such a one with a
+    /// header of a generation that never came to life, and nothing live in it. So an opening that
+    /// is killed right behind its checkpoint leaves its successor what that needs.
     pub(crate) fn take_unused(&self, checkpoint: u64, keep: [u32; 2]) {
         self.take_all(
             &self.ids_of(|s| {
                 s.unused.load(Ordering::Relaxed) && s.live.load(Ordering::Relaxed) == 0
             }),
         );
-        if self.free().is_empty() {
+        let lacking = OPENING_SEGMENTS.saturating_sub(self.free().len());
+        if lacking > 0 {
             let enough = self.enough_bytes();
             let dead = self.ids_of(|s| {
                 !keep.contains(&s.id) && s.has_stream() && s.size >= enough && s.is_dead(checkpoint)
             });
-            for segment in dead.iter().take(1).filter_map(|&id| self.get(id)) {
+            let dead = &dead[..dead.len().min(lacking)];
+            for segment in dead.iter().filter_map(|&id| self.get(id)) {
                 segment.mark_unused();
             }
-            self.take_all(&dead[..dead.len().min(1)]);
+            self.take_all(dead);
         }
     }
 

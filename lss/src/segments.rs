@@ -228,9 +228,12 @@ impl Segments {
         }
         let size = self.wanted_bytes().min(most).max(needed).next_multiple_of(4096);
         self.create(size).or_else(|error| {
-            let reserved =
-                if error.is_full() { self.take_free(needed, u64::MAX, claim) } else { None };
-            reserved.ok_or(error)
+            if !error.is_full() {
+                return Err(error);
+            }
+            let reserved = self.take_free(needed, u64::MAX, claim);
+            let needed = needed.next_multiple_of(4096);
+            reserved.map_or_else(|| self.join_free(needed, claim), |s| Ok(Some(s)))?.ok_or(error)
         })
     }
 

@@ -38,9 +38,6 @@ const IDLE_AFTER: Duration = Duration::from_millis(300);
 /// some, unless something is wrong; then this is the end.
 const MAX_OWN_COMMITS: u32 = 16;
 
-/// Steps in a row that make room on a full disk.
-const MAX_ROOM_STEPS: u32 = 64;
-
 /// Turns over all pages of an idle store, after which there is nothing left to fold.
 const IDLE_TURNS: u64 = 2;
 
@@ -288,9 +285,7 @@ impl Duties {
     fn run(&mut self, engine: &Arc<DurableEngine>, asked: bool) -> Result<Next> {
         engine.store.check()?;
         let log = &engine.store.log;
-        if log.is_tight() {
-            unless_damaged(Self::make_room(engine))?;
-        }
+        unless_damaged(engine.make_all_disk_room())?;
         let mut drops_done = true;
         unless_damaged(self.catalog.finish_drops(engine).map(|done| drops_done = done))?;
         if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
@@ -305,20 +300,6 @@ impl Duties {
             unless_damaged(self.clean(engine))?;
         }
         Ok(if drops_done && merges_done { Next::Wait } else { Next::Again })
-    }
-
-    /// On a full disk: makes the reserve whole again, as far as there is anything to gain.
-    fn make_room(engine: &DurableEngine) -> Result<()> {
-        for _ in 0..MAX_ROOM_STEPS {
-            if !engine.make_disk_room()? {
-                break;
-            }
-            match engine.fill_reserve() {
-                Err(error) if passes(&error) => {}
-                filled => return filled,
-            }
-        }
-        Ok(())
     }
 
     /// Frees the ids of merged pages. They wait for a commit: if no other has come since the last

@@ -127,13 +127,12 @@ impl Db {
     /// # Errors
     /// If the store cannot be written: the tree is as it was. If only the sync fails that the
     /// policy wants after it, the tree is dropped, and a later sync makes that durable; so it is
-    /// with a put.
+    /// with a put. To call it again is such a sync: `Ok`, `false` by then, says that the policy is
+    /// satisfied.
     pub fn drop_tree(&self, name: &str) -> Result<bool> {
         self.inner.check_open()?;
         let removed = self.inner.catalog.remove(&self.inner.engine, name)?;
-        if removed {
-            self.inner.after_write(0)?;
-        }
+        self.inner.after_write(0)?;
         Ok(removed)
     }
 
@@ -184,8 +183,8 @@ impl Db {
 
     /// Reads everything that is live, and checks every checksum, every invariant that holds at
     /// rest, and that every page is one of a tree. Writers should be quiet: what they change
-    /// meanwhile may be reported, and so is what was damaged and was given up by a removal since
-    /// the last sync: the log still has it.
+    /// meanwhile may be reported. What was damaged and has been given up is not, from when the
+    /// removal has returned.
     ///
     /// # Errors
     /// [`Error::Damaged`] with all that is wrong, page by page; another error if that cannot be
@@ -285,6 +284,7 @@ impl Inner {
         }
         let log = &self.engine.store.log;
         self.engine.sync()?;
+        self.engine.make_all_disk_room()?;
         self.catalog.finish_all_drops(&self.engine)?;
         // Ids of merged pages wait for a commit that is newer than they are.
         self.engine.free_buried()?;
@@ -331,7 +331,15 @@ impl Inner {
                     let go_on = progress.as_mut().is_none_or(|progress| progress(&now));
                     stopped |= !go_on;
                     go_on
-                })?;
+                });
+                let cleaned = match cleaned {
+                    // What a full disk lets be moved has been.
+                    Err(Error::Log(error)) if error.is_full() => {
+                        report.end = CleanEnd::NothingToGain;
+                        break;
+                    }
+                    cleaned => cleaned?,
+                };
                 report.moved_bytes += cleaned.moved_bytes;
                 report.segments += cleaned.segments;
             }

@@ -31,7 +31,7 @@ impl Read {
     pub(crate) fn load(self, engine: &DurableEngine) -> Result<Bytes> {
         match self {
             Self::Inline(bytes) => Ok(bytes),
-            Self::Separated(value) => value.load(&engine.store.log),
+            Self::Separated(value) => value.load(&engine.store),
         }
     }
 

@@ -6,12 +6,13 @@
 //! neither.
 
 use super::Db;
+use super::value::Read;
 use crate::damage::Damage;
 use crate::engine::TreeCore;
 use crate::error::{Error, Result};
 use crate::paging::{DurableEngine, Place, fetch, mend, values};
 use crate::verify::{Reached, Walk, check_tree};
-use delta::FLAG_SEPARATED;
+use delta::{FLAG_SEPARATED, Hashed};
 use mapping::Word;
 use std::collections::BTreeMap;
 use types::{Address, PageId};
@@ -149,6 +150,7 @@ fn check_parts(engine: &DurableEngine, report: &mut VerifyReport) -> Result<Unso
             }
             // It has moved since.
             Err(Error::Log(lss::Error::Gone { .. })) => continue,
+            Err(error) if error.is_damage() && engine.is_replaced(id, &place) => continue,
             Err(error) if error.is_damage() => of_page.push(mend::damage_of(engine, id, &error)),
             Err(error) => return Err(error),
         }
@@ -180,6 +182,9 @@ fn check_page(
     for (value, key) in keys {
         match engine.store.log.read(value, PageId::NONE, values::VALUE).map_err(Error::from) {
             Err(error) if error.is_damage() => {
+                if !names(engine, place.tree, &key, value) {
+                    continue;
+                }
                 let end = Some([key.as_slice(), &[0]].concat());
                 let damage = mend::damage_of(engine, id, &error);
                 found.push(Damage { first: Some(key), end, ..damage });
@@ -188,6 +193,17 @@ fn check_page(
         }
     }
     Ok(())
+}
+
+/// Whether this key still has the value that lies here: it may have been given up since the last
+/// commit. If that cannot be told, it has.
+fn names(engine: &DurableEngine, tree: u32, key: &[u8], value: Address) -> bool {
+    let Some(tree) = engine.tree(tree) else { return false };
+    match engine.read(&tree, Hashed::new(key), |found| found.map(Read::of)) {
+        Ok(Some(Read::Separated(now))) => now.current(&engine.store) == value,
+        Ok(_) => false,
+        Err(_) => true,
+    }
 }
 
 /// Whose a page of the log is that no walk has come to.

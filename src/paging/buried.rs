@@ -93,6 +93,8 @@ impl DurableEngine {
 
     /// Frees the ids that can be freed. Called by background work, after a commit.
     pub(crate) fn free_buried(&self) -> Result<()> {
+        // A check that has seen a parent name a merged page must find it merged.
+        let _changing = self.store.at_rest();
         self.finish_merges()?;
         let candidates = self.store.buried.drain(self.store.log.durable_version());
         if candidates.is_empty() {

@@ -111,6 +111,8 @@ impl DurableEngine {
         victims: &HashSet<u32>,
         stream: Stream,
     ) -> Result<()> {
+        // Nothing was appended, unless the rollback of a commit that failed was refused too.
+        appender.rollback()?;
         if self.store.closing.load(Ordering::Relaxed) {
             appender.use_reserve();
         }

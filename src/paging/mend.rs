@@ -16,6 +16,7 @@
 //! reached by its right link alone, and is given up with it.
 
 use super::fetch;
+use super::place::Place;
 use super::rebuild::rebuild;
 use super::store::DurableEngine;
 use crate::damage::Damage;
@@ -144,6 +145,19 @@ impl DurableEngine {
             Word::Resident(chain) => Ok(delta::Base::new(chain.base()).level()),
             _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
         })
+    }
+}
+
+impl DurableEngine {
+    /// Whether the page is a leaf in memory of which the next commit writes all anew: what the log
+    /// has of it is as good as dead.
+    pub(crate) fn is_replaced(&self, id: PageId, place: &Place) -> bool {
+        match self.table.load(id, &self.pin()) {
+            Word::Resident(chain) if !self.store.read_only => {
+                delta::Base::new(chain.base()).is_leaf() && place.wants_image(chain.page())
+            }
+            _ => false,
+        }
     }
 }
 

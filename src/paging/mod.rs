@@ -18,7 +18,8 @@
 //! | `clean` | live pages leave segments that are mostly dead |
 //! | `rebuild` | an inner page that cannot be read is made again of what is below it |
 //! | `recover` | open: chunks, the parts after them, a usable table |
-//! | `relief` | room on a full disk, without a commit of what is dirty |
+//! | `relief` | a full disk: refusals, and room for commits |
+//! | `evacuate` | room on a full disk, without a commit of what is dirty |
 //! | `sparse` | leaves that have run empty are merged |
 //! | `store` | what ties these to the engine |
 
@@ -28,6 +29,7 @@ pub(crate) mod chunk;
 pub(crate) mod clean;
 pub(crate) mod cut;
 pub(crate) mod dropped;
+mod evacuate;
 pub(crate) mod evict;
 pub(crate) mod fetch;
 pub(crate) mod mend;

@@ -58,6 +58,13 @@ impl Place {
         }
     }
 
+    /// Keeps the separated values that `wanted` says yes to.
+    pub(crate) fn keep_values(&mut self, wanted: impl Fn(Address) -> bool) {
+        let of_image = &self.values[..self.image_values];
+        self.image_values = of_image.iter().filter(|value| wanted(**value)).count();
+        self.values.retain(|value| wanted(*value));
+    }
+
     /// All parts of the page, and the values that they name.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
         let image = (!self.image.is_none()).then_some(self.image);

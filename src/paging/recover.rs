@@ -13,7 +13,7 @@ use lss::{Recovered, RecoveredChunk, RecoveredPart};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 use sync::epoch::Guard;
-use types::PageId;
+use types::{Address, PageId};
 
 /// Entries of each tree, by its number.
 pub(crate) type Counts = HashMap<u32, i64>;
@@ -99,11 +99,10 @@ impl DurableEngine {
                 continue;
             };
             *counts.entry(place.tree).or_default() += i64::from(place.count);
-            for address in place.addresses() {
-                if !self.store.log.adopt(address) {
-                    let what = format!("page {id} has a part in a segment that is not there");
-                    return Err(Error::Corrupt { what });
-                }
+            let missing: Vec<Address> =
+                place.addresses().filter(|address| !self.store.log.adopt(*address)).collect();
+            if !missing.is_empty() {
+                self.forget_dead_values(id, &place, &missing, guard)?;
             }
             if place.is_merged() {
                 self.table.set_merged(id, place.merged_into, version);
@@ -114,6 +113,36 @@ impl DurableEngine {
         }
         *self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = unfinished;
         Ok(counts)
+    }
+
+    /// Takes values out of a location whose segments are not there. Parts may name values that no
+    /// entry does any more: on a full disk their segments are given back before the parts are
+    /// written anew. Only for that is a page looked into.
+    fn forget_dead_values(
+        &self,
+        id: PageId,
+        place: &Place,
+        missing: &[Address],
+        guard: &Guard,
+    ) -> Result<()> {
+        let is_part = |address: &Address| !place.values.contains(address);
+        let damaged = missing.iter().any(is_part)
+            || match self.named_values(id, place) {
+                // That concerns the page.
+                Err(error) if error.is_damage() => false,
+                named => {
+                    let (_, named) = named?;
+                    missing.iter().any(|address| named.contains(address))
+                }
+            };
+        if damaged {
+            let what = format!("page {id} has a part in a segment that is not there");
+            return Err(Error::Corrupt { what });
+        }
+        let mut place = place.clone();
+        place.keep_values(|value| !missing.contains(&value));
+        self.set_place(id, Some(&place), guard);
+        Ok(())
     }
 }
 

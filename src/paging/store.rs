@@ -1,7 +1,7 @@
 //! The store with a log: what an engine over it does where one in memory does nothing.
 
 use super::chunk::ChangedPages;
-use super::relief::Vain;
+use super::evacuate::Relief;
 use super::values::Separated;
 use crate::damage::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
@@ -13,7 +13,7 @@ use mapping::DirtyList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -45,6 +45,9 @@ const STEP_SHARE: u64 = 32;
 
 /// How long a writer waits for memory before it gives up.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Moves of values that are remembered in any case.
+const MIN_FORWARDED: usize = 1024;
 
 /// An engine over a log.
 pub(crate) type DurableEngine = Engine<LogStore>;
@@ -101,8 +104,13 @@ pub(crate) struct LogStore {
     pub(crate) removal_bytes: AtomicU64,
     /// Of the bytes of puts and removals, at least so many are durable.
     pub(crate) committed_bytes: AtomicU64,
-    /// Attempts to make room on a full disk that have gained nothing.
-    pub(crate) no_room: Mutex<Vain>,
+    /// What is known from earlier steps that made room on a full disk.
+    pub(crate) relief: Mutex<Relief>,
+    /// Where values are that were moved on a full disk, by their old addresses: handles in memory
+    /// may still have these.
+    forwarded: DashMap<Address, Address>,
+    /// Entries of that, when those of values that are gone were last taken out.
+    forwarded_before: AtomicU32,
     /// The disk had little more room than the reserve when it was last looked at.
     pub(crate) nearly_full: AtomicBool,
     /// The store is being closed: what is left goes into the reserve if need be.
@@ -168,7 +176,9 @@ impl LogStore {
             cleaning_bytes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),
-            no_room: Mutex::default(),
+            relief: Mutex::default(),
+            forwarded: DashMap::new(),
+            forwarded_before: AtomicU32::new(0),
             nearly_full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         }
@@ -251,6 +261,32 @@ impl LogStore {
     /// Never empties this segment: something in it cannot be read.
     pub(crate) fn leave_alone(&self, segment: u32) {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(segment);
+    }
+
+    /// Where a value is now that was moved from here on a full disk.
+    pub(crate) fn forwarded(&self, old: Address) -> Option<Address> {
+        self.forwarded.get(&old).map(|new| *new)
+    }
+
+    /// Takes note that values have moved, and forgets earlier moves of what is gone by now, so that
+    /// there are no more than twice as many as there are such values. Called by who has the
+    /// appender.
+    pub(crate) fn forward(&self, moved: impl IntoIterator<Item = (Address, Address)>) {
+        for (old, new) in moved {
+            self.forwarded.insert(old, new);
+        }
+        let before = self.forwarded_before.load(Ordering::Relaxed) as usize;
+        if self.forwarded.len() > 2 * before + MIN_FORWARDED {
+            // The last move of a value: its segment is there as long as the value is. Those before
+            // it lead to that one.
+            let is_there = |new: &Address| self.log.holds(*new) || self.forwarded(*new).is_some();
+            let gone: Vec<Address> =
+                self.forwarded.iter().filter(|e| !is_there(e.value())).map(|e| *e.key()).collect();
+            for old in gone {
+                self.forwarded.remove(&old);
+            }
+            self.forwarded_before.store(self.forwarded.len() as u32, Ordering::Relaxed);
+        }
     }
 
     /// Takes note that this tree can be found by its number.

@@ -5,11 +5,10 @@
 //! from the log each time. In an image a value is its address.
 #![expect(unsafe_code, reason = "a page owns one count of each Arc whose pointer it holds")]
 
-use super::store::BudgetMeter;
+use super::store::{BudgetMeter, LogStore};
 use crate::engine::{Meter, handle_of};
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use lss::Log;
 use std::sync::Arc;
 use sync::atomic::{AtomicU64, Ordering};
 use types::{Address, PageId};
@@ -47,6 +46,22 @@ impl Separated {
         unpack(self.place.load(Ordering::Acquire), self.len)
     }
 
+    /// The address as the parts of the page have it by now: a value that was moved on a full disk
+    /// is followed.
+    pub(crate) fn current(&self, store: &LogStore) -> Address {
+        loop {
+            let address = self.address();
+            let Some(now) = store.forwarded(address) else { return address };
+            // ORDERING: as in `moved_to`. It fails if the appender has moved the value on since.
+            let _lost = self.place.compare_exchange(
+                pack(address),
+                pack(now),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+        }
+    }
+
     /// A commit with the value at this address is durable.
     pub(crate) fn moved_to(&self, address: Address) {
         self.place.store(pack(address), Ordering::Release);
@@ -63,15 +78,16 @@ impl Separated {
     }
 
     /// The value. Reads the log if need be, so never called pinned.
-    pub(crate) fn load(&self, log: &Log) -> Result<Bytes> {
+    pub(crate) fn load(&self, store: &LogStore) -> Result<Bytes> {
         if let Some(bytes) = &self.bytes {
             return Ok(bytes.clone());
         }
         loop {
             let address = self.address();
-            match log.read(address, PageId::NONE, VALUE) {
-                // It was moved between the two loads, and its old segment is gone.
-                Err(lss::Error::Gone { .. }) if self.address() != address => {}
+            match store.log.read(address, PageId::NONE, VALUE) {
+                // It was moved between the two loads, or on a full disk, and its old segment is
+                // gone.
+                Err(lss::Error::Gone { .. }) if self.current(store) != address => {}
                 result => return result.map_err(Error::from),
             }
         }

@@ -139,7 +139,7 @@ impl Cut<'_, '_> {
     }
 
     /// Gives up emptying the segments that hold something of a damaged page.
-    fn leave_in_place(&self, id: PageId) {
+    pub(crate) fn leave_in_place(&self, id: PageId) {
         let guard = self.engine.pin();
         for address in self.place(id, &guard).iter().flat_map(|place| place.addresses()) {
             self.engine.store.leave_alone(address.segment);
@@ -147,13 +147,14 @@ impl Cut<'_, '_> {
     }
 
     fn append_value(&mut self, value: Arc<Separated>) -> Result<()> {
-        let (store, old) = (&self.engine.store, value.address());
+        let store = &self.engine.store;
+        let old = value.current(store);
         if !old.is_none() {
             // Before the look that the page is written from: a page that is evicted after it and
             // comes back before the commit has its values from here.
             store.moving.insert(old, Arc::clone(&value));
         }
-        let bytes = match value.load(&store.log) {
+        let bytes = match value.load(store) {
             // It stays where it is, as a part does that cannot be read.
             Err(error) if error.is_damage() && !old.is_none() => {
                 store.leave_alone(old.segment);
@@ -456,7 +457,7 @@ impl Cut<'_, '_> {
             .map(|(_, handle)| Separated::from_handle(handle))
             .filter(|value| !self.values.contains_key(&Arc::as_ptr(value).addr()))
             .filter(|value| {
-                let address = value.address();
+                let address = value.current(&self.engine.store);
                 address.is_none() || self.victims.contains(&address.segment)
             })
             .collect()
@@ -466,7 +467,7 @@ impl Cut<'_, '_> {
         let value = Separated::from_handle(handle);
         match self.values.get(&Arc::as_ptr(&value).addr()) {
             Some((_, address)) => *address,
-            None => value.address(),
+            None => value.current(&self.engine.store),
         }
     }
 
