@@ -153,7 +153,7 @@ impl DurableEngine {
         }
         let gained = gained?;
         relief.exhausted = (!gained).then(state);
-        if !log.is_tight() {
+        if !log.is_tight() && !self.store.is_nearly_full() {
             relief.inspected = HashMap::new();
         }
         Ok(gained)
