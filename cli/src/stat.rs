@@ -77,6 +77,7 @@ fn to_json(stats: &Stats, allocated: u64) -> Value {
                 "pages": stats.memory.pages,
                 "table": stats.memory.table,
                 "values": stats.memory.values,
+                "log": stats.memory.log,
                 "total": stats.memory.total,
             },
         },

@@ -58,7 +58,7 @@ pub use dirty::{DirtyList, Listed};
 pub use hash_hints::HashHints;
 pub use history::{History, Old};
 #[cfg(not(any(loom, shuttle)))]
-pub use memory::arena_bytes;
+pub use memory::{arena_bytes, arena_slack};
 pub use page::{
     Birth, Chain, Head, MOST_MARKS, Match, PageBox, PageRef, PageWriter, RecordRef, Records,
     Reservation,
@@ -69,3 +69,9 @@ pub use table::{Table, TableFull};
 pub use word::{Seen, Word};
 
 const _: () = assert!(usize::BITS == 64, "page words need 64-bit pointers");
+
+/// Nothing lies free between the pages of a model, which has no arena.
+#[cfg(any(loom, shuttle))]
+pub fn arena_slack(_bytes: u64) -> u64 {
+    0
+}

@@ -45,6 +45,10 @@ mod from {
     pub(super) fn resident_bytes() -> Option<u64> {
         POOL.as_ref().map(Pool::resident_bytes)
     }
+
+    pub(super) fn used_bytes() -> Option<u64> {
+        POOL.as_ref().map(Pool::used_bytes)
+    }
 }
 
 #[cfg(not(all(target_os = "linux", not(any(miri, bwtree_system_pages)))))]
@@ -62,12 +66,26 @@ mod from {
     pub(super) fn resident_bytes() -> Option<u64> {
         None
     }
+
+    pub(super) fn used_bytes() -> Option<u64> {
+        None
+    }
 }
 
 /// Bytes of memory that the arena of this process has from the system, at most; `None` where pages
 /// come from the global allocator.
 pub fn arena_bytes() -> Option<u64> {
     from::resident_bytes()
+}
+
+/// Of so many bytes of pages, those that lie free between them: each takes its share of what the
+/// arena of this process has from the system and no page uses. At most a quarter of the bytes, so
+/// that a few pages are not told that they are to blame for a whole slab.
+pub fn arena_slack(bytes: u64) -> u64 {
+    let (Some(there), Some(used)) = (from::resident_bytes(), from::used_bytes()) else { return 0 };
+    let free = there.saturating_sub(used);
+    let share = u128::from(free) * u128::from(bytes) / u128::from(used.max(1));
+    (share as u64).min(bytes / 4)
 }
 
 /// Memory for a page: so many bytes, a multiple of [`ALIGN`] and not 0, aligned to it.

@@ -314,18 +314,25 @@ impl<D: Send + Sync + 'static> Table<D> {
     }
 
     /// Sets what is known of the page's place. Only one thread at a time does this: the appender.
+    /// `take` gets the old one, in whatever thread, when nobody looks at it any more.
     ///
     /// # Panics
     /// If the id was never allocated.
-    pub fn set_place(&self, id: PageId, place: Option<D>, guard: &Guard) {
+    pub fn set_place(
+        &self,
+        id: PageId,
+        place: Option<Box<D>>,
+        guard: &Guard,
+        take: impl FnOnce(Box<D>) + Send + 'static,
+    ) {
         let Some(cell) = self.places.get(id.index()) else { panic!("page id {id} has no slot") };
-        let new = place.map_or(ptr::null_mut(), |place| Box::into_raw(Box::new(place)));
+        let new = place.map_or(ptr::null_mut(), Box::into_raw);
         // ORDERING: Release publishes the place; Acquire for the one that is retired.
         let old = cell.swap(new, Ordering::AcqRel);
         if !old.is_null() {
             let old = Carry(old);
             // SAFETY: unlinked by the swap, retired once.
-            guard.defer(move || drop(unsafe { Box::from_raw(old.get()) }));
+            guard.defer(move || take(unsafe { Box::from_raw(old.get()) }));
         }
     }
 

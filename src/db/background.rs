@@ -20,7 +20,9 @@ use crate::paging::DurableEngine;
 use crate::paging::clean::Cleaned;
 use crate::paging::sparse::SparseWalk;
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
-use gc::{Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Worker};
+use gc::{
+    Budget, Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Worker,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +45,11 @@ const IDLE_TURNS: u64 = 2;
 
 /// Least cost at which one step of cleaning is put down, so that steps that do nothing end too.
 const MIN_STEP_COST_BYTES: u64 = 64 << 10;
+
+/// What the streams' frames and the lists of a commit are counted for: one part in so many of the
+/// memory budget, and no more than they take at most, about.
+const LOG_SHARE: u64 = 16;
+const MAX_LOG_BYTES: u64 = 4 << 20;
 
 /// Part of the memory budget that the table is counted for at most.
 const MOST_TABLE_SHARE: f64 = 0.75;
@@ -399,18 +406,29 @@ impl Duties {
 }
 
 impl DurableEngine {
-    /// Brings the share of the mapping table and its places in the budget up to date.
+    /// Brings up to date what the budget holds of the mapping table and its places, and of what
+    /// lies free between pages, and of the log.
     pub(crate) fn count_table(&self) {
         let budget = &self.store.budget;
-        let places = self.store.place_bytes.load(Ordering::Relaxed);
+        let places = self.store.places.memory_bytes();
         // Pages must have room, or nothing can be done at all: what is more than this is not
         // counted, and is above the budget.
         let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
-        let now = (self.table.memory_bytes() as u64 + places).min(most);
-        let held = budget.held_bytes(Category::Table);
-        match now.checked_sub(held) {
-            Some(more) => budget.add(Category::Table, more),
-            None => budget.sub(Category::Table, held - now),
+        set_held(budget, Category::Table, (self.table.memory_bytes() as u64 + places).min(most));
+        let pages = budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage);
+        set_held(budget, Category::Slack, mapping::arena_slack(pages));
+        if !self.store.read_only {
+            let log = (budget.limit_bytes() / LOG_SHARE).min(MAX_LOG_BYTES);
+            set_held(budget, Category::Log, log);
         }
+    }
+}
+
+/// Makes what a category holds so many bytes. Called by the evictor alone.
+fn set_held(budget: &Budget, category: Category, bytes: u64) {
+    let held = budget.held_bytes(category);
+    match bytes.checked_sub(held) {
+        Some(more) => budget.add(category, more),
+        None => budget.sub(category, held - bytes),
     }
 }

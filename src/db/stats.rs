@@ -76,12 +76,14 @@ pub struct TreeStats {
 pub struct MemoryStats {
     /// The budget.
     pub budget: u64,
-    /// Pages, with those that wait for their epoch.
+    /// Pages, with those that wait for their epoch, and what lies free between them.
     pub pages: u64,
     /// The mapping table.
     pub table: u64,
     /// Separated values.
     pub values: u64,
+    /// Frames of the log that are not written yet, and the lists of commits, at most.
+    pub log: u64,
     /// All of it.
     pub total: u64,
 }
@@ -137,9 +139,13 @@ pub(super) fn stats(db: &Db) -> Stats {
         damaged_pages: engine.store.damaged_pages(),
         memory: MemoryStats {
             budget: budget.limit_bytes(),
-            pages: budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage),
+            pages: [Category::Pages, Category::Garbage, Category::Slack]
+                .map(|category| budget.held_bytes(category))
+                .iter()
+                .sum(),
             table: budget.held_bytes(Category::Table),
             values: budget.held_bytes(Category::Values),
+            log: budget.held_bytes(Category::Log),
             total: budget.total(),
         },
         durable_version: log.durable_version(),

@@ -12,13 +12,11 @@
 //! - A step that fails is undone with all before it: what was taken has changed again.
 
 use super::chunk::{CHUNK_PAGES, ChunkBytes, ChunkPages};
-use super::packed::PackedPlace;
 use super::store::DurableEngine;
 use crate::error::Result;
 use lss::{Appender, ChunkPart};
 use std::collections::{HashSet, VecDeque};
 use std::sync::PoisonError;
-use sync::atomic::Ordering;
 use types::PageId;
 
 /// Most deltas on top of the base of a chunk: an opening reads them one by one.
@@ -157,9 +155,7 @@ impl DurableEngine {
 
     /// Bytes of a line of a chunk, on average.
     fn line_bytes(&self) -> u64 {
-        let bytes = self.store.place_bytes.load(Ordering::Relaxed);
-        let each = bytes / self.store.place_count.load(Ordering::Relaxed).max(1);
-        each.saturating_sub(PackedPlace::OVERHEAD_BYTES) + LINE_BYTES
+        self.store.places.mean_bytes() + LINE_BYTES
     }
 
     /// What is to be written of a chunk of which these pages have changed: all of it, if its parts

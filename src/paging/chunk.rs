@@ -221,7 +221,8 @@ mod tests {
             if let Some(place) = &mut place {
                 (place.flushed, place.serial) = (77, 78);
             }
-            bytes.add(*id, place.as_ref().map(PackedPlace::of).as_ref());
+            let pool = crate::paging::packed::PlacePool::default();
+            bytes.add(*id, place.as_ref().map(|place| pool.pack(place)).as_deref());
         }
         bytes.bytes
     }

@@ -12,6 +12,7 @@
 //! Nothing newer than the cut slips in, and nothing is published before it is durable. If the
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
+use super::packed::PackedPlace;
 use super::place::Place;
 use super::store::{DurableEngine, FREED};
 use super::values::Separated;
@@ -37,7 +38,7 @@ pub(crate) struct Cut<'e, 'a> {
     /// Serial of each page at its visit: a page with the same one has nothing new for this cut.
     pub(crate) visited: HashMap<PageId, u32>,
     /// New places; ordered, so that the same history does the same steps.
-    pub(crate) places: BTreeMap<PageId, Place>,
+    pub(crate) places: BTreeMap<PageId, Box<PackedPlace>>,
     /// Separated values that were appended, by the address of what is behind the handle.
     pub(crate) values: HashMap<usize, (Arc<Separated>, Address)>,
     /// Segments that are being emptied: what lies in them is written anew.
@@ -206,12 +207,12 @@ impl Cut<'_, '_> {
             dead.extend(engine.place(*id, &guard).iter().flat_map(Place::addresses));
         }
         for place in self.places.values() {
-            for address in place.addresses() {
+            for address in place.unpack().addresses() {
                 dead.remove(&address);
             }
         }
         for (id, place) in std::mem::take(&mut self.places) {
-            engine.set_place(id, Some(&place), &guard);
+            engine.set_packed(id, Some(place), &guard);
         }
         for id in std::mem::take(&mut self.gone) {
             engine.forget_page(id, &guard);

@@ -490,7 +490,7 @@ impl Cut<'_, '_> {
             place.deltas.clear();
             (place.image_values, place.image_count) = (values.len(), place.count);
             place.values = values;
-            self.places.insert(id, place);
+            self.set_place(id, &place);
             return Ok(());
         }
         if !repointed.is_empty() {
@@ -500,7 +500,7 @@ impl Cut<'_, '_> {
             place.keep_values(|value| !moved.contains_key(&value));
             place.values.extend(repointed);
         }
-        self.places.insert(id, place);
+        self.set_place(id, &place);
         self.move_parts(id)
     }
 }

@@ -3,39 +3,116 @@
 //! There is one for each page, whether that is in memory or not, so these are what a store costs
 //! that is many times larger than its memory: with a dozen delta parts some 140 bytes instead of
 //! 330. A reader of the table unpacks one; it costs far less than to read a page.
+//!
+//! The memory of those that are replaced is used again for those that replace them
+//! ([`PlacePool`]). An allocator keeps what each thread frees for that thread, and the threads that
+//! commit take turns: opening, flushing and cleaning each left holes as large as all locations.
 
 use super::place::Place;
+use std::sync::{Mutex, PoisonError};
 use types::PageId;
 use types::varint::{put, put_address, take, take_address, unzigzag, zigzag};
 
 /// What an allocation takes besides its bytes, about: its header, and what it is rounded up by.
 const ALLOCATION_BYTES: usize = 16;
 
+/// Memory is taken in multiples of this, so that it fits another location later.
+const GRAIN_BYTES: usize = 32;
+/// Larger ones are not kept for use again.
+const MAX_POOLED_BYTES: usize = 992;
+/// Of the locations in use, one part in so many may be kept for use again.
+const POOLED_PART: u64 = 4;
+
 /// A [`Place`], packed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PackedPlace {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
+}
+
+/// Memory of locations that were replaced, by size.
+#[derive(Debug, Default)]
+pub(crate) struct PlacePool {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Where a location is packed, to see how long it is.
+    scratch: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
+    free: [Vec<Box<PackedPlace>>; MAX_POOLED_BYTES / GRAIN_BYTES + 1],
+    free_bytes: u64,
+    used_bytes: u64,
+    used: u64,
+}
+
+impl PlacePool {
+    /// Packs a location, into memory of another one that is gone, if there is any.
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is used again")]
+    pub(crate) fn pack(&self, place: &Place) -> Box<PackedPlace> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = std::mem::take(&mut kept.scratch);
+        scratch.clear();
+        PackedPlace::write(place, &mut scratch);
+        let grains = scratch.len().div_ceil(GRAIN_BYTES);
+        let old = kept.free.get_mut(grains).and_then(Vec::pop);
+        if let Some(old) = &old {
+            kept.free_bytes -= old.memory_bytes();
+        }
+        let mut packed = old.unwrap_or_else(|| {
+            Box::new(PackedPlace { bytes: Vec::with_capacity(grains * GRAIN_BYTES) })
+        });
+        packed.bytes.clear();
+        packed.bytes.extend_from_slice(&scratch);
+        kept.scratch = scratch;
+        kept.used_bytes += packed.memory_bytes();
+        kept.used += 1;
+        packed
+    }
+
+    /// Takes a location that is not in use any more, for its memory.
+    pub(crate) fn put(&self, place: Box<PackedPlace>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (grains, bytes) = (place.bytes.capacity() / GRAIN_BYTES, place.memory_bytes());
+        kept.used_bytes -= bytes;
+        kept.used -= 1;
+        let enough = kept.free_bytes >= kept.used_bytes / POOLED_PART;
+        if let Some(free) = kept.free.get_mut(grains).filter(|_| !enough) {
+            free.push(place);
+            kept.free_bytes += bytes;
+        }
+    }
+
+    /// Bytes of a packed location, on average, at most.
+    pub(crate) fn mean_bytes(&self) -> u64 {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.used_bytes / kept.used.max(1)).saturating_sub(PackedPlace::OVERHEAD_BYTES)
+    }
+
+    /// Bytes of memory of all locations, and of what is kept for more.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.used_bytes + kept.free_bytes
+    }
 }
 
 impl PackedPlace {
-    pub(crate) fn of(place: &Place) -> Self {
-        let mut out = Vec::with_capacity(48 + 8 * (place.deltas.len() + place.values.len()));
-        put(&mut out, place.flushed);
+    fn write(place: &Place, out: &mut Vec<u8>) {
+        put(out, place.flushed);
         for number in [place.serial, place.tree, place.merged_into.number()] {
-            put(&mut out, u64::from(number));
+            put(out, u64::from(number));
         }
         for number in [place.count, place.image_count] {
-            put(&mut out, zigzag(i64::from(number)));
+            put(out, zigzag(i64::from(number)));
         }
         for number in [place.image_values, place.deltas.len(), place.values.len()] {
-            put(&mut out, number as u64);
+            put(out, number as u64);
         }
         let mut segment = 0;
         let lists = place.deltas.iter().chain(&place.values);
         for address in std::iter::once(&place.image).chain(lists) {
-            put_address(&mut out, *address, &mut segment);
+            put_address(out, *address, &mut segment);
         }
-        Self { bytes: out.into_boxed_slice() }
     }
 
     /// The whole of it.
@@ -79,11 +156,11 @@ impl PackedPlace {
     }
 
     /// What a location takes in memory besides its bytes.
-    pub(crate) const OVERHEAD_BYTES: u64 = (size_of::<Self>() + 2 * ALLOCATION_BYTES) as u64;
+    const OVERHEAD_BYTES: u64 = (size_of::<Self>() + 2 * ALLOCATION_BYTES) as u64;
 
     /// Bytes of memory that this takes, those that the allocator adds included.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        Self::OVERHEAD_BYTES + self.bytes.len() as u64
+        Self::OVERHEAD_BYTES + self.bytes.capacity() as u64
     }
 }
 
@@ -119,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_unpacked() {
-        let mut state = 7;
+        let (mut state, pool) = (7, PlacePool::default());
         for round in 0..20_000_usize {
             let mut list = |most: usize| -> Vec<Address> {
                 let mut one = || number(&mut state) as u32;
@@ -139,16 +216,17 @@ mod tests {
                 image_count: one() as i32,
                 merged_into: PageId::new(one() as u32),
             };
-            let packed = PackedPlace::of(&place);
+            let packed = pool.pack(&place);
             assert_eq!(packed.unpack(), place);
             let lists = (Vec::new(), Vec::new());
             let without = Place { deltas: lists.0, values: lists.1, ..place };
             assert_eq!(packed.without_lists(), without);
+            pool.put(packed);
         }
     }
 
     #[test]
-    fn a_page_with_a_dozen_delta_parts_takes_150_bytes() {
+    fn a_page_with_a_dozen_delta_parts_takes_190_bytes() {
         let at = |n: u32| Address { segment: 4000 - 3 * n, offset: 1_000_000 + 296 * n, len: 230 };
         let place = Place {
             tree: 1,
@@ -160,7 +238,7 @@ mod tests {
             image_count: 20,
             ..Place::default()
         };
-        let bytes = PackedPlace::of(&place).memory_bytes();
-        assert!(bytes <= 160, "{bytes}");
+        let bytes = PlacePool::default().pack(&place).memory_bytes();
+        assert!(bytes <= 190, "{bytes}");
     }
 }

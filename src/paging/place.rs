@@ -4,7 +4,7 @@ use super::packed::PackedPlace;
 use super::store::DurableEngine;
 use crate::engine::{Engine, Store};
 use mapping::PageRef;
-use sync::atomic::Ordering;
+use std::sync::Arc;
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -88,13 +88,13 @@ impl DurableEngine {
     /// Sets, or forgets, what the log holds of a page. The next checkpoint says so. Called by who
     /// has the appender.
     pub(crate) fn set_place(&self, id: PageId, place: Option<&Place>, guard: &Guard) {
-        let place = place.map(PackedPlace::of);
-        let bytes = |place: Option<&PackedPlace>| place.map_or(0, PackedPlace::memory_bytes);
-        let (old, new) = (bytes(self.table.place(id, guard)), bytes(place.as_ref()));
-        self.store.place_bytes.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
-        let more = u64::from(new > 0).wrapping_sub(u64::from(old > 0));
-        self.store.place_count.fetch_add(more, Ordering::Relaxed);
+        self.set_packed(id, place.map(|place| self.store.places.pack(place)), guard);
+    }
+
+    /// The same, with a location that is packed already.
+    pub(crate) fn set_packed(&self, id: PageId, place: Option<Box<PackedPlace>>, guard: &Guard) {
+        let pool = Arc::clone(&self.store.places);
         self.store.changed().insert(id);
-        self.table.set_place(id, place, guard);
+        self.table.set_place(id, place, guard, move |old| pool.put(old));
     }
 }

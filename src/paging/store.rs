@@ -2,6 +2,7 @@
 
 use super::chunk::ChangedPages;
 use super::evacuate::Relief;
+use super::packed::PlacePool;
 use super::values::Separated;
 use crate::damage::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
@@ -96,9 +97,8 @@ pub(crate) struct LogStore {
     sync_failure: Mutex<Option<Error>>,
     /// Wakes the evictor.
     pub(crate) evictor: OnceLock<Waker>,
-    /// Bytes of memory of all places, and how many there are.
-    pub(crate) place_bytes: AtomicU64,
-    pub(crate) place_count: AtomicU64,
+    /// The memory of all places.
+    pub(crate) places: Arc<PlacePool>,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
@@ -170,8 +170,7 @@ impl LogStore {
             sync_failing: AtomicBool::new(false),
             sync_failure: Mutex::default(),
             evictor: OnceLock::new(),
-            place_bytes: AtomicU64::new(0),
-            place_count: AtomicU64::new(0),
+            places: Arc::default(),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),

@@ -31,7 +31,6 @@ use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
 use crate::error::{Error, Result};
 use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
 use mapping::{Chain, Word};
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use sync::epoch::Guard;
@@ -110,9 +109,7 @@ impl Cut<'_, '_> {
     pub(crate) fn move_parts(&mut self, id: PageId) -> Result<()> {
         let moved = |cut: &Self| {
             let guard = cut.engine.pin();
-            cut.lies_in_victims(id, &guard)
-                .then(|| cut.place(id, &guard).map(Cow::into_owned))
-                .flatten()
+            cut.lies_in_victims(id, &guard).then(|| cut.place(id, &guard)).flatten()
         };
         let Some(mut place) = moved(self) else { return Ok(()) };
         let log = &self.engine.store.log;
@@ -134,14 +131,14 @@ impl Cut<'_, '_> {
             *address = self.appender.append(self.stream, id, kind, tag, &[], &payload)?;
             self.written.push(*address);
         }
-        self.places.insert(id, place);
+        self.set_place(id, &place);
         Ok(())
     }
 
     /// Gives up emptying the segments that hold something of a damaged page.
     pub(crate) fn leave_in_place(&self, id: PageId) {
         let guard = self.engine.pin();
-        for address in self.place(id, &guard).iter().flat_map(|place| place.addresses()) {
+        for address in self.place(id, &guard).iter().flat_map(Place::addresses) {
             self.engine.store.leave_alone(address.segment);
         }
     }
@@ -180,14 +177,14 @@ impl Cut<'_, '_> {
             place.deltas.push(address);
         }
         let tree = place.tree;
-        self.places.insert(id, place);
+        self.set_place(id, &place);
         self.visited.insert(id, serial);
         for merged in absorbed {
             let tag = u64::from(tree) << 32 | u64::from(id.number());
             // Needed by a recovery before the next checkpoint only, which no reclaiming forestalls.
             self.written.push(self.appender.append(self.stream, merged, MERGED, tag, &[], &[])?);
             let place = Place { tree, merged_into: id, ..Place::default() };
-            self.places.insert(merged, place);
+            self.set_place(merged, &place);
         }
         self.work.extend(pull);
         if incomplete {
@@ -197,14 +194,21 @@ impl Cut<'_, '_> {
     }
 
     /// What the log will hold of a page once this cut is committed.
-    fn place(&self, id: PageId, guard: &Guard) -> Option<Cow<'_, Place>> {
-        let present = || self.engine.place(id, guard).map(Cow::Owned);
-        self.places.get(&id).map(Cow::Borrowed).or_else(present)
+    fn place(&self, id: PageId, guard: &Guard) -> Option<Place> {
+        let written = self.places.get(&id).map(|place| place.unpack());
+        written.or_else(|| self.engine.place(id, guard))
+    }
+
+    pub(super) fn set_place(&mut self, id: PageId, place: &Place) {
+        let packed = self.engine.store.places.pack(place);
+        if let Some(old) = self.places.insert(id, packed) {
+            self.engine.store.places.put(old);
+        }
     }
 
     fn has_image(&self, id: PageId, guard: &Guard) -> bool {
-        let present = || self.engine.place_without_lists(id, guard).map(Cow::Owned);
-        let place = self.places.get(&id).map(Cow::Borrowed).or_else(present);
+        let written = self.places.get(&id).map(|place| place.without_lists());
+        let place = written.or_else(|| self.engine.place_without_lists(id, guard));
         place.is_some_and(|place| !place.image.is_none())
     }
 
@@ -232,16 +236,14 @@ impl Cut<'_, '_> {
     }
 
     fn lies_in_victims(&self, id: PageId, guard: &Guard) -> bool {
-        let lies =
-            |place: Cow<'_, Place>| place.addresses().any(|a| self.victims.contains(&a.segment));
+        let lies = |place: Place| place.addresses().any(|a| self.victims.contains(&a.segment));
         !self.victims.is_empty() && self.place(id, guard).is_some_and(lies)
     }
 
     /// Whether separated values of the page lie in segments to be emptied: their addresses stand in
     /// its parts, so it is written anew.
     fn has_values_in_victims(&self, id: PageId, guard: &Guard) -> bool {
-        let inside =
-            |place: Cow<'_, Place>| place.values.iter().any(|a| self.victims.contains(&a.segment));
+        let inside = |place: Place| place.values.iter().any(|a| self.victims.contains(&a.segment));
         !self.victims.is_empty() && self.place(id, guard).is_some_and(inside)
     }
 
@@ -269,7 +271,7 @@ impl Cut<'_, '_> {
             // since; and once this cut has written the page, nobody pulls it in any more.
             self.again.push(stop.id);
         }
-        let old = self.place(stop.id, guard).map(Cow::into_owned);
+        let old = self.place(stop.id, guard);
         let page = stop.chain.page();
         let relocate = self.has_values_in_victims(stop.id, guard);
         if let Some(old) = old.as_ref().filter(|old| !relocate && !old.wants_image(page)) {
@@ -353,7 +355,7 @@ impl Cut<'_, '_> {
     }
 
     fn inner(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
-        let old = self.place(stop.id, guard).map(Cow::into_owned);
+        let old = self.place(stop.id, guard);
         let wanted = old.as_ref().is_none_or(|old| old.wants_image(stop.chain.page()));
         if !wanted {
             return Need::Nothing;

@@ -32,5 +32,5 @@ pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
 pub use linearizability::{Checked, Violation, check};
 pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
 pub use random::{Random, mix, seed};
-pub use resident::resident;
+pub use resident::{peak_resident, resident};
 pub use rest::rest;

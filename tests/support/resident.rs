@@ -3,8 +3,18 @@
 /// Bytes that the process has in memory; 0 where nobody tells.
 #[must_use]
 pub fn resident() -> u64 {
+    of_status("VmRSS:")
+}
+
+/// The most bytes that the process has had in memory; 0 where nobody tells.
+#[must_use]
+pub fn peak_resident() -> u64 {
+    of_status("VmHWM:")
+}
+
+fn of_status(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kilobytes.map_or(0, |kilobytes| kilobytes * 1024)
 }

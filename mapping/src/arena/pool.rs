@@ -274,14 +274,19 @@ impl<M: Memory> Pool<M> {
         }
     }
 
+    /// Units in use, about.
+    pub(super) fn units_in_use(&self) -> u64 {
+        let counted = |door: &CachePadded<Door>| door.balance.load(Ordering::Relaxed);
+        self.doors.iter().map(counted).sum::<i64>().max(0) as u64
+    }
+
     /// Whether there is much more memory than is in use. A tree that grows has always some free,
     /// as its pages move, and will want it again.
     #[cold]
     fn has_excess(&self) -> bool {
         // ORDERING: of two threads that have each counted something and come here, one sees both.
         fence(Ordering::SeqCst);
-        let counted = |door: &CachePadded<Door>| door.balance.load(Ordering::Relaxed);
-        let in_use = self.doors.iter().map(counted).sum::<i64>().max(0) as u64;
+        let in_use = self.units_in_use();
         let there = self.resident_pages() * u64::from(self.sizes.page_units);
         there > in_use + in_use / 4 + self.sizes.slack
     }

@@ -154,4 +154,9 @@ impl Pool<Space> {
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.resident_pages() * PAGE_BYTES as u64
     }
+
+    /// Bytes of the pages in it, about.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.units_in_use() * UNIT_BYTES as u64
+    }
 }
