@@ -48,8 +48,9 @@ type Link = (Vec<u8>, PageId);
 
 /// Walks every level from left to right and checks I4, I11, I12 and I15: fences meet, every page is
 /// reachable once, every child of an inner page begins at its separator, entries are in order, and
-/// as many as were counted. Nobody may be writing. `marked` pages are reported as well, for their
-/// keys; `damage` tells what of a failure is the affair of one page.
+/// as many as were counted. Nobody may be writing. Merges that are under way are finished first.
+/// `marked` pages are reported as well, for their keys; `damage` tells what of a failure is the
+/// affair of one page.
 pub(crate) fn check_tree<S: Store>(
     engine: &Engine<S>,
     tree: &TreeCore,
@@ -84,7 +85,7 @@ pub(crate) fn check_tree<S: Store>(
                 break;
             }
             walk.pages += 1;
-            let facts = match page_facts(engine, id) {
+            let facts = match page_facts(engine, tree, id) {
                 Ok(facts) => facts,
                 Err(error) => match damage(&error) {
                     Some(what) => Err(what),
@@ -186,8 +187,20 @@ struct Facts {
     children: Vec<(Vec<u8>, PageId)>,
 }
 
-fn page_facts<S: Store>(engine: &Engine<S>, id: PageId) -> Result<Result<Facts, String>, S::Error> {
+fn page_facts<S: Store>(
+    engine: &Engine<S>,
+    tree: &TreeCore,
+    id: PageId,
+) -> Result<Result<Facts, String>, S::Error> {
     engine.retrying(|guard| {
+        // A merge that was left halfway, for a page that had to be read, is nobody's fault, and any
+        // operation would finish it: here its right page would be met capped.
+        if let Word::Resident(chain) = engine.table.load(id, guard) {
+            let right = Base::new(chain.base()).merging();
+            if right.is_some() {
+                engine.help_merge(tree, id, right, guard)?;
+            }
+        }
         let chain = match engine.table.load(id, guard) {
             Word::Resident(chain) => chain,
             Word::Disk(_) => return Err(crate::engine::Away(id)),

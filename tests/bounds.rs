@@ -99,6 +99,32 @@ fn a_sync_of_two_seconds_changes_nothing_but_the_sync() {
     load_slowly(2000, 2, 10_000, 600, scattered);
 }
 
+/// All of the memory is dirty and each sync takes longer than a writer waits while nothing happens:
+/// as long as files are synced it waits on. It was told that the memory stays above the budget,
+/// after a minute in which the log had written as fast as the disk could.
+#[test]
+fn writers_wait_for_a_slow_disk_as_long_as_it_syncs() {
+    const PATIENCE: Duration = Duration::from_millis(400);
+    const ENTRIES: u64 = 4000;
+    let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
+    let builder = Db::builder("memory").memory_budget_bytes(2 << 20);
+    let builder = builder.patience(PATIENCE);
+    let db = builder.open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    disk.delay_syncs(PATIENCE / 8);
+    let mut longest = Duration::ZERO;
+    for at in 0..ENTRIES {
+        let begun = Instant::now();
+        tree.put(scattered(0, at), vec![at as u8; 600]).unwrap();
+        longest = longest.max(begun.elapsed());
+    }
+    println!("longest wait: {longest:?}");
+    assert!(longest > PATIENCE, "no writer waited longer than it may");
+    disk.delay_syncs(Duration::ZERO);
+    assert_eq!(tree.len(), ENTRIES);
+    db.verify().unwrap();
+}
+
 /// A write, a sync, an eviction, again and again: a page that came back from the log was as large
 /// as what it had got, and nothing ever cut it. At the 513th entry of 1,000 bytes it could not be
 /// read any more, acknowledged data and all.
@@ -202,12 +228,17 @@ fn a_window_that_moves_leaves_no_pages_behind() {
         .unwrap();
     let tree = db.tree("t").unwrap();
     let begun = Instant::now();
+    let mut most = 0;
     for at in 0..60_000_u64 {
         tree.put(at.to_be_bytes(), vec![at as u8; 900]).unwrap();
         if let Some(old) = at.checked_sub(WINDOW) {
             assert!(tree.delete(old.to_be_bytes()).unwrap());
         }
+        if at.is_multiple_of(500) {
+            most = most.max(db.stats().pages);
+        }
     }
+    println!("most pages: {most}");
     println!("{} window steps/s", 60_000.0 / begun.elapsed().as_secs_f64());
     assert_eq!(tree.len(), WINDOW);
     let needed = WINDOW * 900 / 8192;

@@ -29,7 +29,7 @@ const STEPS: [&str; 9] =
 
 /// Bytes of the budget, and entries.
 fn sizes() -> (u64, u64) {
-    let sizes = std::env::var(SIZES).unwrap_or("32,96".into());
+    let sizes = std::env::var(SIZES).unwrap_or("24,32".into());
     let (budget, data) = sizes.split_once(',').unwrap();
     let mib = |text: &str| text.parse::<u64>().unwrap() * MIB;
     (mib(budget), mib(data) / (VALUE_BYTES as u64 + 16))

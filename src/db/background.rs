@@ -179,6 +179,7 @@ fn start_flusher(
             let synced = engine.sync();
             store.note_sync(&synced, true);
             unless_damaged(synced)?;
+            engine.merge_dry()?;
             // Pages have become clean; if none has, the evictor would only ask again.
             if store.log.durable_version() != before
                 && store.budget.pressure() != Pressure::None
@@ -300,6 +301,7 @@ impl Duties {
         }
         unless_damaged(self.free_merged(engine))?;
         self.settle(engine);
+        engine.merge_dry()?;
         let merges_done = !self.sparse.step(engine)?;
         log.reclaim()?;
         if asked || self.last_clean.elapsed() >= self.schedule.interval {

@@ -12,6 +12,7 @@ use lss::io::{Disk, FileDisk};
 use lss::{Log, Options};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use sync::atomic::{AtomicBool, AtomicU32};
 
 /// When writes become durable without being asked to.
@@ -43,6 +44,7 @@ pub struct Builder {
     background: bool,
     /// Pages that a step of a drop takes away, and bytes that one of a checkpoint writes.
     steps: Option<(usize, u64)>,
+    patience: Option<Duration>,
 }
 
 /// Least memory budget: some hundred pages.
@@ -61,6 +63,7 @@ impl Builder {
             options: Options::default(),
             background: true,
             steps: None,
+            patience: None,
         }
     }
 
@@ -128,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// How long a writer waits for memory while no file is synced; for tests.
+    #[doc(hidden)]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
     /// No background threads; for tests that count on every step.
     #[doc(hidden)]
     pub fn without_background(mut self) -> Self {
@@ -169,6 +179,7 @@ impl Builder {
         if let Some(steps) = self.steps {
             (store.give_back_pages, store.checkpoint_step_bytes) = steps;
         }
+        store.patience = self.patience.unwrap_or(store.patience);
         let engine = Arc::new(Engine::new(store, self.limits));
         let counts = engine.recover(recovered)?;
         let catalog = Arc::new(Catalog::load(&engine, &counts)?);

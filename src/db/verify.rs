@@ -1,9 +1,12 @@
 //! The check of all that a store holds.
 //!
-//! First every part of every page is read from the log, then every tree is walked, then every page
-//! that the log has is looked for among those that the walks have come to: a page that no walk
-//! reaches is lost, or nobody's (I12). Pages of a dropped tree wait to be given back, and are
-//! neither.
+//! First every part of every page is read from the log, then every tree is walked, then every id
+//! that was ever given out is accounted for (I12). It is
+//!
+//! - *reached* by a walk, or of a tree that was dropped, and waits to be given back; or
+//! - *merged*: its page was merged away, and it waits for a commit that knows so; or
+//! - *free*; or
+//! - *lost*, which is damage: the log or the memory has a page of it that nobody can come to.
 
 use super::Db;
 use super::value::Read;
@@ -29,6 +32,10 @@ pub struct VerifyReport {
     pub catalog_pages: u64,
     /// Pages of trees that were dropped, which wait to be given back.
     pub dropped_pages: u64,
+    /// Pages that were merged away, whose ids wait for a commit.
+    pub merged_pages: u64,
+    /// Ids that can name new pages.
+    pub free_ids: u64,
     /// Entries of the trees.
     pub entries: u64,
     /// Levels of the deepest tree.
@@ -91,25 +98,30 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     }
     report.catalog_pages = of_catalog.pages;
     let ids = (1..engine.table.id_limit()).map(PageId::new);
-    let mut left: Vec<PageId> = ids.filter(|id| !reached.contains(*id)).collect();
-    if left.iter().any(|&id| matches!(owner(engine, id), Owner::Tree(_))) {
-        // A commit, or a page that has come in, may have split a page behind the walk's back.
-        let again = reached_now(db)?;
-        left.retain(|id| !again.contains(*id));
-    }
-    for id in left {
+    let mut suspects = Vec::new();
+    for id in ids.filter(|id| !reached.contains(*id)) {
         match owner(engine, id) {
-            Owner::Nobody => {}
+            Owner::Merged => report.merged_pages += 1,
+            Owner::Nobody => report.free_ids += 1,
             Owner::Dropped => report.dropped_pages += 1,
-            Owner::Tree(tree) => {
-                let of_parts = unsound.remove(&id).unwrap_or_default();
-                found.extend(of_parts.into_iter().map(|d| Damage { tree: tree.clone(), ..d }));
-                let what = format!("page {id} is not reached from any other (I12)");
-                let (first, end, file, offset) = (None, None, None, None);
-                let page = id.number();
-                found.push(Damage { tree, first, end, file, offset, what, page });
-            }
+            Owner::Tree(_) => suspects.push(id),
         }
+    }
+    if !suspects.is_empty() {
+        // A page that a walk brings in may be split, and the one above it: behind the walk's back.
+        // What was there before another walk, and is not reached by that either, is lost. What that
+        // one makes itself is no suspect.
+        let again = reached_now(db)?;
+        suspects.retain(|id| !again.contains(*id));
+    }
+    for id in suspects {
+        let Owner::Tree(tree) = owner(engine, id) else { continue };
+        let of_parts = unsound.remove(&id).unwrap_or_default();
+        found.extend(of_parts.into_iter().map(|d| Damage { tree: tree.clone(), ..d }));
+        let what = format!("page {id} is not reached from any other (I12)");
+        let (first, end, file, offset) = (None, None, None, None);
+        let page = id.number();
+        found.push(Damage { tree, first, end, file, offset, what, page });
     }
     if found.is_empty() { Ok(report) } else { Err(Error::Damaged { found: found.into() }) }
 }
@@ -206,24 +218,31 @@ fn names(engine: &DurableEngine, tree: u32, key: &[u8], value: Address) -> bool 
     }
 }
 
-/// Whose a page of the log is that no walk has come to.
+/// Whose an id is that no walk has come to.
 enum Owner {
-    /// No page, or one that was merged away.
     Nobody,
+    /// Its page was merged away.
+    Merged,
     Dropped,
     Tree(String),
 }
 
 fn owner(engine: &DurableEngine, id: PageId) -> Owner {
     let guard = engine.pin();
-    let place = engine.place_without_lists(id, &guard).filter(|place| !place.is_merged());
-    // What no commit has yet is the affair of this process, and of splits that are under way.
-    let (Some(place), false) =
-        (place, matches!(engine.table.load(id, &guard), Word::Merged { .. }))
-    else {
-        return Owner::Nobody;
+    let place = engine.place_without_lists(id, &guard);
+    let number = match engine.table.load(id, &guard) {
+        Word::Merged { .. } => return Owner::Merged,
+        // Of a page in memory that the log does not have: a commit is the affair of the next sync,
+        // and to be reached is not.
+        Word::Resident(chain) | Word::Capped(chain) => chain.page().tree(),
+        // What the table says free is, whatever a commit under way has yet to say about it.
+        Word::Free => return Owner::Nobody,
+        Word::Disk(_) | Word::Unborn => match place {
+            Some(place) if place.is_merged() => return Owner::Merged,
+            Some(place) => place.tree,
+            None => return Owner::Tree(String::new()),
+        },
     };
-    let number = place.tree;
     match engine.store.trees.get(&number) {
         Some(tree) if tree.is_dropped() => Owner::Dropped,
         Some(tree) => Owner::Tree(tree.name.to_string()),

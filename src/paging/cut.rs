@@ -23,6 +23,9 @@ use std::sync::{Arc, PoisonError};
 use sync::atomic::Ordering;
 use types::{Address, PageId};
 
+/// Most leaves that are noted as nearly empty: where no background work takes them, they are few.
+const MAX_DRY: usize = 1 << 16;
+
 /// What a cut has appended and not yet published.
 #[derive(Debug)]
 pub(crate) struct Cut<'e, 'a> {
@@ -211,9 +214,14 @@ impl Cut<'_, '_> {
                 dead.remove(&address);
             }
         }
+        let mut dry = engine.store.dry();
         for (id, place) in std::mem::take(&mut self.places) {
+            if place.is_small(engine.limits.merge_below(0)) && dry.len() < MAX_DRY {
+                dry.push(id);
+            }
             engine.set_packed(id, Some(place), &guard);
         }
+        drop(dry);
         for id in std::mem::take(&mut self.gone) {
             engine.forget_page(id, &guard);
         }

@@ -158,6 +158,12 @@ impl PackedPlace {
     /// What a location takes in memory besides its bytes.
     const OVERHEAD_BYTES: u64 = (size_of::<Self>() + 2 * ALLOCATION_BYTES) as u64;
 
+    /// Whether it is the location of a page with less than so many live bytes: a leaf, perhaps.
+    pub(crate) fn is_small(&self, bytes: usize) -> bool {
+        let place = self.without_lists();
+        !place.is_merged() && place.live_bytes() < bytes
+    }
+
     /// Bytes of memory that this takes, those that the allocator adds included.
     pub(crate) fn memory_bytes(&self) -> u64 {
         Self::OVERHEAD_BYTES + self.bytes.capacity() as u64

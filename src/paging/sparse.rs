@@ -6,13 +6,18 @@
 //! are in memory, from the lowest level up: a leaf that is evicted is judged by its location in the
 //! log, and is brought in only to be merged.
 //!
+//! In a window that moves on, pages run empty faster than any walk comes by, and those whose last
+//! removal fell into a commit were not folded by the writer, since the commit needed them. So a
+//! commit notes the leaves of which it has written little, and they are looked at behind it
+//! ([`DurableEngine::merge_dry`]), while they are still in memory.
+//!
 //! The walk makes progress by itself and ends: a round over all trees begins only if there was a
 //! commit since the last one began, and after a round that has merged nothing an idle store has no
 //! commit any more.
 
 use super::store::DurableEngine;
-use crate::engine::{Away, Covering, Stop, TreeCore, fence_excess};
-use crate::error::Result;
+use crate::engine::{Away, Covering, FoldLimit, Stop, TreeCore, fence_excess};
+use crate::error::{Error, Result};
 use delta::Base;
 use mapping::Word;
 use std::sync::Arc;
@@ -107,7 +112,9 @@ impl DurableEngine {
             let step = self.retrying(|guard| {
                 let parent = self.descend(tree, Covering(key), level, guard)?;
                 if parent.base.merging().is_some() {
-                    return Ok(Step::Next(parent.base.high().map(<[u8]>::to_vec)));
+                    // Its own, which had to wait for a page, or a writer's that has gone on.
+                    self.help_merge(tree, parent.id, parent.base.merging(), guard)?;
+                    return Ok(Step::Merged);
                 }
                 while at < parent.base.count() {
                     // A child that has absorbed its neighbour is looked at with the next one.
@@ -131,6 +138,54 @@ impl DurableEngine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Merges the leaves that the last commits have found nearly empty, as far as they still are.
+    /// Called by background work, behind a commit.
+    pub(crate) fn merge_dry(&self) -> Result<()> {
+        let dry = std::mem::take(&mut *self.store.dry());
+        if dry.is_empty() {
+            return Ok(());
+        }
+        let _changing = self.store.at_rest();
+        for id in dry {
+            match self.retrying(|guard| self.merge_if_dry(id, guard)) {
+                Err(error) if error.is_damage() || matches!(error, Error::TreeDropped { .. }) => {}
+                merged => merged?,
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_if_dry(&self, id: PageId, guard: &Guard) -> core::result::Result<(), Away> {
+        let leaf = || match self.table.load(id, guard) {
+            Word::Resident(chain) => Some(chain).filter(|chain| Base::new(chain.base()).is_leaf()),
+            _ => None,
+        };
+        let Some(chain) = leaf() else { return Ok(()) };
+        let base = Base::new(chain.base());
+        let Some(tree) = self.tree(chain.page().tree()).filter(|tree| tree.root != id) else {
+            return Ok(());
+        };
+        if Self::live_bytes(chain, usize::MAX) >= self.limits.merge_below(0) {
+            return Ok(());
+        }
+        let stop = Stop { id, chain, base, parent: PageId::NONE };
+        if self.has_run_dry(&stop) {
+            self.consolidate_within(&tree, &stop, 0, FoldLimit::Cuts, guard)?;
+        }
+        // Unless that has merged it: neighbours that are evicted it leaves alone.
+        let Some(chain) = leaf() else { return Ok(()) };
+        let low = Base::new(chain.base()).low();
+        let parent = self.descend(&tree, Covering(low), 1, guard)?;
+        if parent.base.merging().is_some() {
+            return self.help_merge(&tree, parent.id, parent.base.merging(), guard);
+        }
+        let at = parent.base.child_index(low);
+        if parent.base.level() == 1 && parent.base.child(at) == id && parent.base.count() > 1 {
+            self.merge_at(&tree, &parent, at.max(1), guard)?;
+        }
+        Ok(())
     }
 
     fn merge_at(

@@ -44,7 +44,7 @@ const STEP_BYTES: u64 = 1 << 20;
 /// Nor more than this part of the memory budget: they all come into memory for it.
 const STEP_SHARE: u64 = 32;
 
-/// How long a writer waits for memory before it gives up.
+/// How long a writer waits for memory while no file is synced, before it gives up.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Moves of values that are remembered in any case.
@@ -81,6 +81,8 @@ pub(crate) struct LogStore {
     pub(crate) checkpoint_step_bytes: u64,
     /// Segments that were emptied but for parts of chunks.
     pub(crate) leaving: Mutex<BTreeSet<u32>>,
+    /// Leaves of which the last commits have written little: they may have run empty.
+    dry: Mutex<Vec<PageId>>,
     /// Held by background work while it changes the shape of trees, and by a check of them, which
     /// wants them at rest. Nothing that a reader or a writer does waits for it.
     upkeep: Mutex<()>,
@@ -90,6 +92,8 @@ pub(crate) struct LogStore {
     pub(super) damaged: Mutex<BTreeMap<PageId, Damage>>,
     /// Most pages of dropped trees that one commit takes away. Tests shrink it.
     pub(crate) give_back_pages: usize,
+    /// How long a writer waits for memory while no file is synced. Tests shrink it.
+    pub(crate) patience: Duration,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
     /// Whether the last background sync found the disk full, and with what error.
@@ -162,10 +166,12 @@ impl LogStore {
             changed: Mutex::default(),
             checkpoint_step_bytes: u64::MAX,
             leaving: Mutex::default(),
+            dry: Mutex::default(),
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
             damaged: Mutex::default(),
             give_back_pages: GIVE_BACK_PAGES,
+            patience: BUDGET_PATIENCE,
             failure: OnceLock::new(),
             sync_failing: AtomicBool::new(false),
             sync_failure: Mutex::default(),
@@ -309,6 +315,10 @@ impl LogStore {
         STEP_BYTES.min(self.budget.limit_bytes() / STEP_SHARE)
     }
 
+    pub(super) fn dry(&self) -> MutexGuard<'_, Vec<PageId>> {
+        self.dry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Wakes the evictor if memory runs short, and lets it get ahead. Who brings pages in calls
     /// this: it does not depend on room, but must not outrun the evictor either. Never pinned, and
     /// never by who has the appender.
@@ -376,12 +386,19 @@ impl Store for LogStore {
                     engine.pin().flush();
                     let limit = store.budget.limit_bytes();
                     let hopeless = || store.sync_is_failing() || store.check().is_err();
-                    if !store.budget.wait_below_unless(limit, BUDGET_PATIENCE, hopeless) {
+                    let mut synced = store.log.counters().syncs;
+                    while !store.budget.wait_below_unless(limit, store.patience, hopeless) {
                         store.check()?;
                         // On a full disk a removal goes on, and one put of each thread that waited.
-                        if !store.sync_is_failing() {
+                        if store.sync_is_failing() {
+                            break;
+                        }
+                        // What is being synced will be evicted, however long that takes.
+                        let now = store.log.counters().syncs;
+                        if now == synced {
                             return Err(Error::OutOfBudget { budget_bytes: limit });
                         }
+                        synced = now;
                     }
                 }
             }
