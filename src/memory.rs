@@ -10,11 +10,12 @@
 #![expect(unsafe_code, reason = "the tree has one count of each Arc whose pointer is in a page")]
 
 use crate::engine::{Engine, Meter, Store, handle_of};
-use crate::map::retired::{Displaced, Effort, Panic, Retired, go_on, release_into, swallow};
+use crate::map::retired::{Effort, Panic, Retired, go_on, release_into, swallow};
 use core::any::TypeId;
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
+use mapping::Kept;
 use std::sync::Arc;
 use sync::epoch::Guard;
 use types::PageId;
@@ -88,18 +89,24 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
     }
 
     #[inline]
-    fn displaced(engine: &Engine<Self>, value: &[u8], hidden_at: u64) {
+    fn displaced(engine: &Engine<Self>, value: &[u8], hidden_at: u64, guard: &Guard) {
         if let Some(retired) = engine.store.retired.as_ref().filter(|_| !is_plain::<V>()) {
             let handle = handle_of(value);
             // SAFETY: the tree's count is the caller's, who has displaced the value.
             let born = unsafe { (*pointer::<V>(handle)).born };
-            retired.displaced(&engine.clock, Displaced { handle, born, hidden_at });
+            if engine.clock.none_open() {
+                retired.add(handle);
+            } else {
+                let kept = Kept::Value(handle);
+                let free = |kept| engine.let_go(kept, guard);
+                engine.clock.keep((born, hidden_at), kept, guard, free);
+            }
         }
     }
 
-    fn closed(engine: &Engine<Self>, cut: u64) {
+    fn dead(engine: &Engine<Self>, handle: u64) {
         if let Some(retired) = &engine.store.retired {
-            retired.closed(&engine.clock, cut);
+            retired.add(handle);
         }
     }
 
@@ -108,6 +115,11 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
     fn end(engine: &mut Engine<Self>) {
         let Some(mut retired) = engine.store.retired.take() else { return };
         let (mut panic, mut handles) = (None, retired.take_all());
+        let kept = engine.clock.take_kept(&engine.epoch.pin());
+        handles.extend(kept.into_iter().filter_map(|kept| match kept {
+            Kept::Value(handle) => Some(handle),
+            Kept::Page(_) => None,
+        }));
         for number in 1..=engine.table.id_limit() {
             handles.drain(..).for_each(|handle| release_into(handle, Self::release, &mut panic));
             engine.each_value(PageId::new(number), |value| handles.push(handle_of(value)));

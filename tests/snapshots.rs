@@ -426,3 +426,46 @@ fn a_snapshot_of_a_map_that_is_loaded_is_of_before() {
     drop(ones);
     assert_eq!(map.kept_pages(), 0);
 }
+
+/// Nanoseconds of an update, the best of some rounds.
+fn update_ns(map: &Map<u64, u64>, random: &mut Random) -> u64 {
+    let mut round = || {
+        let begin = Instant::now();
+        for at in 0..2_000 {
+            map.insert(random.below(5_000), at);
+        }
+        begin.elapsed().as_nanos() as u64 / 2_000
+    };
+    (0..8).map(|_| round()).min().unwrap()
+}
+
+/// With 500 open an update took a hundred times as long: each copy of a page went through all old
+/// pages, for each of them once; and through the cells of all snapshots that ever were.
+#[test]
+fn open_snapshots_cost_a_writer_next_to_nothing() {
+    let mut random = Random::new(seed("open_snapshots_cost_a_writer_next_to_nothing"));
+    let map: Map<u64, u64> = (0..5_000).map(|key| (key, key)).collect();
+    let none = update_ns(&map, &mut random);
+    let mut open = VecDeque::new();
+    for _ in 0..500 {
+        open.push_back(map.snapshot());
+        for at in 0..400 {
+            map.insert(random.below(5_000), at);
+        }
+    }
+    let many = update_ns(&map, &mut random);
+    let kept = map.kept_pages();
+    assert!(kept > 500, "{kept} old pages");
+    // Any order: none is left, and each goes with the last that needs it.
+    while let Some(last) = open.pop_back() {
+        drop((last, open.pop_front()));
+    }
+    assert_eq!(map.kept_pages(), 0);
+    drop((0..30_000).map(|_| map.snapshot()).collect::<Vec<_>>());
+    let one = map.snapshot();
+    let after_a_burst = update_ns(&map, &mut random);
+    drop(one);
+    println!("{none} ns an update, {many} with 500 open, {after_a_burst} after a burst");
+    assert!(many < 5 * none + 200, "{none} ns an update, {many} with 500 snapshots open");
+    assert!(after_a_burst < 5 * none + 200, "{none} ns, {after_a_burst} after a burst");
+}

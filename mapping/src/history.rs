@@ -5,14 +5,18 @@
 //! versions from its base version up to, not including, the one of what replaced it. No two such
 //! rectangles of a tree overlap, so of any list of them at most one answers for a key at a version.
 //!
-//! A [`History`] is a list of them, hung into the header of a page before that is published. It
-//! never changes either; a shorter one may take its place ([`PageRef::trim`]), which goes through
-//! the epoch, and the last one goes when the page is replaced ([`PageRef::close_history`]).
+//! A [`History`] is a list of them, the newest first, hung into the header of a page before that is
+//! published. It never changes; the histories of the pages that take its place *share* it, so it
+//! costs nothing to hand it on, however long it is. A shorter one may take its place
+//! ([`PageRef::trim`]), which goes through the epoch, and the last one goes when the page is
+//! replaced ([`PageRef::close_history`]).
 //!
 //! Who owns the memory of a replaced page: nobody, until the winner of the CAS says so
-//! ([`Old::own_page`]), which it does before its pin ends. Until then the page is retired by
-//! nobody, and no history that names it can be dropped, for that comes an epoch later. If the race
-//! is lost the `Old` is dropped and owns nothing.
+//! ([`Old::own_page`]), which it does before its pin ends. If the race is lost the `Old` is dropped
+//! and owns nothing. From then on the page is kept for the newest open cut that sees it
+//! ([`Clock::keep`](crate::Clock::keep)), and goes with the last one ([`Old::release`]). What is
+//! left of the `Old` then is some bytes in the lists that have it, a *husk*: the next page gets a
+//! list without those at its beginning, and one without any once more than half of it are husks.
 //!
 //! Its values are not its own: those that were displaced since and that an open cut needs are kept
 //! until that is closed, by who displaced them.
@@ -20,52 +24,65 @@
 
 use crate::page::{Chain, Head, Page, PageBox, PageRef};
 use core::fmt;
+use core::ptr;
 use std::sync::Arc;
-use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use sync::epoch::Guard;
 
 /// A page that was replaced.
 pub struct Old {
-    page: *mut Page,
+    /// Null once no cut needs it.
+    page: AtomicPtr<Page>,
     head: Head,
+    base_version: u64,
     /// The base version of what replaced it; 0 while that has none.
     hidden_at: AtomicU64,
     /// Whether the memory of the page is its own. Not while the CAS may still be lost.
     owned: AtomicBool,
 }
 
-// SAFETY: what is behind the pointer is shared by all who have an `Old`, and immutable but for
-// atomics; the last one frees it.
-unsafe impl Send for Old {}
-// SAFETY: as above.
-unsafe impl Sync for Old {}
-
 impl Old {
-    /// The page of a chain, which is about to be replaced by one with this base version. Owns
-    /// nothing, and may be looked at under the pin of the chain only, until it is told to.
+    /// The page of a chain, which has a base version and is about to be replaced by one with this
+    /// base version. Owns nothing until it is told to.
     pub fn of(chain: Chain<'_>, hidden_at: u64) -> Self {
-        Self::new(chain.page().as_raw(), chain.head(), hidden_at, false)
+        let page = chain.page();
+        Self::new((page.as_raw(), chain.head()), page.base_version(), hidden_at, false)
     }
 
     /// A copy of a page that goes another way.
     pub fn copied(page: PageBox, hidden_at: u64) -> Self {
-        let (page, head) = page.into_raw();
-        Self::new(page, head, hidden_at, true)
+        let base_version = page.page().base_version();
+        Self::new(page.into_raw(), base_version, hidden_at, true)
     }
 
-    fn new(page: *mut Page, head: Head, hidden_at: u64, owned: bool) -> Self {
+    fn new(
+        (page, head): (*mut Page, Head),
+        base_version: u64,
+        hidden_at: u64,
+        owned: bool,
+    ) -> Self {
         let (hidden_at, owned) = (AtomicU64::new(hidden_at), AtomicBool::new(owned));
-        Self { page, head, hidden_at, owned }
+        Self { page: AtomicPtr::new(page), head, base_version, hidden_at, owned }
     }
 
-    /// The page, with the newest record that it ever had.
-    pub fn chain(&self) -> Chain<'_> {
-        // SAFETY: the page is this one's own, or its maker and all who see it are pinned still.
-        Chain::new(unsafe { PageRef::from_raw(self.page) }, self.head)
+    /// The page, with the newest record that it ever had; nothing if no cut needs it any more. To
+    /// be looked at under the pin under which this was found.
+    pub fn chain<'g>(&self, _guard: &'g Guard) -> Option<Chain<'g>> {
+        // ORDERING: Acquire pairs with the publication of what has this.
+        let page = self.page.load(Ordering::Acquire);
+        // SAFETY: the page goes through the epoch once it is no more here, and before it is this
+        // one's own its maker and all who see it are pinned.
+        (!page.is_null()).then(|| Chain::new(unsafe { PageRef::from_raw(page) }, self.head))
+    }
+
+    /// Whether the page is there no more.
+    pub fn is_husk(&self) -> bool {
+        self.page.load(Ordering::Acquire).is_null()
     }
 
     /// Largest version folded into its base.
     pub fn base_version(&self) -> u64 {
-        self.chain().page().base_version()
+        self.base_version
     }
 
     /// The base version of what replaced it; 0 while that has none.
@@ -84,16 +101,37 @@ impl Old {
     /// Makes the page this one's own. To be called by the winner of the CAS that replaced it,
     /// instead of retiring the page.
     pub fn own_page(&self) {
-        // ORDERING: Relaxed; dropping comes an epoch later.
+        // ORDERING: Relaxed; `release` comes behind `keep`, and dropping an epoch later.
         self.owned.store(true, Ordering::Relaxed);
+    }
+
+    /// No cut needs the page any more. To be called once it is this one's own.
+    pub fn release(&self, guard: &Guard) {
+        debug_assert!(self.owned.load(Ordering::Relaxed), "a page that may come back");
+        // ORDERING: AcqRel: it is freed behind all that was done with it.
+        let page = Carry(self.page.swap(ptr::null_mut(), Ordering::AcqRel), self.head);
+        guard.defer(move || page.free());
+    }
+}
+
+/// Lets a deferred action own a page.
+struct Carry(*mut Page, Head);
+// SAFETY: a page is `Send`, and owned by the action alone.
+unsafe impl Send for Carry {}
+
+impl Carry {
+    fn free(self) {
+        if !self.0.is_null() {
+            // SAFETY: the only owner of a page that was unlinked and that nobody else frees.
+            drop(unsafe { PageBox::from_raw(self.0, self.1) });
+        }
     }
 }
 
 impl Drop for Old {
     fn drop(&mut self) {
         if self.owned.load(Ordering::Relaxed) {
-            // SAFETY: the last owner of a page that was unlinked and that nobody else frees.
-            drop(unsafe { PageBox::from_raw(self.page, self.head) });
+            Carry(self.page.load(Ordering::Relaxed), self.head).free();
         }
     }
 }
@@ -104,19 +142,50 @@ impl fmt::Debug for Old {
     }
 }
 
-/// What a page was: never empty.
-#[derive(Debug)]
+/// What a page was: a list that is never empty, and whose end others may have as well.
 pub struct History {
     newest: Arc<Old>,
-    others: Vec<Arc<Old>>,
+    older: Option<Arc<Self>>,
+    /// How many there are.
+    len: usize,
+    /// How many there were when the list was last gone through, no husk among them.
+    kept: usize,
 }
+
+/// Husks that a list may have however short it is.
+const HUSKS: usize = 8;
 
 impl History {
     /// The history of these, the page that was there last first; none if there are none.
-    pub fn of(olds: impl IntoIterator<Item = Arc<Old>>) -> Option<Box<Self>> {
-        let mut olds = olds.into_iter();
-        let newest = olds.next()?;
-        Some(Box::new(Self { newest, others: olds.collect() }))
+    pub fn of(olds: impl IntoIterator<Item = Arc<Old>>) -> Option<Arc<Self>> {
+        let mut olds: Vec<_> = olds.into_iter().collect();
+        let mut history = None;
+        let mut len = 0;
+        while let Some(newest) = olds.pop() {
+            len += 1;
+            history = Some(Arc::new(Self { newest, older: history, len, kept: len }));
+        }
+        history
+    }
+
+    /// A page that was replaced, and what that had.
+    pub fn onto(newest: Arc<Old>, older: Option<Arc<Self>>) -> Arc<Self> {
+        let (len, kept) = older.as_ref().map_or((0, 0), |older| (older.len, older.kept));
+        Arc::new(Self { newest, older, len: len + 1, kept })
+    }
+
+    /// The same without the husks at its beginning; without any if there are too many.
+    ///
+    /// Takes `O(1)` in the mean: each husk is skipped once, and the list is gone through when it
+    /// has twice the length.
+    pub fn without_husks(mut history: Arc<Self>) -> Option<Arc<Self>> {
+        while history.newest.is_husk() {
+            history = Arc::clone(history.older.as_ref()?);
+        }
+        if history.len <= 2 * history.kept + HUSKS {
+            return Some(history);
+        }
+        Self::of(history.olds().filter(|old| !old.is_husk()).cloned())
     }
 
     /// The page that was there last. Where no base version is decided yet, its
@@ -125,8 +194,29 @@ impl History {
         &self.newest
     }
 
-    /// All of them.
+    /// All of them, husks as well.
     pub fn olds(&self) -> impl Iterator<Item = &Arc<Old>> {
-        core::iter::once(&self.newest).chain(&self.others)
+        let mut next = Some(self);
+        core::iter::from_fn(move || {
+            let here = next?;
+            next = here.older.as_deref();
+            Some(&here.newest)
+        })
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        // One after the other: many would be too many for the stack.
+        let mut next = self.older.take();
+        while let Some(mut last) = next.and_then(Arc::into_inner) {
+            next = last.older.take();
+        }
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.olds()).finish()
     }
 }

@@ -37,16 +37,17 @@
 ))]
 mod arena;
 mod buckets;
-mod cells;
 mod clock;
 mod directory;
 mod dirty;
 mod hash_hints;
 mod history;
 mod ids;
+mod kept;
 #[cfg(not(any(loom, shuttle)))]
 mod memory;
 mod page;
+mod registry;
 mod stack;
 mod stamp;
 mod table;
@@ -57,6 +58,7 @@ pub use directory::Directory;
 pub use dirty::{DirtyList, Listed};
 pub use hash_hints::HashHints;
 pub use history::{History, Old};
+pub use kept::Kept;
 #[cfg(not(any(loom, shuttle)))]
 pub use memory::{arena_bytes, arena_slack};
 pub use page::{

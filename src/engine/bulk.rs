@@ -220,7 +220,7 @@ impl<S: Store> Engine<S> {
     ) -> Step {
         let count = part.len();
         let folded = self.fold(leaf.id, leaf.chain, FoldLimit::Cuts, guard);
-        let past = self.past_for_undecided(leaf.chain);
+        let past = Self::past_for_undecided(leaf.chain);
         let before = folded.contents.len();
         let mut dropped = Vec::new();
         let contents = folded.contents.overlay(part.contents(), |_, value| {

@@ -139,7 +139,7 @@ impl<S: Store> Engine<S> {
         if !S::DURABLE {
             return u64::MAX;
         }
-        let cuts = self.clock.oldest_open().unwrap_or(u64::MAX);
+        let cuts = self.clock.oldest_open(guard).unwrap_or(u64::MAX);
         let page = chain.page();
         let Some(place) =
             self.place_without_lists(id, guard).filter(|_| limit == FoldLimit::KeepUnflushed)
@@ -167,7 +167,7 @@ impl<S: Store> Engine<S> {
         // The registry is read before the place: a cut is closed after its places are published,
         // so who does not see it open sees what it has flushed.
         let same_side = |older: u64, newer: u64| {
-            let cut_between = self.clock.cut_between(older, newer);
+            let cut_between = self.clock.cut_between(older, newer, guard);
             let flushed = self.place_without_lists(id, guard).map_or(0, |place| place.flushed);
             !cut_between && (older <= flushed) == (newer <= flushed)
         };
@@ -222,7 +222,7 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Result<(), Away> {
         let mut folded = self.fold(leaf.id, leaf.chain, limit, guard);
-        folded.past = self.past_of(leaf.chain, folded.base_version);
+        folded.past = self.past_of(leaf.chain, folded.base_version, guard);
         let absorbed = self.still_absorbed(leaf.base, guard);
         let shape = leaf.base.shape(&absorbed);
         let bytes = folded.contents.base_bytes(&shape);
@@ -237,7 +237,7 @@ impl<S: Store> Engine<S> {
         let birth =
             Birth { base_version: folded.base_version, serial: old.serial(), tree: tree.id };
         let mut page = self.build(&shape, &folded.contents, &folded.carried, need, birth);
-        page.remember(folded.past.within(&shape));
+        page.remember(folded.past.history());
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(leaf.id, leaf.chain, page).is_err() {
@@ -294,7 +294,7 @@ impl<S: Store> Engine<S> {
         let count = leaf.base.count();
         count > 0
             && 4 * Self::most_removed(leaf.chain) >= 3 * count
-            && self.clock.oldest_open().is_none()
+            && self.clock.none_open()
             && 4 * Self::live_bytes(leaf.chain, usize::MAX)
                 < leaf.base.byte_len() - fence_excess(leaf.base)
     }

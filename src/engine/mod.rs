@@ -88,10 +88,10 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
 
     /// Takes a value that this thread, which is pinned, has displaced: at this version its key got
     /// another one, or none.
-    fn displaced(_engine: &Engine<Self>, _value: &[u8], _hidden_at: u64) {}
+    fn displaced(_engine: &Engine<Self>, _value: &[u8], _hidden_at: u64, _guard: &Guard) {}
 
-    /// A cut of a tree in memory with this version is closed.
-    fn closed(_engine: &Engine<Self>, _cut: u64) {}
+    /// Takes a value that was kept for cuts, and that none sees any more.
+    fn dead(_engine: &Engine<Self>, _handle: u64) {}
 
     /// Gives every value back. Nobody else uses the engine any more.
     fn end(engine: &mut Engine<Self>);

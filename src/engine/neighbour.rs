@@ -114,7 +114,7 @@ impl<S: Store> Engine<S> {
         self.retrying(|guard| {
             let mut wanted = first_wanted(span, end, tree.layout);
             while let Some(page) = wanted {
-                let stop = self.as_of(self.descend(tree, page, 0, guard)?, page, cut);
+                let stop = self.as_of(self.descend(tree, page, 0, guard)?, page, cut, guard);
                 let entry = match end {
                     End::First => self.first_in(&stop, span.0),
                     End::Last => self.last_in(&stop, span.1),

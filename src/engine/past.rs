@@ -14,8 +14,11 @@
 //!   most `c`, it is the page; else the page is the one of its history that covers the key, by its
 //!   own fences, and has `base <= c < hidden at`. Of the page's chain leave out the newest records
 //!   as long as their versions are above `c`. The rest is the answer.
-//! - **Trim.** A history loses what no open cut needs, whenever its page is replaced, and when a
-//!   cut is closed.
+//! - **Let go.** Once it is replaced a page is kept for the newest open cut that sees it; when that
+//!   is closed, for the next older one that does; and goes with the last (`mapping::Clock::keep`).
+//!
+//! A history is shared by all that come after, so nobody but a merge goes through it, and how many
+//! cuts are open is nothing to a writer: it looks for the newest only.
 //!
 //! # Why that is right
 //!
@@ -32,8 +35,8 @@
 //! 3. *`Pi` is not lost.* It was replaced by a page whose version `n` is above `c`. Whoever took
 //!    `n`, or a version that it is the largest of, from the clock, read it after `c` had bumped it,
 //!    and `c` was registered before; who decides what is kept has read that version, and looks at
-//!    the registry afterwards (A8). So it finds `c`, or `c` has been closed. The same holds for
-//!    whoever passes a history on, or trims it: it knows when the pages in it were hidden.
+//!    the registry afterwards (A8). So it finds `c`, or `c` has been closed. From then on whoever
+//!    closes a cut looks for the next older one in the same way.
 //! 4. *It is the only one.* The intervals from base version to hidden do not overlap, for what
 //!    hides a page is the base version of the next. Pages of other ranges are told by their fences;
 //!    so it does no harm that a history has some, after a merge.
@@ -54,24 +57,25 @@
 //!
 //! # Giving back
 //!
-//! Ids of pages with a history are on a list. Who closes a cut takes all of them, trims each page,
-//! and puts back those that still have a history. An id is put on the list by who gives its page a
-//! history where it had none; where it had one, the id is there already, or in the hands of someone
-//! who will look at the page's word. Then both sides look again:
+//! What is left of a page in a history when no cut needs it any more is a husk
+//! (`mapping::History`). The next page that takes the place of this one is rid of most. For those
+//! that nobody replaces, ids of pages with a history are on a list, and who closes the last open cut
+//! trims them. An id is put on the list by who gives its page a history where it had none; where it
+//! had one, the id is there already, or in the hands of someone who will look at the page's word.
+//! Then both sides look again:
 //!
 //! ```text
-//!   who publishes a history   CAS of the word | push | fence | registry, and trim
-//!   who closes a cut          out of the registry | fence | drain | words, and trim
+//!   who publishes a history   CAS of the word | push | fence | is no cut open? then trim
+//!   who closes a cut          closed | fence | is no cut open? then drain, and trim each
 //! ```
 //!
-//! Of the two one sees the other: either the page is found, or it is seen that the cut is gone. Who
-//! puts an id back looks again as well, for another cut may have been closed meanwhile. So when all
-//! cuts are closed, no history is left.
+//! Of the two one sees the other: either the page is found, or it is seen that no cut is open.
 
 use super::descent::{Covering, Seek, Stop};
 use super::{Engine, Store, TreeCore, Versioned};
-use delta::{Base, Contents, Probe, Shape};
-use mapping::{Birth, Chain, History, Old, OpenCut, PageRef, Word};
+use core::cmp::Reverse;
+use delta::{Base, Contents, Probe, Shape, Side};
+use mapping::{Birth, Chain, History, Kept, Old, OpenCut, PageRef, Word};
 use std::sync::Arc;
 use sync::atomic::{Ordering, fence};
 use sync::epoch::Guard;
@@ -84,55 +88,34 @@ pub(crate) struct Past {
     replaced: Option<Arc<Old>>,
     /// A copy of the page that is merged into it.
     copied: Option<Arc<Old>>,
-    /// What they were before.
-    inherited: Vec<Arc<Old>>,
+    /// The history of what takes their place.
+    history: Option<Arc<History>>,
 }
 
 impl Past {
+    /// The history of a page that takes the place of the leaf.
     #[inline]
-    fn is_empty(&self) -> bool {
-        self.replaced.is_none() && self.copied.is_none() && self.inherited.is_empty()
+    pub(crate) fn history(&self) -> Option<Arc<History>> {
+        self.history.clone()
     }
 
-    fn olds(&self) -> impl Iterator<Item = &Arc<Old>> {
-        self.replaced.iter().chain(&self.copied).chain(&self.inherited)
-    }
-
-    /// The history of a page of this shape.
-    #[inline]
-    pub(crate) fn within(&self, shape: &Shape<'_>) -> Option<Box<History>> {
-        if self.is_empty() { None } else { self.meeting(shape) }
-    }
-
-    #[cold]
-    fn meeting(&self, shape: &Shape<'_>) -> Option<Box<History>> {
-        let meets = |old: &&Arc<Old>| {
-            let base = Base::new(old.chain().base());
-            base.high().is_none_or(|high| shape.low < high)
-                && shape.high.is_none_or(|high| base.low() < high)
+    /// What a leaf hands on that may be seen by a cut, and what it was before.
+    fn of(replaced: Option<Arc<Old>>, page: PageRef<'_>) -> Self {
+        let older = page.share_history().and_then(History::without_husks);
+        let history = match &replaced {
+            Some(old) => Some(History::onto(Arc::clone(old), older)),
+            None => older,
         };
-        History::of(self.olds().filter(meets).cloned())
-    }
-
-    fn inherit(&mut self, page: PageRef<'_>, cuts: &[u64]) {
-        let olds = page.history().into_iter().flat_map(History::olds);
-        for old in olds.filter(|old| is_needed(old, cuts)) {
-            // Two pages that were one have it from there.
-            if !self.inherited.iter().any(|other| Arc::ptr_eq(old, other)) {
-                self.inherited.push(Arc::clone(old));
-            }
-        }
+        Self { replaced, copied: None, history }
     }
 }
 
-/// Whether one of these cuts, in ascending order, sees a page that has this interval.
-fn is_between(cuts: &[u64], base_version: u64, hidden_at: u64) -> bool {
-    let at = cuts.partition_point(|cut| *cut < base_version);
-    cuts.get(at).is_some_and(|cut| *cut < hidden_at)
-}
-
-fn is_needed(old: &Old, cuts: &[u64]) -> bool {
-    is_between(cuts, old.base_version(), old.hidden_at())
+/// The low key of a page that is still there, if it has any key in common with one of this shape.
+fn meeting<'g>(old: &Old, shape: &Shape<'_>, guard: &'g Guard) -> Option<&'g [u8]> {
+    let base = Base::new(old.chain(guard)?.base());
+    let meets = base.high().is_none_or(|high| shape.low < high)
+        && shape.high.is_none_or(|high| base.low() < high);
+    meets.then(|| base.low())
 }
 
 impl<S: Store> Engine<S> {
@@ -147,46 +130,50 @@ impl<S: Store> Engine<S> {
 
     /// What the open cuts need of a leaf whose records all have versions, and which is about to be
     /// replaced by pages with this base version.
-    pub(crate) fn past_of(&self, chain: Chain<'_>, hidden_at: u64) -> Past {
-        let mut past = Past::default();
-        if S::DURABLE {
-            return past;
-        }
+    pub(crate) fn past_of(&self, chain: Chain<'_>, hidden_at: u64, guard: &Guard) -> Past {
         // The registry is read after the records were dated (A8).
-        let cuts = self.clock.open_cuts();
-        if !cuts.is_empty() {
-            past.replaced = Self::kept(chain, hidden_at, &cuts);
-            past.inherit(chain.page(), &cuts);
+        if S::DURABLE || self.clock.none_open() {
+            return Past::default();
         }
-        past
+        Past::of(self.kept(chain, hidden_at, guard), chain.page())
     }
 
-    fn kept(chain: Chain<'_>, hidden_at: u64, cuts: &[u64]) -> Option<Arc<Old>> {
-        is_between(cuts, chain.page().base_version(), hidden_at)
+    fn kept(&self, chain: Chain<'_>, hidden_at: u64, guard: &Guard) -> Option<Arc<Old>> {
+        self.clock
+            .cut_between(chain.page().base_version(), hidden_at, guard)
             .then(|| Arc::new(Old::of(chain, hidden_at)))
     }
 
-    /// As [`past_of`](Self::past_of), of a leaf and the one to its right that is merged into it.
-    pub(crate) fn past_of_both(
+    /// As [`past_of`](Self::past_of), of a leaf and the one to its right that is merged into it:
+    /// both together have this shape.
+    pub(crate) fn past_of_both<'g>(
         &self,
-        left: Chain<'_>,
-        (right_id, right): (PageId, Chain<'_>),
-        hidden_at: u64,
+        left: Chain<'g>,
+        (right_id, right): (PageId, Chain<'g>),
+        (shape, hidden_at): (&Shape<'_>, u64),
+        guard: &'g Guard,
     ) -> Past {
-        let mut past = Past::default();
-        if S::DURABLE || !Base::new(left.base()).is_leaf() {
-            return past;
+        if S::DURABLE || shape.level > 0 || self.clock.none_open() {
+            return Past::default();
         }
-        let cuts = self.clock.open_cuts();
-        if !cuts.is_empty() {
-            past.replaced = Self::kept(left, hidden_at, &cuts);
-            if is_between(&cuts, right.page().base_version(), hidden_at) {
-                past.copied = Some(Arc::new(self.copied(right_id, right, hidden_at)));
-            }
-            past.inherit(left.page(), &cuts);
-            past.inherit(right.page(), &cuts);
-        }
-        past
+        let replaced = self.kept(left, hidden_at, guard);
+        let copied = self
+            .clock
+            .cut_between(right.page().base_version(), hidden_at, guard)
+            .then(|| Arc::new(self.copied(right_id, right, hidden_at)));
+        let olds = |page: PageRef<'g>| {
+            let olds = page.history().into_iter().flat_map(History::olds);
+            olds.filter_map(|old| {
+                Some((Reverse(old.base_version()), meeting(old, shape, guard)?, old))
+            })
+        };
+        let mut older: Vec<_> = olds(left.page()).chain(olds(right.page())).collect();
+        // Two pages that were one have it from there; no two begin at one key and version.
+        older.sort_by_key(|(version, low, _)| (*version, *low));
+        older.dedup_by_key(|(version, low, _)| (*version, *low));
+        let older = older.into_iter().map(|(_, _, old)| Arc::clone(old));
+        let history = History::of(replaced.iter().chain(&copied).cloned().chain(older));
+        Past { replaced, copied, history }
     }
 
     fn copied(&self, id: PageId, chain: Chain<'_>, hidden_at: u64) -> Old {
@@ -200,11 +187,8 @@ impl<S: Store> Engine<S> {
 
     /// What pages need of a leaf whose base version is decided after their CAS: all of it, until
     /// then.
-    pub(crate) fn past_for_undecided(&self, chain: Chain<'_>) -> Past {
-        let mut past = Past::default();
-        past.inherit(chain.page(), &self.clock.open_cuts());
-        past.replaced = Some(Arc::new(Old::of(chain, 0)));
-        past
+    pub(crate) fn past_for_undecided(chain: Chain<'_>) -> Past {
+        Past::of(Some(Arc::new(Old::of(chain, 0))), chain.page())
     }
 
     /// To be called when the CAS has put the `heirs` in the place of a leaf, under the pin of the
@@ -219,36 +203,58 @@ impl<S: Store> Engine<S> {
     ) {
         let page = chain.page();
         let had_history = !S::DURABLE && page.close_history(guard);
-        if past.is_empty() {
-            return self.retire(page, dropped, guard);
-        }
-        let hidden_at =
-            past.replaced.as_ref().map(|old| mapping::date_successors(old, &self.clock));
-        past.replaced.iter().chain(&past.copied).for_each(|old| old.own_page());
-        match hidden_at {
-            // What sorted input has displaced, in memory.
-            Some(version) => {
+        match &past.replaced {
+            None => self.retire(page, dropped, guard),
+            Some(old) => {
+                let version = mapping::date_successors(old, &self.clock);
+                self.keep(old, guard);
+                // What sorted input has displaced, in memory.
                 for handle in dropped {
-                    S::displaced(self, &handle.to_le_bytes(), version);
+                    S::displaced(self, &handle.to_le_bytes(), version, guard);
                 }
             }
-            None => self.retire(page, dropped, guard),
         }
-        for heir in heirs {
-            self.list_history(heir, had_history && heir == id, guard);
+        if let Some(old) = &past.copied {
+            self.keep(old, guard);
+        }
+        if past.history.is_some() {
+            for heir in heirs {
+                self.list_history(heir, had_history && heir == id, guard);
+            }
+        }
+    }
+
+    /// Keeps a page that was replaced, or a copy of it, for the cuts that see it.
+    fn keep(&self, old: &Arc<Old>, guard: &Guard) {
+        old.own_page();
+        let interval = (old.base_version(), old.hidden_at());
+        let kept = Kept::Page(Arc::clone(old));
+        self.clock.keep(interval, kept, guard, |kept| self.let_go(kept, guard));
+    }
+
+    /// No cut sees this any more.
+    pub(crate) fn let_go(&self, kept: Kept, guard: &Guard) {
+        match kept {
+            Kept::Page(old) => old.release(guard),
+            Kept::Value(handle) => S::dead(self, handle),
         }
     }
 
     /// Puts a page that may have got a history on the list, unless it is there.
     fn list_history(&self, id: PageId, is_listed: bool, guard: &Guard) {
-        // ORDERING: the publisher's side of the store buffering with `close`: word | fence |
-        // registry, against registry | fence | word.
+        // ORDERING: the publisher's side of the store buffering with `close`: word and list | fence
+        // | count, against count | fence | list and words.
         fence(Ordering::SeqCst);
-        if self.trim(id, guard) && !is_listed {
+        if self.clock.none_open() && !self.trim(id, guard) {
+            return;
+        }
+        if !is_listed {
             self.dirty.push(id, 0);
             fence(Ordering::SeqCst);
-            self.trim(id, guard);
-            // Where pages come and go and no cut is closed, ids would pile up.
+            if self.clock.none_open() {
+                self.trim(id, guard);
+            }
+            // Where pages come and go and a cut is always open, ids would pile up.
             let pushed = self.counters.histories.fetch_add(1, Ordering::Relaxed);
             if pushed > 1024 + 2 * u64::from(self.table.id_limit()) {
                 self.trim_all(guard);
@@ -256,7 +262,7 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Takes what no open cut needs out of the history of a page. Says whether anything is left.
+    /// Takes the husks out of the history of a page. Says whether anything is left.
     fn trim(&self, id: PageId, guard: &Guard) -> bool {
         loop {
             let (Word::Resident(chain) | Word::Capped(chain)) = self.table.load(id, guard) else {
@@ -265,11 +271,10 @@ impl<S: Store> Engine<S> {
             let page = chain.page();
             let Some(history) = page.history() else { return false };
             self.dated(page);
-            let cuts = self.clock.open_cuts();
-            if history.olds().all(|old| is_needed(old, &cuts)) {
+            if !history.olds().any(|old| old.is_husk()) {
                 return true;
             }
-            let kept = History::of(history.olds().filter(|old| is_needed(old, &cuts)).cloned());
+            let kept = History::of(history.olds().filter(|old| !old.is_husk()).cloned());
             let is_left = kept.is_some();
             if page.trim(history, kept, guard) {
                 return is_left;
@@ -280,24 +285,16 @@ impl<S: Store> Engine<S> {
 
     /// Opens a cut of a tree in memory.
     pub(crate) fn open(&self) -> OpenCut<'_> {
-        self.clock.open_and_tell(|version| {
-            // ORDERING: as in `close`: for who kept something for it.
-            fence(Ordering::SeqCst);
-            S::closed(self, version);
-        })
+        self.clock.open(&self.pin())
     }
 
-    /// Closes a cut of a tree in memory, and gives back what was kept for it.
+    /// Closes a cut of a tree in memory, and gives back what only this cut has seen.
     ///
-    /// Takes no longer than there are pages that have changed since the oldest cut was opened.
+    /// The last one that is open goes through the list of pages with a history.
     pub(crate) fn close(&self, cut: OpenCut<'_>) {
-        let version = cut.version();
-        drop(cut);
-        // ORDERING: see `list_history`.
-        fence(Ordering::SeqCst);
-        S::closed(self, version);
-        if !self.dirty.is_empty() {
-            let guard = self.pin();
+        let guard = self.pin();
+        self.clock.close(cut, &guard, |kept| self.let_go(kept, &guard));
+        if self.clock.none_open() && !self.dirty.is_empty() {
             self.trim_all(&guard);
             guard.flush();
         }
@@ -310,16 +307,20 @@ impl<S: Store> Engine<S> {
         ids.sort_unstable();
         ids.dedup();
         for id in ids {
-            self.list_history(id, false, guard);
+            if self.trim(id, guard) {
+                self.list_history(id, false, guard);
+            }
         }
     }
 
-    /// How many old pages there are in the histories of all pages.
+    /// How many old pages there are in the histories of all pages, for keys of theirs.
     pub(crate) fn kept_pages(&self) -> usize {
         let guard = self.pin();
         let of = |number| match self.table.load(PageId::new(number), &guard) {
             Word::Resident(chain) | Word::Capped(chain) => {
-                chain.page().history().map_or(0, |history| history.olds().count())
+                let shape = Base::new(chain.base()).shape(&[]);
+                let olds = chain.page().history().into_iter().flat_map(History::olds);
+                olds.filter_map(|old| meeting(old, &shape, &guard)).count()
             }
             _ => 0,
         };
@@ -327,19 +328,25 @@ impl<S: Store> Engine<S> {
     }
 
     /// The page that speaks for the wanted place as of a cut that is open, and its chain then.
-    pub(crate) fn as_of<'g>(&self, leaf: Stop<'g>, wanted: impl Seek, cut: u64) -> Stop<'g> {
+    pub(crate) fn as_of<'g>(
+        &self,
+        leaf: Stop<'g>,
+        wanted: impl Seek,
+        cut: u64,
+        guard: &'g Guard,
+    ) -> Stop<'g> {
         let mut chain = leaf.chain;
         if chain.page().base_version() > cut {
-            let sees = |old: &&Arc<Old>| {
-                old.base_version() <= cut
-                    && cut < old.hidden_at()
-                    && wanted.side(Base::new(old.chain().base())) == delta::Side::Inside
+            let seen = |old: &Arc<Old>| {
+                let then = old.base_version() <= cut && cut < old.hidden_at();
+                let here = |chain: &Chain<'g>| wanted.side(Base::new(chain.base())) == Side::Inside;
+                if then { old.chain(guard).filter(here) } else { None }
             };
             let mut olds = chain.page().history().into_iter().flat_map(History::olds);
-            let Some(old) = olds.find(sees) else {
+            let Some(old) = olds.find_map(seen) else {
                 panic!("page {} has nothing for the open cut {cut}", leaf.id)
             };
-            chain = old.chain();
+            chain = old;
         }
         let newer =
             |record: &mapping::RecordRef<'g>| self.version(leaf.id, chain.page(), *record) > cut;
@@ -358,7 +365,7 @@ impl<S: Store> Engine<S> {
         let fingerprint = key.fingerprint();
         self.retrying(|guard| {
             let leaf = self.leaf(tree, key, guard)?;
-            Ok(read(self.as_of(leaf, Covering(key), cut).find_by_walking(key, fingerprint)))
+            Ok(read(self.as_of(leaf, Covering(key), cut, guard).find_by_walking(key, fingerprint)))
         })
     }
 }
@@ -369,7 +376,13 @@ pub(crate) trait Moment: Copy {
     const PRESENT: bool;
 
     /// The page that speaks for the wanted place then, and its chain.
-    fn of<'g, S: Store>(self, engine: &Engine<S>, leaf: Stop<'g>, wanted: impl Seek) -> Stop<'g>;
+    fn of<'g, S: Store>(
+        self,
+        engine: &Engine<S>,
+        leaf: Stop<'g>,
+        wanted: impl Seek,
+        guard: &'g Guard,
+    ) -> Stop<'g>;
 }
 
 /// Whenever the page is looked at.
@@ -384,7 +397,13 @@ impl Moment for Now {
     const PRESENT: bool = true;
 
     #[inline]
-    fn of<'g, S: Store>(self, _: &Engine<S>, leaf: Stop<'g>, _: impl Seek) -> Stop<'g> {
+    fn of<'g, S: Store>(
+        self,
+        _: &Engine<S>,
+        leaf: Stop<'g>,
+        _: impl Seek,
+        _: &'g Guard,
+    ) -> Stop<'g> {
         leaf
     }
 }
@@ -392,7 +411,13 @@ impl Moment for Now {
 impl Moment for AsOf {
     const PRESENT: bool = false;
 
-    fn of<'g, S: Store>(self, engine: &Engine<S>, leaf: Stop<'g>, wanted: impl Seek) -> Stop<'g> {
-        engine.as_of(leaf, wanted, self.0)
+    fn of<'g, S: Store>(
+        self,
+        engine: &Engine<S>,
+        leaf: Stop<'g>,
+        wanted: impl Seek,
+        guard: &'g Guard,
+    ) -> Stop<'g> {
+        engine.as_of(leaf, wanted, self.0, guard)
     }
 }

@@ -69,15 +69,15 @@ impl<S: Store> Engine<S> {
                     let ahead = |sketch| number.ahead_with(sketch, others);
                     let leaf = self.leaf_ahead(tree, number, ahead, guard)?;
                     leaf.chain.page().prefetch_records();
-                    moment.of(self, leaf, Covering(number))
+                    moment.of(self, leaf, Covering(number), guard)
                 }
                 (Unread::Bytes(start, _), End::First) => {
                     let leaf = self.leaf_of_scan(tree, start, wish.near, guard)?;
-                    moment.of(self, leaf, Covering(start.as_slice()))
+                    moment.of(self, leaf, Covering(start.as_slice()), guard)
                 }
                 (Unread::Bytes(_, end), End::Last) => {
                     let wanted = Wanted::Below(end.as_deref());
-                    moment.of(self, self.descend(tree, wanted, 0, guard)?, wanted)
+                    moment.of(self, self.descend(tree, wanted, 0, guard)?, wanted, guard)
                 }
             };
             let page = stop.chain.page();

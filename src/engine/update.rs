@@ -126,7 +126,7 @@ impl<S: Store> Engine<S> {
                 if S::holds_values()
                     && let Some(found) = found
                 {
-                    S::displaced(self, found.value, version);
+                    S::displaced(self, found.value, version, guard);
                 }
                 tree.count(i64::from(net));
                 if op == Op::Put {

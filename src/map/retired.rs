@@ -27,14 +27,7 @@
 //! is known before the registry is looked at, so no cut is missed (A8): a cut that is not in the
 //! registry then is closed, or sees what displaced the value.
 //!
-//! A thread may keep a value for a cut that is being closed. Both sides look again:
-//!
-//! ```text
-//!   keeping   push | fence | registry: if the cut is closed, take all that is kept for it
-//!   closing   registry | fence | take all that is kept for the cut
-//! ```
-//!
-//! A version that was in the registry while a cut was opened, and became no cut, is closed as well.
+//! How it is kept, and goes from cut to cut, is told in `mapping::Clock`.
 //!
 //! # When the dead are dropped
 //!
@@ -52,13 +45,13 @@
 use crate::engine::{SHARDS, shard};
 use core::cell::Cell;
 use core::mem::{self, ManuallyDrop, take};
-use mapping::{Clock, Stack};
+use mapping::Stack;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use sync::CachePadded;
-use sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sync::epoch::{Collector, Guard};
 use sync::lock::TryLock;
 
@@ -77,25 +70,9 @@ const BYTES: usize = 1 << 10;
 /// Most destructors that an operation on one key runs.
 const MOST: usize = 256;
 
-/// Groups of kept values, each for the cuts with the same remainder.
-const GROUPS: usize = 16;
-
-/// A value that is not in the tree any more.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Displaced {
-    /// Stands for the tree's count of it.
-    pub(crate) handle: u64,
-    /// What the clock read when it was made.
-    pub(crate) born: u64,
-    /// The version of what displaced it.
-    pub(crate) hidden_at: u64,
-}
-
 /// The displaced values of a map.
 #[derive(Debug)]
 pub(crate) struct Retired {
-    /// What open cuts see, by the newest of these.
-    kept: [Stack<Displaced>; GROUPS],
     shards: [CachePadded<Shard>; SHARDS],
     /// What found no shard free.
     beside: Stack<u64>,
@@ -142,7 +119,6 @@ impl Retired {
     pub(crate) fn new(value_bytes: usize) -> Self {
         let weight = (value_bytes / BYTES).min(DUE as usize) as u32 + DISPLACED;
         Self {
-            kept: Default::default(),
             shards: Default::default(),
             beside: Stack::new(),
             turn: TryLock::default(),
@@ -161,45 +137,8 @@ impl Retired {
         now >= DUE
     }
 
-    /// Takes a value that this thread has displaced.
-    #[inline]
-    pub(crate) fn displaced(&self, clock: &Clock, value: Displaced) {
-        match clock.newest_between(value.born, value.hidden_at) {
-            Some(cut) => self.keep(clock, value, cut),
-            None => self.add(value.handle),
-        }
-    }
-
-    /// Keeps a value for a cut, the newest that sees it.
-    #[cold]
-    fn keep(&self, clock: &Clock, value: Displaced, cut: u64) {
-        self.kept_for(cut).push(value);
-        // ORDERING: the keeper's side of the store buffering with `closed`.
-        fence(Ordering::SeqCst);
-        if !clock.is_open(cut) {
-            self.sort_out(clock, cut);
-        }
-    }
-
-    fn kept_for(&self, cut: u64) -> &Stack<Displaced> {
-        &self.kept[cut as usize % GROUPS]
-    }
-
-    /// A cut is closed: what no other one sees is dead. The caller has taken it out of the registry
-    /// and put a `SeqCst` fence behind that.
-    pub(crate) fn closed(&self, clock: &Clock, cut: u64) {
-        if !self.kept_for(cut).is_empty() {
-            self.sort_out(clock, cut);
-        }
-    }
-
-    fn sort_out(&self, clock: &Clock, cut: u64) {
-        for value in self.kept_for(cut).take() {
-            self.displaced(clock, value);
-        }
-    }
-
-    fn add(&self, handle: u64) {
+    /// Takes a value that no open cut sees.
+    pub(crate) fn add(&self, handle: u64) {
         let home = shard();
         let count = &self.shards[home].count;
         count.store(count.load(Ordering::Relaxed).saturating_add(self.weight), Ordering::Relaxed);
@@ -310,7 +249,6 @@ impl Retired {
     /// Everything that is left. Nobody else uses the map any more.
     pub(crate) fn take_all(&mut self) -> Vec<u64> {
         let mut all: Vec<u64> = self.beside.take();
-        all.extend(self.kept.iter().flat_map(Stack::take).map(|kept| kept.handle));
         for shard in &self.shards {
             shard.dead.try_lock().iter_mut().for_each(|dead| all.append(dead));
         }
@@ -319,13 +257,6 @@ impl Retired {
             all.extend(take(&mut turn.ripe));
         }
         all
-    }
-
-    /// How many values are kept for cuts, and how many are dead and not dropped yet.
-    #[cfg(all(test, loom))]
-    pub(crate) fn counts(&mut self) -> (usize, usize) {
-        let kept = self.kept.iter().flat_map(Stack::take).count();
-        (kept, self.take_all().len())
     }
 }
 

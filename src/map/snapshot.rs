@@ -46,9 +46,8 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
 ///
 /// What it holds back is memory: of each page that has changed since, one old page, and of each key
 /// that was replaced or removed since, the value that it had. Old pages and values are kept once,
-/// however many snapshots need them. Dropping the snapshot gives back what no other one needs; that
-/// takes as long as looking at the pages that have changed since the oldest open snapshot was
-/// taken, and at the values that were kept for this one.
+/// however many snapshots need them. How many are open is nothing to writers. Dropping the snapshot
+/// gives back what no other one needs: that takes `O(log n)` for each page and value, in the mean.
 ///
 /// Cost of a read: that of the map, and where the page has changed since, a look through the old
 /// pages that hang on it, at most one for each open snapshot.

@@ -15,7 +15,7 @@ type Numbers = Setting<InMemory<u64>>;
 
 /// A cut that nobody closes.
 fn open(it: &Numbers) -> ManuallyDrop<OpenCut<'_>> {
-    ManuallyDrop::new(it.engine.clock.open())
+    ManuallyDrop::new(it.engine.open())
 }
 
 /// The value that a key had when the clock was moved on from `cut`.
@@ -115,7 +115,7 @@ fn a_cut_that_is_closed_takes_no_other_cuts_place() {
     explore("clock/open, close/open", || {
         let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        let other = start(move || drop(one.engine.clock.open()));
+        let other = start(move || drop(one.engine.open()));
         let cut = start(move || {
             let cut = open(&two);
             two.put(10, 2);
@@ -151,8 +151,8 @@ fn cuts_of_two_that_open_close_and_open_are_kept() {
         let it = Setting::of_numbers(merging_numbers(1), &[(0, &[10])]);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         let other = start(move || {
-            drop(one.engine.clock.open());
-            let cut = one.engine.clock.open();
+            drop(one.engine.open());
+            let cut = one.engine.open();
             as_of(&one, &cut, 10)
         });
         let cut = start(move || {

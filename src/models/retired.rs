@@ -1,67 +1,72 @@
 //! Displaced values: what an open cut sees is not dead, and what none sees is not kept.
 //!
 //! Guarded by the look at the registry after the version of what displaced the value (A8), and by
-//! the looks that a keeper and a closer both take at what the other does (`map::retired`).
+//! the looks that a keeper and a closer both take at what the other does (`mapping::Clock`).
 
 use super::setting::join_both;
 use super::{explore, start};
-use crate::map::retired::{Displaced, Retired};
 use core::mem::ManuallyDrop;
-use mapping::{Clock, OpenCut};
+use mapping::{Clock, Kept, OpenCut};
 use std::sync::Arc;
 use sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-
-/// A value that is there from the beginning.
-const HANDLE: u64 = 8;
+use sync::epoch::{Collector, Guard};
 
 struct Place {
     clock: Clock,
-    retired: Retired,
+    epoch: Collector,
     /// Whether another value is installed, and the version that it got.
     is_displaced: AtomicBool,
     hidden_at: AtomicU64,
+    /// How often a value was given back.
+    dead: AtomicU64,
 }
 
 impl Place {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             clock: Clock::new(1),
-            retired: Retired::new(8),
+            epoch: Collector::new(),
             is_displaced: AtomicBool::new(false),
             hidden_at: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
         })
     }
 
-    /// What a writer does.
+    fn free(&self, kept: Kept) {
+        drop(kept);
+        self.dead.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a writer does with the value that was there from version 1 on.
     fn displace(&self) {
+        let guard = self.epoch.pin();
         self.is_displaced.store(true, Ordering::SeqCst);
         // Loom takes SeqCst accesses for AcqRel ones.
         fence(Ordering::SeqCst);
         let hidden_at = self.clock.now();
         self.hidden_at.store(hidden_at, Ordering::Relaxed);
-        self.retired.displaced(&self.clock, Displaced { handle: HANDLE, born: 1, hidden_at });
+        if self.clock.none_open() {
+            self.free(Kept::Value(8));
+        } else {
+            self.clock.keep((1, hidden_at), Kept::Value(8), &guard, |kept| self.free(kept));
+        }
     }
 
-    /// What a snapshot begins with.
     fn open(&self) -> OpenCut<'_> {
-        self.clock.open_and_tell(|version| {
-            fence(Ordering::SeqCst);
-            self.retired.closed(&self.clock, version);
-        })
+        self.clock.open(&self.epoch.pin())
     }
 
     /// What the end of a snapshot does.
     fn close(&self, cut: OpenCut<'_>) {
-        let version = cut.version();
-        drop(cut);
-        fence(Ordering::SeqCst);
-        self.retired.closed(&self.clock, version);
+        let guard: Guard = self.epoch.pin();
+        self.clock.close(cut, &guard, |kept| self.free(kept));
     }
 
     /// How many values are kept, and how many are dead.
-    fn counts(self: Arc<Self>) -> (usize, usize) {
+    fn counts(self: Arc<Self>) -> (usize, u64) {
         let Ok(mut place) = Arc::try_unwrap(self) else { panic!("a thread has it still") };
-        place.retired.counts()
+        let guard = place.epoch.pin();
+        (place.clock.take_kept(&guard).len(), place.dead.load(Ordering::Relaxed))
     }
 }
 
@@ -107,5 +112,17 @@ fn what_goes_from_one_cut_to_another_is_not_lost() {
         let closer = start(move || two.close(two.open()));
         join_both(writer, closer);
         assert_eq!(it.counts(), (0, 1));
+    });
+}
+
+#[test]
+fn what_two_cuts_see_goes_with_the_second() {
+    explore("retired/close/close of two", || {
+        // The cuts are other threads'.
+        let it: &'static Place = Box::leak(Box::new(Place::new()));
+        let (older, newer) = (it.open(), it.open());
+        it.displace();
+        join_both(start(move || it.close(older)), start(move || it.close(newer)));
+        assert_eq!(it.dead.load(Ordering::Relaxed), 1);
     });
 }

@@ -19,7 +19,7 @@ struct Collected {
 
 /// Cuts as a sync does: bump, drain, and each page's records as of the cut.
 fn cut(it: &Setting<Unlogged>) -> Collected {
-    let open = it.engine.clock.open();
+    let open = it.engine.clock.open(&it.engine.pin());
     let version = open.version();
     let mut values = Vec::new();
     for id in it.engine.dirty.drain(version) {
@@ -117,7 +117,7 @@ fn two_writers_and_two_cuts() {
 
 /// Opens a cut that nobody closes.
 fn open_for_ever(it: &Setting<Unlogged>) -> u64 {
-    let open = it.engine.clock.open();
+    let open = it.engine.clock.open(&it.engine.pin());
     ManuallyDrop::new(open).version()
 }
 

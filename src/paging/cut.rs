@@ -122,7 +122,7 @@ impl DurableEngine {
         }
         // Before the clock: what is counted by now is in the cut.
         let changed = self.changed_bytes();
-        let open = self.clock.open();
+        let open = self.clock.open(&self.pin());
         let mut cut = Cut::new(self, appender, open.version(), stream);
         cut.work = self.dirty.drain(open.version()).into();
         cut.victims.clone_from(victims);

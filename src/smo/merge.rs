@@ -141,12 +141,12 @@ impl<S: Store> Engine<S> {
 
     /// Step 3: the page that has absorbed the capped one, after seeing to it that one has; `None`
     /// if the parent must be looked at again.
-    fn absorb(
+    fn absorb<'g>(
         &self,
         mut left: PageId,
         right: PageId,
-        capped: Chain<'_>,
-        guard: &Guard,
+        capped: Chain<'g>,
+        guard: &'g Guard,
     ) -> Result<Option<PageId>, Away> {
         let right_base = Base::new(capped.base());
         let mut from = PageId::NONE;
@@ -177,13 +177,13 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    fn absorb_into(
+    fn absorb_into<'g>(
         &self,
         left: PageId,
-        chain: Chain<'_>,
+        chain: Chain<'g>,
         right: PageId,
-        capped: Chain<'_>,
-        guard: &Guard,
+        capped: Chain<'g>,
+        guard: &'g Guard,
     ) -> bool {
         let (left_base, right_base) = (Base::new(chain.base()), Base::new(capped.base()));
         let mut all = self.contents(left, chain, guard);
@@ -202,10 +202,10 @@ impl<S: Store> Engine<S> {
             ..left_base.shape(&absorbed)
         };
         let base_version = all.base_version.max(other.base_version);
-        let past = self.past_of_both(chain, (right, capped), base_version);
+        let past = self.past_of_both(chain, (right, capped), (&shape, base_version), guard);
         let birth = self.smo_birth(chain.page().tree(), base_version);
         let mut page = self.build(&shape, &all.contents, &all.carried, 0, birth);
-        page.remember(past.within(&shape));
+        page.remember(past.history());
         let size = page.page().size_bytes();
         self.charge(size);
         if self.table.replace(left, chain, page).is_err() {

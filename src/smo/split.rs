@@ -165,7 +165,7 @@ impl<S: Store> Engine<S> {
             let birth = self.smo_birth(plan.tree, base_version);
             let mut page = self.build(&shape, &here, &above, plan.need, birth);
             if shape.level == 0 {
-                page.remember(plan.past.within(&shape));
+                page.remember(plan.past.history());
             }
             self.charge(page.page().size_bytes());
             fresh.bytes += page.page().size_bytes();

@@ -9,6 +9,7 @@
 use super::PageRef;
 use crate::history::History;
 use core::ptr::{self, NonNull};
+use std::sync::Arc;
 use sync::atomic::Ordering;
 use sync::epoch::Guard;
 
@@ -17,9 +18,9 @@ pub(super) const CLOSED: usize = 1;
 
 const _: () = assert!(align_of::<History>() > CLOSED);
 
-/// Lets a deferred action own a history.
+/// Lets a deferred action own a count of a history.
 struct Carry(*mut History);
-// SAFETY: a history is `Send`, and owned by the action alone.
+// SAFETY: a history is `Send` and `Sync`, and the count is owned by the action alone.
 unsafe impl Send for Carry {}
 
 impl Carry {
@@ -27,8 +28,8 @@ impl Carry {
     fn defer(self, guard: &Guard) {
         guard.defer(move || {
             let Self(history) = { self };
-            // SAFETY: it was unlinked, by one CAS.
-            drop(unsafe { Box::from_raw(history) });
+            // SAFETY: it was unlinked, by one CAS, and the page had a count of it.
+            drop(unsafe { Arc::from_raw(history) });
         });
     }
 }
@@ -47,22 +48,32 @@ impl<'g> PageRef<'g> {
         Some(unsafe { history.as_ref() })
     }
 
+    /// The same, to be handed on.
+    pub fn share_history(self) -> Option<Arc<History>> {
+        let history = ptr::from_ref(self.history()?);
+        // SAFETY: the page has a count of it, which goes through the epoch; and the pin is older.
+        Some(unsafe {
+            Arc::increment_strong_count(history);
+            Arc::from_raw(history)
+        })
+    }
+
     /// Puts a shorter history in the place of the one that was seen. `false` if that is not the
     /// page's any more, or the page is not its id's.
-    pub fn trim(self, seen: &'g History, kept: Option<Box<History>>, guard: &Guard) -> bool {
+    pub fn trim(self, seen: &'g History, kept: Option<Arc<History>>, guard: &Guard) -> bool {
         let Some(aside) = self.aside() else { return false };
         let seen = ptr::from_ref(seen).cast_mut();
-        let kept = kept.map_or(ptr::null_mut(), Box::into_raw);
+        let kept = kept.map_or(ptr::null_mut(), |kept| Arc::into_raw(kept).cast_mut());
         // ORDERING: Release publishes the new history, and that the page's version is decided.
         let (ok, fail) = (Ordering::AcqRel, Ordering::Relaxed);
-        // The pointer that the CAS gives is the one that came from the box.
+        // The pointer that the CAS gives is the one that came from the `Arc`.
         if let Ok(seen) = aside.compare_exchange(seen, kept, ok, fail) {
             Carry(seen).defer(guard);
             return true;
         }
         if !kept.is_null() {
-            // SAFETY: nobody has seen it.
-            drop(unsafe { Box::from_raw(kept) });
+            // SAFETY: the count is still ours.
+            drop(unsafe { Arc::from_raw(kept) });
         }
         false
     }

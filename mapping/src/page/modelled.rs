@@ -6,6 +6,7 @@ use crate::history::History;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use std::sync::Arc;
 use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use sync::cell::UnsafeCell;
 
@@ -137,10 +138,11 @@ impl PageBox {
     }
 
     /// Gives the page its history.
-    pub fn remember(&mut self, history: Option<Box<History>>) {
+    pub fn remember(&mut self, history: Option<Arc<History>>) {
         if let Some(history) = history {
             // SAFETY: the page is ours alone.
-            unsafe { self.page.as_mut() }.aside = Some(AtomicPtr::new(Box::into_raw(history)));
+            unsafe { self.page.as_mut() }.aside =
+                Some(AtomicPtr::new(Arc::into_raw(history).cast_mut()));
         }
     }
 
@@ -175,8 +177,8 @@ impl Drop for PageBox {
         if let Some(aside) = self.page().aside() {
             let history = aside.load(Ordering::Relaxed);
             if !history.is_null() && history.addr() & CLOSED == 0 {
-                // SAFETY: the page owns its history until that is closed.
-                drop(unsafe { Box::from_raw(history) });
+                // SAFETY: the page has a count of its history until that is closed.
+                drop(unsafe { Arc::from_raw(history) });
             }
         }
         // SAFETY: the box is the only owner of what `Box::into_raw` gave.

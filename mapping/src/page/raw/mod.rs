@@ -20,6 +20,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
+use std::sync::Arc;
 use sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = 64;
@@ -182,12 +183,12 @@ impl PageBox {
 
     /// Gives the page its history. To be done once, before it is published; not with pages that
     /// are listed.
-    pub fn remember(&mut self, history: Option<Box<History>>) {
+    pub fn remember(&mut self, history: Option<Arc<History>>) {
         if let Some(history) = history {
             // SAFETY: the page is ours alone.
             let header = unsafe { self.page.as_mut() };
             *header.flags.get_mut() |= AGED;
-            *header.aside.get_mut() = Box::into_raw(history);
+            *header.aside.get_mut() = Arc::into_raw(history).cast_mut();
         }
     }
 
@@ -223,8 +224,8 @@ impl Drop for PageBox {
         if let Some(aside) = self.page().aside() {
             let history = aside.load(Ordering::Relaxed);
             if !history.is_null() && history.addr() & CLOSED == 0 {
-                // SAFETY: the page owns its history until that is closed.
-                drop(unsafe { Box::from_raw(history) });
+                // SAFETY: the page has a count of its history until that is closed.
+                drop(unsafe { Arc::from_raw(history) });
             }
         }
         let size = self.page().size_bytes();
