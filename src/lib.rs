@@ -153,7 +153,7 @@ pub use db::{
 pub use error::{Error, Result};
 pub use gc::{CleaningSchedule, InvalidSchedule};
 pub use key::{ByteKey, EncodeKey, Key, KeySink, SMALL_KEY_BYTES};
-pub use map::{CompareExchangeError, Iter, Map, Session, Snapshot};
+pub use map::{CompareExchangeError, Iter, KeyTooLong, Map, Session, Snapshot};
 
 /// The errors of the log, for who wants to tell them apart.
 pub use lss::Error as LogError;

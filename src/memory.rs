@@ -67,6 +67,7 @@ impl<V: Send + Sync + 'static> InMemory<V> {
 
 impl<V: Send + Sync + 'static> Store for InMemory<V> {
     const DURABLE: bool = false;
+    const MAX_KEY_BYTES: usize = types::limits::MAX_MAP_KEY_BYTES;
     type Error = Infallible;
     type Meter = NoMeter;
 

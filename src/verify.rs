@@ -212,7 +212,7 @@ fn page_facts<S: Store>(
         }
         let absorbed: Vec<PageId> = base.absorbed().collect();
         let (bytes, area) = (chain.page().size_bytes(), chain.page().area().0);
-        let most = engine.limits.largest_page(&base.shape(&absorbed));
+        let most = engine.limits.largest_page::<S>(&base.shape(&absorbed));
         // A leaf that came back too large from the log has no area, and cannot grow.
         let takes_records = !base.is_leaf() || area >= engine.limits.area_bytes;
         if S::DURABLE && takes_records && bytes > most {

@@ -71,6 +71,9 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
         false
     }
 
+    /// Bytes of the longest key.
+    const MAX_KEY_BYTES: usize = types::limits::MAX_KEY_BYTES;
+
     /// What an operation can fail with; uninhabited in memory.
     type Error;
 
@@ -150,9 +153,8 @@ pub(crate) struct Limits {
 
 /// Bytes that no page of more than two entries is meant to exceed, however long its keys are.
 const MAX_BASE_BYTES: usize = 128 << 10;
-/// Bytes of the largest record: a key and a value in the page, each as long as may be, and a head.
-const MAX_RECORD_BYTES: usize =
-    types::limits::MAX_KEY_BYTES + types::limits::MAX_INLINE_VALUE_BYTES + 64;
+/// Bytes of the largest record but for its key: a value in the page, as long as may be, and a head.
+const MAX_UNKEYED_BYTES: usize = types::limits::MAX_INLINE_VALUE_BYTES + 64;
 /// Pages that one page may have absorbed before a commit knows of it: each takes room in the page.
 pub(crate) const MAX_ABSORBED: usize = 256;
 
@@ -198,10 +200,11 @@ impl Limits {
     /// two leaves may have become one by a merge that the next write undoes, records that a cut
     /// keeps from being folded make a page split as its entries do, and an area has room for the
     /// record that it was made for.
-    pub(crate) fn largest_page(self, shape: &Shape<'_>) -> usize {
+    pub(crate) fn largest_page<S: Store>(self, shape: &Shape<'_>) -> usize {
         match shape.level {
             0 => {
-                4 * (self.split_above(shape) + self.area_bytes + MAX_RECORD_BYTES)
+                let record = S::MAX_KEY_BYTES + MAX_UNKEYED_BYTES;
+                4 * (self.split_above(shape) + self.area_bytes + record)
                     + size_of::<PageId>() * 2 * MAX_ABSORBED
             }
             _ => self.split_above(shape).max(MAX_BASE_BYTES + shape.fence_bytes()),
@@ -498,6 +501,11 @@ impl<S: Store> Engine<S> {
         if let Some(leaf) = self.resident_leaf(id, &guard) {
             self.merged(&leaf, leaf.base.low()).map(|entry| entry.value).for_each(take);
         }
+    }
+
+    /// Whether a page of this id is a leaf now.
+    pub(crate) fn is_leaf(&self, id: PageId) -> bool {
+        self.resident_leaf(id, &self.pin()).is_some()
     }
 
     fn resident_leaf<'g>(&self, id: PageId, guard: &'g Guard) -> Option<Stop<'g>> {

@@ -59,10 +59,10 @@
 //!
 //! What is left of a page in a history when no cut needs it any more is a husk
 //! (`mapping::History`). The next page that takes the place of this one is rid of most. For those
-//! that nobody replaces, ids of pages with a history are on a list, and who closes the last open cut
-//! trims them. An id is put on the list by who gives its page a history where it had none; where it
-//! had one, the id is there already, or in the hands of someone who will look at the page's word.
-//! Then both sides look again:
+//! that nobody replaces, ids of pages with a history are on a list, and who closes the last open
+//! cut trims them. An id is put on the list by who gives its page a history where it had none;
+//! where it had one, the id is there already, or in the hands of someone who will look at the
+//! page's word. Then both sides look again:
 //!
 //! ```text
 //!   who publishes a history   CAS of the word | push | fence | is no cut open? then trim

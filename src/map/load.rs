@@ -76,6 +76,9 @@ impl<'m, V: Clone + Send + Sync + 'static> Stretch<'m, V> {
     }
 
     fn push_item(&mut self, key: &[u8], value: V) {
+        if !self.shared.can_be(key) {
+            self.shared.refuse(key);
+        }
         let order = self.last_at.map_or(Ordering::Less, |at| self.keys[at..].cmp(key));
         if let (Ordering::Equal, Some(last)) = (order, self.items.last_mut()) {
             return replace(&mut last.value, value, self.shared);

@@ -88,7 +88,7 @@ pub use bounds::KeyRange;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use iter::{IntoIter, Iter, Keys, Prefix, Range, Values};
 pub use many::Session;
-pub use point::CompareExchangeError;
+pub use point::{CompareExchangeError, KeyTooLong};
 pub use removal::ExtractIf;
 pub use snapshot::Snapshot;
 
@@ -103,6 +103,13 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 use delta::{Hashed, KeyRef, Layout, Number};
 use retired::Effort;
+use types::PageId;
+/// Longest key of a [`Map`], as it is encoded, in bytes: 32 KiB.
+///
+/// A `String` or `Vec<u8>` by itself is as many bytes as it has; inside a tuple or an `Option` a
+/// few more, and one more for each zero. Inserting a longer key panics, [`Map::try_insert`] refuses
+/// it; one that is looked for is not there.
+pub use types::limits::MAX_MAP_KEY_BYTES as MAX_KEY_BYTES;
 
 /// A concurrent ordered map in memory.
 ///
@@ -166,6 +173,24 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         if self.tree.layout == Layout::Fixed8 { key.try_into().ok().map(Number::new) } else { None }
     }
 
+    /// Whether an entry can have this key.
+    #[inline]
+    fn can_be(&self, key: &[u8]) -> bool {
+        match self.key_bytes {
+            Some(bytes) => key.len() == bytes,
+            None => key.len() <= MAX_KEY_BYTES,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, key: &[u8]) -> ! {
+        match self.key_bytes {
+            Some(_) => panic!("a key of {} bytes: no key is like that", key.len()),
+            None => panic!("{}", KeyTooLong::<()> { len: key.len(), value: () }),
+        }
+    }
+
     /// Reads one key; `read` runs pinned.
     #[inline]
     fn read<Q, R>(&self, key: &Q, mut read: impl FnMut(Option<Found<'_>>) -> R) -> R
@@ -199,9 +224,9 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
     {
         let result = key.with_encoded(|key| match self.number(key) {
             Some(number) => sure(self.engine.update(&self.tree, number, decide, taken)),
-            None if self.key_bytes.is_some_and(|bytes| bytes != key.len()) => match decide(None) {
+            None if !self.can_be(key) => match decide(None) {
                 Decision::Keep(result) | Decision::Write(Change::Remove, result) => result,
-                Decision::Write(..) => panic!("a key of {} bytes: no key is like that", key.len()),
+                Decision::Write(..) => self.refuse(key),
             },
             None => sure(self.engine.update(&self.tree, Hashed::new(key), decide, taken)),
         });
@@ -319,6 +344,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many leaves there are, empty ones included: for tests.
+    #[doc(hidden)]
+    pub fn leaf_count(&self) -> usize {
+        let engine = &self.shared.engine;
+        (1..engine.table.id_limit()).filter(|id| engine.is_leaf(PageId::new(*id))).count()
     }
 
     /// Checks the tree's invariants; for tests. Nobody may be writing.

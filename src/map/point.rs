@@ -1,7 +1,7 @@
 //! One key: look, insert, remove, exchange, update. Each is one step.
 
 use super::fresh::Fresh;
-use super::{Map, Shared};
+use super::{MAX_KEY_BYTES, Map, Shared};
 use crate::engine::{Change, Decision, Found};
 use crate::key::{EncodeKey, Key};
 use crate::memory::Held;
@@ -24,6 +24,12 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
             }
         };
         self.update(key, decide, new.map_or(&Cell::new(0), Fresh::taken))
+    }
+
+    /// Gives `key` this value, copies nothing, and says whether it had one.
+    fn put<Q: EncodeKey + ?Sized>(&self, key: &Q, new: &Fresh<V>) -> bool {
+        let decide = |found: Option<Found<'_>>| Decision::Write(change(Some(new)), found.is_some());
+        self.update(key, decide, new.taken())
     }
 
     /// Removes `key`, copies nothing, and says whether it was there.
@@ -176,7 +182,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
 
     /// Gives `key` this value, and returns the one that it had.
     ///
+    /// What it returns is a clone, for another thread may look at the value still: where it is not
+    /// wanted, [`put`](Self::put) clones nothing.
+    ///
     /// LINEARIZES: at the CAS of the leaf's page word.
+    ///
+    /// # Panics
+    /// If the key is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES).
     ///
     /// ```
     /// let map = bwtree::Map::new();
@@ -188,13 +200,75 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         self.insert_ref(&key, value)
     }
 
+    /// As [`insert`](Self::insert), but refuses a key that is too long.
+    ///
+    /// LINEARIZES: as [`insert`](Self::insert).
+    ///
+    /// # Errors
+    /// If the key is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES): the value, handed
+    /// back.
+    ///
+    /// ```
+    /// let map: bwtree::Map<String, u32> = bwtree::Map::new();
+    /// assert_eq!(map.try_insert("a".to_owned(), 1), Ok(None));
+    /// assert_eq!(map.try_insert("a".repeat(100_000), 2).unwrap_err().value, 2);
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "as insert takes it")]
+    pub fn try_insert(&self, key: K, value: V) -> Result<Option<V>, KeyTooLong<V>> {
+        match key.with_encoded(|key| (self.shared.can_be(key), key.len())) {
+            (true, _) => Ok(self.insert_ref(&key, value)),
+            (false, len) => Err(KeyTooLong { len, value }),
+        }
+    }
+
+    /// Gives `key` this value, whatever it had, and says whether it had one. Clones nothing.
+    ///
+    /// LINEARIZES: at the CAS of the leaf's page word.
+    ///
+    /// # Panics
+    /// As [`insert_ref`](Self::insert_ref).
+    ///
+    /// ```
+    /// let map: bwtree::Map<String, u32> = bwtree::Map::new();
+    /// assert!(!map.put("a", 1));
+    /// assert!(map.put("a", 2));
+    /// assert_eq!(map.get("a"), Some(2));
+    /// ```
+    #[doc(alias = "set")]
+    #[doc(alias = "upsert")]
+    pub fn put<Q>(&self, key: &Q, value: V) -> bool
+    where
+        K: Borrow<Q>,
+        Q: EncodeKey + ?Sized,
+    {
+        self.shared.put(key, &Fresh::new(value, &self.shared))
+    }
+
+    /// Removes `key`, and says whether it was there. Clones nothing.
+    ///
+    /// LINEARIZES: as [`remove`](Self::remove).
+    ///
+    /// ```
+    /// let map: bwtree::Map<_, _> = [(1, 'a')].into();
+    /// assert!(map.delete(&1) && !map.delete(&1));
+    /// ```
+    #[doc(alias = "discard")]
+    pub fn delete<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: EncodeKey + ?Sized,
+    {
+        self.shared.delete(key)
+    }
+
     /// As [`insert`](Self::insert), with a key that is only borrowed: a map keeps the bytes of its
     /// keys, so of a `&str` no `String` need be made.
     ///
     /// LINEARIZES: as [`insert`](Self::insert).
     ///
     /// # Panics
-    /// If no key has as many bytes as `key`: a `[u8]` of another length where keys are arrays.
+    /// If no key has as many bytes as `key`: a `[u8]` of another length where keys are arrays, or
+    /// one that is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES).
     ///
     /// ```
     /// let map: bwtree::Map<String, u32> = bwtree::Map::new();
@@ -209,7 +283,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         self.shared.set(key, Some(&Fresh::new(value, &self.shared))).map(Held::into_value)
     }
 
-    /// Removes `key`, and returns the value that it had.
+    /// Removes `key`, and returns the value that it had: a clone, see [`insert`](Self::insert);
+    /// [`delete`](Self::delete) makes none.
     ///
     /// LINEARIZES: at the CAS of the leaf's page word; where there is no such key, at its load.
     ///
@@ -393,3 +468,22 @@ impl<V> fmt::Display for CompareExchangeError<V> {
 }
 
 impl<V: fmt::Debug> std::error::Error for CompareExchangeError<V> {}
+
+/// The key is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyTooLong<V> {
+    /// How long it is, as it is encoded, in bytes.
+    pub len: usize,
+    /// The value that was to be set, handed back.
+    pub value: V,
+}
+
+impl<V> fmt::Display for KeyTooLong<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { len, .. } = self;
+        write!(f, "a key of {len} bytes is too long; keys of maps have at most {MAX_KEY_BYTES}")
+    }
+}
+
+impl<V: fmt::Debug> std::error::Error for KeyTooLong<V> {}

@@ -3,6 +3,9 @@
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 4096;
 
+/// Longest key of a map in memory, as it is encoded, in bytes.
+pub const MAX_MAP_KEY_BYTES: usize = 32 << 10;
+
 /// Longest value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 << 20;
 
@@ -14,4 +17,4 @@ pub const MAX_INLINE_VALUE_BYTES: usize = 1024;
 pub const MAX_TREE_NAME_BYTES: usize = 255;
 
 const _: () = assert!(MAX_INLINE_VALUE_BYTES <= u16::MAX as usize);
-const _: () = assert!(MAX_KEY_BYTES <= u16::MAX as usize);
+const _: () = assert!(MAX_KEY_BYTES <= MAX_MAP_KEY_BYTES && MAX_MAP_KEY_BYTES < u16::MAX as usize);
