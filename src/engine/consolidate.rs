@@ -221,6 +221,9 @@ impl<S: Store> Engine<S> {
         limit: FoldLimit,
         guard: &Guard,
     ) -> Result<(), Away> {
+        if self.help_absorb(tree, leaf, guard)? {
+            return Ok(());
+        }
         let mut folded = self.fold(leaf.id, leaf.chain, limit, guard);
         folded.past = self.past_of(leaf.chain, folded.base_version, guard);
         let absorbed = self.still_absorbed(leaf.base, guard);
@@ -271,10 +274,12 @@ impl<S: Store> Engine<S> {
     /// key, about; long fences don't count.
     pub(crate) fn live_bytes(chain: Chain<'_>, prefix_len: usize) -> usize {
         let base = Base::new(chain.base());
-        let (count, used) = (base.count(), chain.page().area().1);
+        // What an inner page has behind its base is no area.
+        let used = if base.is_leaf() { chain.page().area().1 } else { 0 };
+        let count = base.count();
         let longer = base.shape(&[]).prefix().len().saturating_sub(prefix_len);
         let bytes = base.byte_len() - fence_excess(base) + count * longer;
-        if !S::DURABLE || !base.is_leaf() || count == 0 || used == 0 {
+        if !S::DURABLE || count == 0 || used == 0 {
             return bytes + used;
         }
         let net: i64 = chain.records().map(|record| i64::from(change(record).net)).sum();

@@ -19,6 +19,9 @@
 //! ends; in one page each record is installed once, on top of the others (I2); and the id means the
 //! same page (I1).
 //!
+//! Leaves that were passed and are empty are merged by the search that has passed them, in memory:
+//! so where entries are taken from one end, each emptied page is passed by few.
+//!
 //! A page that is away is brought in, and the search begins again. Where memory is short that page,
 //! or one that was passed before, may be away again by then, and so on for ever. So a leaf that is
 //! met behind an empty page, or for the second time, is looked at where it lies, in the log: if it
@@ -30,7 +33,7 @@
 use super::descent::{Away, Stop, Wanted};
 use super::{Engine, Found, Store, TreeCore, change};
 use core::cmp::Ordering;
-use delta::{Entry, KeyRef, Layout, Op, Record};
+use delta::{Base, Entry, KeyRef, Layout, Op, Record};
 use mapping::{Chain, Word};
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -89,9 +92,11 @@ impl<S: Store> Engine<S> {
             match self.walk(tree, span, end, &known, &mut passed, &guard) {
                 Ok(entry) => {
                     if passed.iter().all(|&(id, seen)| self.is_unchanged(id, seen, &guard)) {
-                        return Ok(entry.map(|entry| {
+                        let entry = entry.map(|entry| {
                             read(entry.key, Found { flags: entry.flags, value: entry.value })
-                        }));
+                        });
+                        self.take_out_passed(tree, &passed, &guard);
+                        return Ok(entry);
                     }
                 }
                 Err(Away(id)) => {
@@ -99,6 +104,26 @@ impl<S: Store> Engine<S> {
                     drop(guard);
                     self.meet(id, span, behind_empty, &mut known)?;
                 }
+            }
+        }
+    }
+
+    /// Merges leaves that were passed and are empty: whoever comes next needs not pass them again.
+    /// A log has other means, and this would be a write of a read.
+    fn take_out_passed(&self, tree: &TreeCore, passed: &[(PageId, Passed<'_>)], guard: &Guard) {
+        if S::DURABLE {
+            return;
+        }
+        for &(id, seen) in passed {
+            if let Passed::Resident(chain) = seen
+                && let base = Base::new(chain.base())
+                // More would not be an empty page, but one with nothing of the range.
+                && base.count() <= Self::most_removed(chain)
+                && let stop = (Stop { id, chain, base, parent: PageId::NONE })
+                && self.merged(&stop, base.low()).next().is_none()
+            {
+                // In memory nothing is away.
+                let _away = self.take_out(tree, id, guard);
             }
         }
     }

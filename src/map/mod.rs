@@ -353,6 +353,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         (1..engine.table.id_limit()).filter(|id| engine.is_leaf(PageId::new(*id))).count()
     }
 
+    /// The engine and the tree: for tests.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) fn inside(&self) -> (&Engine<InMemory<V>>, &TreeCore) {
+        (&self.shared.engine, &self.shared.tree)
+    }
+
     /// Checks the tree's invariants; for tests. Nobody may be writing.
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), String> {

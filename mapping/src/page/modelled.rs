@@ -329,6 +329,14 @@ impl<'g> PageRef<'g> {
         (self.header().area_bytes, used.min(self.header().area_bytes))
     }
 
+    /// Takes all of the area that is left.
+    pub fn seal(self) {
+        let (area_bytes, used) = self.area();
+        if used < area_bytes {
+            self.header().tail.fetch_add(area_bytes as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Reserves room for a record with this payload; `None` if the area is full.
     pub fn reserve(self, records: Records, payload_bytes: usize) -> Option<Reservation<'g>> {
         let header = self.header();

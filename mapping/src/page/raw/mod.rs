@@ -482,6 +482,19 @@ impl<'g> PageRef<'g> {
         (header.area_bytes as usize, (used as usize).min(header.area_bytes as usize))
     }
 
+    /// Takes all of the area that is left, so that nobody reserves anything any more: to be done by
+    /// who is about to replace the page, and would lose to each record that comes before.
+    ///
+    /// Whoever has a reservation can still install it, so the next CAS may fail as often.
+    pub fn seal(self) {
+        let header = self.header();
+        let (area_bytes, used) = self.area();
+        if used < area_bytes {
+            // ORDERING: Relaxed, as in `reserve`. No number of threads that do this wraps it.
+            header.tail.fetch_add(area_bytes as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Reserves room for a record with this payload, of the kind that the page has; `None` if the
     /// area is full.
     #[inline]
