@@ -5,12 +5,9 @@
 use core::ptr::{self, NonNull};
 use sync::atomic::{AtomicPtr, Ordering};
 
-#[cfg(not(loom))]
-const FIRST: usize = 64;
-#[cfg(loom)]
 const FIRST: usize = 8;
 #[cfg(not(loom))]
-const BUCKETS: usize = 26;
+const BUCKETS: usize = 29;
 #[cfg(loom)]
 const BUCKETS: usize = 2;
 

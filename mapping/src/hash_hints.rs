@@ -41,7 +41,8 @@ type Group = Box<[OnceLock<Box<Chunk>>]>;
 
 /// The hints of a tree.
 pub struct HashHints {
-    groups: [OnceLock<Group>; GROUPS],
+    /// Trees that have no use for hints, or have few keys, do without.
+    groups: OnceLock<Box<[OnceLock<Group>; GROUPS]>>,
     chunks: AtomicUsize,
     /// Whether a thread is adding a chunk; others leave it to that one.
     growing: AtomicBool,
@@ -74,14 +75,14 @@ fn mark(hash: u64) -> u32 {
 impl HashHints {
     /// No hints.
     pub fn new() -> Self {
-        let groups = core::array::from_fn(|_| OnceLock::new());
+        let groups = OnceLock::new();
         Self { groups, chunks: AtomicUsize::new(0), growing: AtomicBool::new(false) }
     }
 
     #[inline]
     fn chunk(&self, chunk: usize) -> Option<&Chunk> {
         let (group, at) = place(chunk);
-        self.groups.get(group)?.get()?.get(at)?.get().map(|chunk| &**chunk)
+        self.groups.get()?.get(group)?.get()?.get(at)?.get().map(|chunk| &**chunk)
     }
 
     #[inline]
@@ -144,7 +145,8 @@ impl HashHints {
     /// Adds this chunk; nobody else adds one. `false` if there is no place for it.
     fn add(&self, chunk: usize) -> bool {
         let (group, at) = place(chunk);
-        let Some(group) = self.groups.get(group) else { return false };
+        let groups = || Box::new(core::array::from_fn(|_| OnceLock::new()));
+        let Some(group) = self.groups.get_or_init(groups).get(group) else { return false };
         let places = || (0..(chunk + 1).next_power_of_two().div_ceil(2)).map(|_| OnceLock::new());
         let Some(place) = group.get_or_init(|| places().collect()).get(at) else { return false };
         let parent = chunk.checked_ilog2().and_then(|bits| self.chunk(chunk - (1 << bits)));

@@ -65,8 +65,7 @@ impl<D: Send + Sync + 'static> Table<D> {
 
     /// Makes sure that `id` has a slot.
     pub(crate) fn grow(&self, id: PageId) -> Result<(), TableFull> {
-        let grown = self.slots.grow(id.index()) && self.places.grow(id.index());
-        if grown { Ok(()) } else { Err(TableFull) }
+        if self.slots.grow(id.index()) { Ok(()) } else { Err(TableFull) }
     }
 
     /// Bytes of memory that the table itself takes.
@@ -317,7 +316,7 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// `take` gets the old one, in whatever thread, when nobody looks at it any more.
     ///
     /// # Panics
-    /// If the id was never allocated.
+    /// If there can be no such id.
     pub fn set_place(
         &self,
         id: PageId,
@@ -325,7 +324,9 @@ impl<D: Send + Sync + 'static> Table<D> {
         guard: &Guard,
         take: impl FnOnce(Box<D>) + Send + 'static,
     ) {
-        let Some(cell) = self.places.get(id.index()) else { panic!("page id {id} has no slot") };
+        // A tree in memory has no places.
+        self.places.grow(id.index());
+        let Some(cell) = self.places.get(id.index()) else { panic!("page id {id} has no place") };
         let new = place.map_or(ptr::null_mut(), Box::into_raw);
         // ORDERING: Release publishes the place; Acquire for the one that is retired.
         let old = cell.swap(new, Ordering::AcqRel);

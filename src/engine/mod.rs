@@ -323,16 +323,17 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// A fresh tree's root: an empty leaf, listed.
+    /// A fresh tree's root: an empty leaf, listed. In memory it gets an area with its first entry:
+    /// a map that stays empty is to be small.
     pub(crate) fn plant(&self, tree: u32, layout: Layout) -> Result<PageId, TableFull> {
         let id = self.table.allocate()?;
-        let page = self.build(
-            &Shape::whole(layout),
-            &Contents::empty(layout),
-            &[],
-            0,
-            self.smo_birth(tree, first_version::<S>()),
-        );
+        let birth = self.smo_birth(tree, first_version::<S>());
+        let (shape, contents) = (Shape::whole(layout), Contents::empty(layout));
+        let page = if S::DURABLE {
+            self.build(&shape, &contents, &[], 0, birth)
+        } else {
+            Self::build_of(&shape, &contents, &[], (contents.base_bytes(&shape), 0), birth)
+        };
         self.charge(page.page().size_bytes());
         self.table.set_resident(id, page);
         self.list(id);
@@ -359,15 +360,27 @@ impl<S: Store> Engine<S> {
         need: usize,
         birth: Birth,
     ) -> PageBox {
-        let (layout, records) = (shape.layout, records_of(shape.layout));
         let base_bytes = contents.base_bytes(shape);
         let room = if shape.level == 0 {
-            let held = record_bytes(layout, carried);
+            let held = record_bytes(shape.layout, carried);
             let too_large = base_bytes > self.limits.split_above(shape) && contents.len() > 1;
             held + if too_large { 0 } else { self.limits.area_bytes.max(need) }
         } else {
             0
         };
+        Self::build_of(shape, contents, carried, (base_bytes, room), birth)
+    }
+
+    /// The same, with a base and an area of these sizes.
+    #[inline]
+    fn build_of(
+        shape: &Shape<'_>,
+        contents: &Contents<'_>,
+        carried: &[(u64, Record<'_>)],
+        (base_bytes, room): (usize, usize),
+        birth: Birth,
+    ) -> PageBox {
+        let (layout, records) = (shape.layout, records_of(shape.layout));
         let mut page = NewPage(PageWriter::new(base_bytes, room, records, birth));
         contents.write(shape, &mut page);
         let sketch = Base::new(page.written()).sketch();

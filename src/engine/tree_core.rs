@@ -3,6 +3,7 @@
 use core::cell::Cell;
 use delta::Layout;
 use mapping::{Directory, HashHints};
+use std::sync::OnceLock;
 use sync::CachePadded;
 use sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use types::PageId;
@@ -28,7 +29,10 @@ pub(crate) struct TreeCore {
     pub(crate) name: Box<str>,
     /// Whether it was dropped, and whether its pages are being given back.
     state: AtomicU8,
-    entries: [CachePadded<AtomicI64>; SHARDS],
+    /// Entries that were counted while the tree was a leaf.
+    first: AtomicI64,
+    /// Those that were counted since, by threads: a small tree is not to take 2 KiB for this.
+    entries: OnceLock<Box<[CachePadded<AtomicI64>; SHARDS]>>,
     /// Hints to the leaves of a tree of numbers.
     pub(crate) directory: Directory,
     /// Hints to the leaves of a tree of keys of any length, in memory.
@@ -37,14 +41,14 @@ pub(crate) struct TreeCore {
 
 impl TreeCore {
     pub(crate) fn new(id: u32, root: PageId, layout: Layout) -> Self {
-        let entries = core::array::from_fn(|_| CachePadded::new(AtomicI64::new(0)));
         Self {
             id,
             root,
             layout,
             name: Box::default(),
             state: AtomicU8::new(LIVE),
-            entries,
+            first: AtomicI64::new(0),
+            entries: OnceLock::new(),
             directory: Directory::new(),
             hints: HashHints::new(),
         }
@@ -59,14 +63,22 @@ impl TreeCore {
     #[inline]
     pub(crate) fn count(&self, net: i64) {
         if net != 0 {
-            self.entries[shard()].fetch_add(net, Ordering::Relaxed);
+            let count = self.entries.get().map_or(&self.first, |entries| &entries[shard()]);
+            count.fetch_add(net, Ordering::Relaxed);
         }
+    }
+
+    /// The tree has grown by a level: from now on each thread counts for itself.
+    pub(crate) fn grown(&self) {
+        // Who comes second, at the next level, finds it there.
+        self.entries.get_or_init(|| Box::new(core::array::from_fn(|_| CachePadded::default())));
     }
 
     /// How many entries there are. Exact when no operation is under way.
     pub(crate) fn len(&self) -> u64 {
-        let sum: i64 = self.entries.iter().map(|shard| shard.load(Ordering::Relaxed)).sum();
-        sum.max(0) as u64
+        let shards = self.entries.get().into_iter().flat_map(|entries| entries.iter());
+        let sum: i64 = shards.map(|shard| shard.load(Ordering::Relaxed)).sum();
+        (sum + self.first.load(Ordering::Relaxed)).max(0) as u64
     }
 
     /// No operation of a user may begin any more: each looks at this under the pin of each attempt,

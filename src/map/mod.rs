@@ -366,3 +366,29 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         sure(crate::verify::check_all(engine, tree))
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use mapping::Word;
+
+    /// Bytes of a map that was never written to: what it is itself, its table, its page.
+    fn empty_bytes<V: Clone + Send + Sync + 'static>() -> usize {
+        let map: Map<u64, V> = Map::new();
+        let (engine, tree) = map.inside();
+        let guard = engine.pin();
+        let Word::Resident(root) = engine.table.load(tree.root, &guard) else { panic!("no root") };
+        size_of::<Shared<V>>()
+            + size_of_val(&*engine.table)
+            + 16
+            + engine.table.memory_bytes()
+            + root.page().size_bytes()
+    }
+
+    /// It was 6.1 KiB, most of it counts of entries by threads and a hundred places for pages.
+    #[test]
+    fn an_empty_map_is_small() {
+        let bytes = empty_bytes::<u64>();
+        assert!(bytes <= 1024, "{bytes} bytes");
+    }
+}

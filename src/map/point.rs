@@ -196,6 +196,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// assert_eq!(map.insert(1, 'b'), Some('a'));
     /// ```
     #[expect(clippy::needless_pass_by_value, reason = "as BTreeMap has it")]
+    #[inline]
     pub fn insert(&self, key: K, value: V) -> Option<V> {
         self.insert_ref(&key, value)
     }
@@ -275,6 +276,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// assert_eq!(map.insert_ref("a", 1), None);
     /// assert_eq!(map.insert_ref("a", 2), Some(1));
     /// ```
+    #[inline]
     pub fn insert_ref<Q>(&self, key: &Q, value: V) -> Option<V>
     where
         K: Borrow<Q>,

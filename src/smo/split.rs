@@ -122,6 +122,9 @@ impl<S: Store> Engine<S> {
         let placed = pages.and_then(|(pages, page)| {
             self.table.replace(stop.id, stop.chain, page?).ok().map(|()| pages)
         });
+        if grows && placed.is_some() {
+            tree.grown();
+        }
         if placed.is_none() {
             self.discharge(fresh.bytes);
             fresh.ids.into_iter().for_each(|id| self.abandon(id));
