@@ -188,7 +188,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// LINEARIZES: at the CAS of the leaf's page word.
     ///
     /// # Panics
-    /// If the key is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES).
+    /// If the key is longer than [`MAX_KEY_BYTES`].
     ///
     /// ```
     /// let map = bwtree::Map::new();
@@ -206,7 +206,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// LINEARIZES: as [`insert`](Self::insert).
     ///
     /// # Errors
-    /// If the key is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES): the value, handed
+    /// If the key is longer than [`MAX_KEY_BYTES`]: the value, handed
     /// back.
     ///
     /// ```
@@ -269,7 +269,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     ///
     /// # Panics
     /// If no key has as many bytes as `key`: a `[u8]` of another length where keys are arrays, or
-    /// one that is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES).
+    /// one that is longer than [`MAX_KEY_BYTES`].
     ///
     /// ```
     /// let map: bwtree::Map<String, u32> = bwtree::Map::new();
@@ -471,7 +471,7 @@ impl<V> fmt::Display for CompareExchangeError<V> {
 
 impl<V: fmt::Debug> std::error::Error for CompareExchangeError<V> {}
 
-/// The key is longer than [`MAX_KEY_BYTES`](crate::map::MAX_KEY_BYTES).
+/// The key is longer than [`MAX_KEY_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyTooLong<V> {
