@@ -140,7 +140,7 @@ impl DurableEngine {
             Err(error) => {
                 // Nothing of it counts. A poisoned log refuses the rollback and all that follows.
                 let _refused = cut.appender.rollback();
-                for id in listed.into_iter().chain(cut.again) {
+                for id in listed.into_iter().chain(std::mem::take(&mut cut.again)) {
                     self.list(id);
                 }
                 Err(error)
@@ -175,6 +175,15 @@ impl<'e, 'a> Cut<'e, 'a> {
             written: Vec::new(),
             again: Vec::new(),
             payload: Vec::new(),
+        }
+    }
+}
+
+/// What was not published gives the memory of its locations back.
+impl Drop for Cut<'_, '_> {
+    fn drop(&mut self) {
+        for place in std::mem::take(&mut self.places).into_values() {
+            self.engine.store.places.put(place);
         }
     }
 }
