@@ -104,7 +104,7 @@ fn a_sync_of_two_seconds_changes_nothing_but_the_sync() {
 /// after a minute in which the log had written as fast as the disk could.
 #[test]
 fn writers_wait_for_a_slow_disk_as_long_as_it_syncs() {
-    const PATIENCE: Duration = Duration::from_millis(400);
+    const PATIENCE: Duration = Duration::from_millis(1500);
     const ENTRIES: u64 = 4000;
     let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
     let builder = Db::builder("memory").memory_budget_bytes(2 << 20);

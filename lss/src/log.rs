@@ -307,7 +307,7 @@ impl Log {
     /// together. Segments of the reserve are made so large that they can hold them.
     pub fn expect_checkpoint(&self, chunk_bytes: u64, all_bytes: u64) {
         let bytes = chunk_bytes.max(all_bytes / 3);
-        self.segments.note_chunk(part::stored_bytes(bytes as usize) as u64);
+        self.segments.expect_chunk(part::stored_bytes(bytes as usize) as u64);
     }
 
     /// Bytes that a segment of the reserve has at least.

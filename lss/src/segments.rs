@@ -52,8 +52,10 @@ pub(crate) struct Segments {
     pub(crate) free: Mutex<Vec<Segment>>,
     /// The disk was full when a segment was last wanted, and the reserve is not whole.
     pub(crate) tight: AtomicBool,
-    /// Bytes of the largest part that a checkpoint has written, or may write.
+    /// Bytes of the largest part that a checkpoint has written.
     largest_chunk: AtomicU64,
+    /// Bytes that a segment should have for the next checkpoint.
+    expected_chunk: AtomicU64,
     next: AtomicU32,
     /// Numbers of files that were found and are not, or may not be, segments of this store.
     taken: HashSet<u32>,
@@ -82,6 +84,7 @@ impl Segments {
             free: Mutex::new(Vec::new()),
             tight: AtomicBool::new(false),
             largest_chunk: AtomicU64::new(0),
+            expected_chunk: AtomicU64::new(0),
             next: AtomicU32::new(next),
             taken,
             live: AtomicU64::new(0),
@@ -169,12 +172,19 @@ impl Segments {
     /// Bytes that a segment of the reserve has at least: it must hold any chunk, which can grow on
     /// a full disk.
     pub(crate) fn least_reserved_bytes(&self) -> u64 {
-        2 * self.largest_chunk.load(Ordering::Relaxed)
+        let expected = self.expected_chunk.load(Ordering::Relaxed);
+        2 * self.largest_chunk.load(Ordering::Relaxed).max(expected)
     }
 
-    /// Takes note of the size of a part that a checkpoint writes, or has written.
+    /// Takes note of the size of a part that a checkpoint writes.
     pub(crate) fn note_chunk(&self, bytes: u64) {
         self.largest_chunk.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes note of what the next checkpoint writes, until it is told anew: a store from which
+    /// most was removed does not keep large segments for what is written by then.
+    pub(crate) fn expect_chunk(&self, bytes: u64) {
+        self.expected_chunk.store(bytes, Ordering::Relaxed);
     }
 
     /// Most bytes of a segment that begins with a frame of these: no limit for ordinary parts; to

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{env, fs, io, thread};
 
 use bwtree_lss::io::{Access, Disk, DiskLock, File, FileDisk, LockFailure, MemoryDisk};
@@ -140,13 +140,15 @@ fn a_store_of_many_segments_has_few_files_open() {
     log.appender().begin([], b"", recovered.version).unwrap();
     let at_opening = most();
 
-    // While threads read, half of the segments die, are given back and are used again.
-    let (gone, read) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // While threads read, half of the segments die, are given back and are used again. They have
+    // read for a while before, and go on until all is done.
+    let (gone, read, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for thread in 0..THREADS {
-            let (log, addresses, gone, read) = (&log, &addresses, &gone, &read);
+            let (log, addresses, gone, read, done) = (&log, &addresses, &gone, &read, &done);
             scope.spawn(move || {
-                for round in 0..4 {
+                let mut round = 0;
+                while round < 2 || !done.load(Ordering::Relaxed) {
                     for at in
                         (0..addresses.len()).map(|at| (at * 7 + thread + round) % SEGMENTS as usize)
                     {
@@ -160,8 +162,12 @@ fn a_store_of_many_segments_has_few_files_open() {
                         }
                         read.fetch_add(1, Ordering::Relaxed);
                     }
+                    round += 1;
                 }
             });
+        }
+        while read.load(Ordering::Relaxed) < SEGMENTS as usize {
+            thread::yield_now();
         }
         for batch in addresses.chunks(100) {
             batch.iter().skip(1).step_by(2).for_each(|&address| log.retire(address));
@@ -178,6 +184,7 @@ fn a_store_of_many_segments_has_few_files_open() {
                 log.retire(at);
             }
         }
+        done.store(true, Ordering::Relaxed);
     });
     let while_reading = most();
     let (gone, read) = (gone.into_inner(), read.into_inner());
