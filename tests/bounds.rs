@@ -111,7 +111,7 @@ fn writers_wait_for_a_slow_disk_as_long_as_it_syncs() {
     let builder = builder.patience(PATIENCE);
     let db = builder.open_on(Arc::new(disk.clone())).unwrap();
     let tree = db.tree("t").unwrap();
-    disk.delay_syncs(PATIENCE / 8);
+    disk.delay_syncs(PATIENCE / 30);
     let mut longest = Duration::ZERO;
     for at in 0..ENTRIES {
         let begun = Instant::now();
