@@ -179,7 +179,6 @@ fn start_flusher(
             let synced = engine.sync();
             store.note_sync(&synced, true);
             unless_damaged(synced)?;
-            engine.merge_dry()?;
             // Pages have become clean; if none has, the evictor would only ask again.
             if store.log.durable_version() != before
                 && store.budget.pressure() != Pressure::None
@@ -187,6 +186,7 @@ fn start_flusher(
             {
                 evictor.wake();
             }
+            engine.merge_dry()?;
             if prepared.is_ok() {
                 engine.fill_reserve()?;
             }

@@ -19,6 +19,7 @@ use super::store::DurableEngine;
 use crate::engine::{Away, Covering, FoldLimit, Stop, TreeCore, fence_excess};
 use crate::error::{Error, Result};
 use delta::Base;
+use gc::Pressure;
 use mapping::Word;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -142,13 +143,19 @@ impl DurableEngine {
 
     /// Merges the leaves that the last commits have found nearly empty, as far as they still are.
     /// Called by background work, behind a commit.
+    ///
+    /// The thread that syncs does this too, and only its syncs make memory free: so it does not
+    /// wait for other work on the shape of trees, which may wait for memory, and stops when
+    /// writers wait.
     pub(crate) fn merge_dry(&self) -> Result<()> {
-        let dry = std::mem::take(&mut *self.store.dry());
-        if dry.is_empty() {
-            return Ok(());
-        }
-        let _changing = self.store.at_rest();
-        for id in dry {
+        let Some(_changing) = self.store.try_at_rest() else { return Ok(()) };
+        let mut dry = std::mem::take(&mut *self.store.dry());
+        while let Some(id) = dry.pop() {
+            if self.store.budget.pressure() == Pressure::Stall {
+                dry.push(id);
+                self.store.dry().append(&mut dry);
+                break;
+            }
             match self.retrying(|guard| self.merge_if_dry(id, guard)) {
                 Err(error) if error.is_damage() || matches!(error, Error::TreeDropped { .. }) => {}
                 merged => merged?,

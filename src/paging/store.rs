@@ -12,7 +12,7 @@ use gc::{Budget, Category, Pressure, Waker};
 use lss::Log;
 use mapping::DirtyList;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 use sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sync::epoch::Guard;
@@ -255,6 +255,15 @@ impl LogStore {
         match self.log.poisoned() {
             Some(error) => Err(error.into()),
             None => Ok(()),
+        }
+    }
+
+    /// The same as [`at_rest`](Self::at_rest), if there is nothing to wait for.
+    pub(crate) fn try_at_rest(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.upkeep.try_lock() {
+            Ok(held) => Some(held),
+            Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
