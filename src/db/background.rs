@@ -51,6 +51,9 @@ const MIN_STEP_COST_BYTES: u64 = 64 << 10;
 const LOG_SHARE: u64 = 16;
 const MAX_LOG_BYTES: u64 = 4 << 20;
 
+/// What lies free between pages is counted by no more than this part of the budget at a tick.
+const SLACK_STEP_SHARE: u64 = 128;
+
 /// Part of the memory budget that the table is counted for at most.
 const MOST_TABLE_SHARE: f64 = 0.75;
 
@@ -418,7 +421,9 @@ impl DurableEngine {
         let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
         set_held(budget, Category::Table, (self.table.memory_bytes() as u64 + places).min(most));
         let pages = budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage);
-        set_held(budget, Category::Slack, mapping::arena_slack(pages));
+        // Little by little, so that pages are evicted for it as it comes.
+        let most = budget.held_bytes(Category::Slack) + budget.limit_bytes() / SLACK_STEP_SHARE;
+        set_held(budget, Category::Slack, mapping::arena_slack(pages).min(most));
         if !self.store.read_only {
             let log = (budget.limit_bytes() / LOG_SHARE).min(MAX_LOG_BYTES);
             set_held(budget, Category::Log, log);
