@@ -166,15 +166,11 @@ impl DurableEngine {
         changed: &ChunkPages,
         whole_bytes: &mut u64,
     ) -> ChunkPart {
-        let all = || {
-            let guard = self.pin();
-            let there = |id| self.table.place(id, &guard).is_some();
-            self.chunk_bytes(chunk, |number| there(PageId::new(chunk * CHUNK_PAGES + number))).bytes
-        };
+        let all = || self.chunk_bytes(chunk, None).bytes;
         let Some(size) = self.store.log.chunk_size(chunk).filter(|_| !changed.whole) else {
             return ChunkPart::Whole(all());
         };
-        let delta = self.chunk_bytes(chunk, |number| changed.contains(number));
+        let delta = self.chunk_bytes(chunk, Some(changed));
         let deltas = size.delta_bytes + delta.bytes.len() as u64;
         let (parts, most) = (size.base_bytes + deltas, *whole_bytes);
         let too_long = deltas > size.base_bytes || size.deltas >= MAX_DELTAS;
@@ -191,13 +187,17 @@ impl DurableEngine {
         ChunkPart::Delta(delta.bytes)
     }
 
-    /// The lines of a chunk for these pages.
-    fn chunk_bytes(&self, chunk: u32, wanted: impl Fn(u32) -> bool) -> ChunkBytes {
+    /// The lines of a chunk for these pages, or for all that have a location.
+    fn chunk_bytes(&self, chunk: u32, wanted: Option<&ChunkPages>) -> ChunkBytes {
         let guard = self.pin();
         let mut out = ChunkBytes::default();
-        for number in (0..CHUNK_PAGES).filter(|&number| wanted(number)) {
+        let is_wanted = |number: &u32| wanted.is_none_or(|pages| pages.contains(*number));
+        for number in (0..CHUNK_PAGES).filter(is_wanted) {
             let id = PageId::new(chunk * CHUNK_PAGES + number);
-            out.add(id, self.table.place(id, &guard));
+            let place = self.table.place(id, &guard);
+            if wanted.is_some() || place.is_some() {
+                out.add(id, place);
+            }
         }
         out
     }

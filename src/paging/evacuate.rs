@@ -38,6 +38,7 @@ use super::fetch;
 use super::place::Place;
 use super::store::{DELTA, DurableEngine, IMAGE};
 use super::values::VALUE;
+use super::visit::with_pointers;
 use crate::error::{Error, Result};
 use delta::{Entry, FLAG_SEPARATED, Op, Record};
 use lss::{Appender, SegmentState, Stream};
@@ -459,14 +460,7 @@ impl Cut<'_, '_> {
         let (values, repointed) = fetch::decoded(id, &parts, |shape, entries| {
             let new = |entry: &Entry<'_>| value_of(entry).and_then(|old| moved.get(&old)).copied();
             let pointers: Vec<_> = entries.iter().map(|e| new(e).map(Address::encode)).collect();
-            let entries: Vec<Entry<'_>> = entries
-                .iter()
-                .zip(&pointers)
-                .map(|(entry, pointer)| match pointer {
-                    Some(pointer) => Entry { value: pointer, ..*entry },
-                    None => *entry,
-                })
-                .collect();
+            let entries = with_pointers(entries, &pointers);
             delta::encode_image(shape, &entries, image);
             let changed = || entries.iter().zip(&pointers).filter(|(_, pointer)| pointer.is_some());
             let keys: Vec<Vec<u8>> = changed().map(|(entry, _)| entry.key.to_vec()).collect();

@@ -405,14 +405,7 @@ impl Cut<'_, '_> {
         let pointers: Vec<_> = entries.iter().map(|e| self.pointer(e.flags, e.value)).collect();
         let refs: Vec<Address> =
             pointers.iter().flatten().filter_map(|pointer| Address::decode(pointer)).collect();
-        let entries: Vec<Entry<'_>> = entries
-            .iter()
-            .zip(&pointers)
-            .map(|(entry, pointer)| match pointer {
-                Some(pointer) => Entry { value: pointer, ..*entry },
-                None => *entry,
-            })
-            .collect();
+        let entries = with_pointers(entries, &pointers);
         self.payload.clear();
         delta::encode_image(&base.shape(&[]), &entries, &mut self.payload);
         let place = Place {
@@ -476,6 +469,20 @@ impl Cut<'_, '_> {
     fn pointer(&self, flags: u8, value: &[u8]) -> Option<[u8; Address::ENCODED_BYTES]> {
         (flags & FLAG_SEPARATED != 0).then(|| self.address_of(value).encode())
     }
+}
+
+/// These entries, with the address of the separated value in place of it where there is one.
+pub(super) fn with_pointers<'a>(
+    entries: &[Entry<'a>],
+    pointers: &'a [Option<[u8; Address::ENCODED_BYTES]>],
+) -> Vec<Entry<'a>> {
+    let pairs = entries.iter().zip(pointers);
+    pairs
+        .map(|(entry, pointer)| match pointer {
+            Some(pointer) => Entry { value: pointer, ..*entry },
+            None => *entry,
+        })
+        .collect()
 }
 
 /// Whether an image is cheaper by now than another delta part on this place.
