@@ -327,6 +327,15 @@ impl<S: Store> Engine<S> {
         (1..self.table.id_limit()).map(of).sum()
     }
 
+    /// How many pages the table has in memory.
+    pub(crate) fn resident_pages(&self) -> usize {
+        let guard = self.pin();
+        let word = |number| self.table.load(PageId::new(number), &guard);
+        (1..self.table.id_limit())
+            .filter(|&number| matches!(word(number), Word::Resident(_)))
+            .count()
+    }
+
     /// The page that speaks for the wanted place as of a cut that is open, and its chain then.
     pub(crate) fn as_of<'g>(
         &self,

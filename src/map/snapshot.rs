@@ -100,6 +100,12 @@ impl<K, V: Clone + Send + Sync + 'static> Map<K, V> {
     pub fn kept_pages(&self) -> usize {
         self.shared.engine.kept_pages()
     }
+
+    /// How many pages there are now: for tests.
+    #[doc(hidden)]
+    pub fn present_pages(&self) -> usize {
+        self.shared.engine.resident_pages()
+    }
 }
 
 impl<K, V: Clone + Send + Sync + 'static> Drop for Snapshot<'_, K, V> {
