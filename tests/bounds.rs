@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bwtree::io::{MemoryDisk, SlowDisk};
 use bwtree::{Builder, Db, SyncPolicy};
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, amount, seed};
 
 const BUDGET: u64 = 64 << 20;
 
@@ -33,8 +33,14 @@ fn key(thread: u64, at: u64) -> [u8; 16] {
     key
 }
 
+/// More writes than in an ordinary run: `BWTREE_BOUNDS_TIMES` as many.
+fn times() -> u64 {
+    amount("BWTREE_BOUNDS_TIMES", 1)
+}
+
 /// Loads a store on a disk whose syncs take this long; all must be there, in pages within bounds.
 fn load_slowly(delay: u64, threads: u64, each: u64, bytes: usize, key: fn(u64, u64) -> [u8; 16]) {
+    let each = each * times();
     let memory = MemoryDisk::new();
     let disk = SlowDisk::new(Arc::new(memory.clone()));
     let db = options().open_on(Arc::new(disk.clone())).unwrap();
@@ -135,19 +141,20 @@ fn a_page_that_is_evicted_after_each_write_is_cut() {
     let value = |at: u64| vec![at as u8; 1000];
     let db = open();
     let tree = db.tree("t").unwrap();
-    for at in 0..2000_u64 {
+    let entries = 2000 * times();
+    for at in 0..entries {
         tree.put(at.to_be_bytes(), value(at)).unwrap();
         db.sync().unwrap();
         db.evict_pages();
     }
-    for at in 0..2000_u64 {
+    for at in 0..entries {
         assert_eq!(tree.get(at.to_be_bytes()).unwrap().as_deref(), Some(value(at).as_slice()));
     }
     db.verify().unwrap();
     drop(tree);
     db.close().unwrap();
     let db = open();
-    assert_eq!(db.tree("t").unwrap().iter().count(), 2000);
+    assert_eq!(db.tree("t").unwrap().iter().count() as u64, entries);
     db.verify().unwrap();
 }
 

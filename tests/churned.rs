@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::Map;
-use bwtree_tests::{mix as key, resident};
+use bwtree_tests::{amount, mix as key, resident};
 
 /// Entries of the map, give or take one for each writer.
 const KEYS: u64 = 1_000_000;
@@ -114,7 +114,7 @@ fn must_be_flat(samples: &[Sample], full: u64) {
 
 #[test]
 fn a_map_that_is_churned_takes_no_more_memory() {
-    let seconds = std::env::var("BWTREE_HELD_SECONDS").map_or(SECONDS, |it| it.parse().unwrap());
+    let seconds = amount("BWTREE_HELD_SECONDS", SECONDS);
     let begin = resident();
     assert!(begin > 0, "no /proc/self/status");
     let map = Map::new();

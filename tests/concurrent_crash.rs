@@ -13,7 +13,7 @@ use bwtree::{CleanOptions, Db, SyncPolicy};
 use bwtree_tests::crash::{Contents, contents, open};
 use bwtree_tests::lanes::{Lane, Replay};
 use bwtree_tests::watch::Watch;
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, amount, seed};
 
 /// What the threads of a run have had acknowledged, lane by lane.
 #[derive(Debug, Default)]
@@ -147,7 +147,7 @@ fn rounds(name: &str, stores: u64, lanes: u64, longest: u64) {
 
 /// More stores than in an ordinary run: `BWTREE_CRASH_TIMES` as many.
 fn times() -> u64 {
-    std::env::var("BWTREE_CRASH_TIMES").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    amount("BWTREE_CRASH_TIMES", 1)
 }
 
 #[test]

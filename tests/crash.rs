@@ -14,7 +14,7 @@ use bwtree::{Bytes, CleanOptions, Db, Error, Tree};
 use bwtree_tests::crash::{Contents, Entries, Images, open, text};
 use bwtree_tests::hooks::{HookedDisk, Moment};
 use bwtree_tests::watch::Watch;
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, amount, seed};
 
 const TREES: [&str; 3] = ["a", "b", "c"];
 const KEYS: u64 = 160;
@@ -364,7 +364,7 @@ fn cut_everywhere(name: &str, workloads: u64, style: Style, images_per_cut: usiz
 
 /// More workloads than in an ordinary run: `BWTREE_CRASH_TIMES` as many.
 fn times() -> u64 {
-    std::env::var("BWTREE_CRASH_TIMES").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    amount("BWTREE_CRASH_TIMES", 1)
 }
 
 #[test]

@@ -13,7 +13,7 @@ use bwtree::{CleanOptions, Db, SyncPolicy};
 use bwtree_tests::crash::{contents, text};
 use bwtree_tests::lanes::{Lane, Replay};
 use bwtree_tests::watch::Watch;
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, amount, seed};
 
 const CHILD: &str = "BWTREE_KILL_CHILD";
 const LANES: u64 = 3;
@@ -134,8 +134,7 @@ fn one_life(path: &Path, after: Duration, floor: &mut [u64]) -> Result<u64, Stri
 
 #[test]
 fn a_killed_process_loses_nothing_that_it_acknowledged() {
-    let rounds: u64 =
-        std::env::var("BWTREE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25);
+    let rounds = amount("BWTREE_KILL_ROUNDS", 25);
     let name = "a_killed_process_loses_nothing_that_it_acknowledged";
     let started = Instant::now();
     let seed = seed(name);

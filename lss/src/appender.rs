@@ -28,6 +28,7 @@ use crate::frame::{self, FrameBuffer, Header, SEQUENCE_LIMIT};
 use crate::io::File;
 use crate::log::Log;
 use crate::open_segment::Segment;
+use crate::options::Options;
 use crate::part::{self, FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream};
 use crate::recovery::Place;
 use crate::reserve::Claim;
@@ -89,11 +90,16 @@ pub(crate) struct AppendState {
 
 impl AppendState {
     /// The state after a recovery that ended with `sequence`.
-    pub(crate) fn new(sequence: u64, unproven: Vec<Place>, orphans: Vec<String>) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        sequence: u64,
+        unproven: Vec<Place>,
+        orphans: Vec<String>,
+    ) -> Self {
         let stream = || StreamState {
             segment: None,
             offset: 0,
-            buffer: FrameBuffer::new(),
+            buffer: FrameBuffer::new(options.frame_bytes as usize),
             unsynced: false,
         };
         Self {
@@ -215,7 +221,7 @@ impl Appender<'_> {
             segment.void(state.next_sequence);
         }
         for (stream, (segment, offset)) in state.streams.iter_mut().zip(&state.committed.places) {
-            stream.buffer.clear(self.log.options.frame_bytes as usize);
+            stream.buffer.clear();
             stream.segment.clone_from(segment);
             stream.offset = *offset;
             // Voided frames may lie there unsynced: they are overwritten or never looked at.
@@ -415,7 +421,7 @@ impl Appender<'_> {
         }
         open.offset += written as u32;
         segment.wrote(u64::from(open.offset), sequence);
-        open.buffer.clear(self.log.options.frame_bytes as usize);
+        open.buffer.clear();
         state.next_sequence += 1;
         let tally = &self.log.segments.tally;
         tally.frames.add(1);

@@ -119,17 +119,29 @@ fn header_checksum(store: u64, offset: u32, rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&seed), rest)
 }
 
-/// The frame that a stream is filling. Its memory is kept from frame to frame.
+/// The frame that a stream is filling. Its memory is kept from frame to frame, and grows no further
+/// than the largest usual frame, but for a part that is larger.
 #[derive(Debug)]
 pub(crate) struct FrameBuffer {
+    /// Bytes of the largest usual frame.
+    most_bytes: usize,
     /// Room for the header, then the payloads; when sealed, the whole frame.
     bytes: Vec<u8>,
     directory: Vec<u8>,
 }
 
 impl FrameBuffer {
-    pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; HEADER_BYTES], directory: Vec::new() }
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Self { most_bytes, bytes: vec![0; HEADER_BYTES], directory: Vec::new() }
+    }
+
+    /// Makes room for this many more bytes.
+    fn reserve(&mut self, more: usize) {
+        let (needed, held) = (self.bytes.len() + more, self.bytes.capacity());
+        if needed > held {
+            let wanted = needed.max((2 * held).min(self.most_bytes));
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -157,6 +169,7 @@ impl FrameBuffer {
         let offset = frame_offset + self.bytes.len() as u32;
         let seed = Seed::of(FORMAT_VERSION, segment, offset);
         let sum = part::checksum(seed, page, kind, payload);
+        self.reserve(part::stored_bytes(payload.len()));
         self.bytes.extend_from_slice(payload);
         self.bytes.extend_from_slice(&sum.to_le_bytes());
         let padded = round_up(self.bytes.len(), 8);
@@ -180,6 +193,7 @@ impl FrameBuffer {
         header.payload_bytes = (self.bytes.len() - HEADER_BYTES) as u32;
         header.directory_bytes = self.directory.len() as u32;
         header.directory_checksum = crc32c::crc32c(&self.directory);
+        self.reserve(self.directory.len() + HEADER_BYTES);
         self.bytes.extend_from_slice(&self.directory);
         let padded = round_up(self.bytes.len(), HEADER_BYTES);
         self.bytes.resize(padded, 0);
@@ -187,14 +201,14 @@ impl FrameBuffer {
         &self.bytes
     }
 
-    /// Empties the buffer; memory beyond twice `keep` is given back.
-    pub(crate) fn clear(&mut self, keep: usize) {
+    /// Empties the buffer; memory beyond twice the largest usual frame is given back.
+    pub(crate) fn clear(&mut self) {
         self.directory.clear();
         self.bytes.truncate(HEADER_BYTES);
-        if self.bytes.capacity() > 2 * keep {
-            self.bytes.shrink_to(keep);
+        if self.bytes.capacity() > 2 * self.most_bytes {
+            self.bytes.shrink_to(self.most_bytes);
         }
-        self.directory.shrink_to(keep);
+        self.directory.shrink_to(self.most_bytes);
     }
 }
 
@@ -226,7 +240,7 @@ mod tests {
 
     #[test]
     fn bytes_of_a_frame_are_as_documented() {
-        let mut buffer = FrameBuffer::new();
+        let mut buffer = FrameBuffer::new(1 << 20);
         let reference = Address { segment: 1, offset: 2, len: 3 };
         let offset = buffer.push((7, 64), (PageId::new(5), 9, 0x0102), &[reference], b"payload");
         assert_eq!(offset, 128);
@@ -255,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_valid_only_where_it_was_written() {
-        let mut buffer = FrameBuffer::new();
+        let mut buffer = FrameBuffer::new(1 << 20);
         let bytes = buffer.seal(header(), 1, 64).to_vec();
         assert!(Header::decode(&bytes, 1, 64).is_some());
         assert!(Header::decode(&bytes, 1, 128).is_none());

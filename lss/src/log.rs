@@ -106,7 +106,7 @@ impl Log {
         if self.is_forked() {
             // A thread of the opener, which does not exist here, may have held the lock. Every call
             // on this appender is refused.
-            let state = AppendState::new(0, Vec::new(), Vec::new());
+            let state = AppendState::new(&self.options, 0, Vec::new(), Vec::new());
             return Appender { log: self, state: Turn::detached(state) };
         }
         self.appender_of(self.appender.take())

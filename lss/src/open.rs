@@ -259,7 +259,8 @@ impl Opening {
         let chunks = list.iter().map(chunk).collect();
         let recovered =
             Recovered { version: replayed.version, meta, chunks, parts: replayed.parts };
-        let state = AppendState::new(replayed.sequence, replayed.unproven, self.orphans);
+        let state =
+            AppendState::new(&self.options, replayed.sequence, replayed.unproven, self.orphans);
         let log = Log {
             options: self.options,
             segments,

@@ -13,7 +13,6 @@
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
 use super::packed::PackedPlace;
-use super::place::Place;
 use super::store::{DurableEngine, FREED};
 use super::values::Separated;
 use crate::error::Result;
@@ -21,6 +20,7 @@ use lss::{Appender, Stream};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use sync::atomic::Ordering;
+use sync::epoch::Guard;
 use types::{Address, PageId};
 
 /// Most leaves that are noted as nearly empty: where no background work takes them, they are few.
@@ -212,17 +212,7 @@ impl Cut<'_, '_> {
     pub(crate) fn publish(&mut self) {
         let (engine, log) = (self.engine, &self.engine.store.log);
         let guard = engine.pin();
-        // A value may have gone from one page of the commit to another, by a split or a merge: so
-        // what is dead can be told only over all of them. What this cut wrote twice is dead too.
-        let mut dead: HashSet<Address> = self.written.drain(..).collect();
-        for id in self.places.keys().chain(&self.gone) {
-            dead.extend(engine.place(*id, &guard).iter().flat_map(Place::addresses));
-        }
-        for place in self.places.values() {
-            for address in place.unpack().addresses() {
-                dead.remove(&address);
-            }
-        }
+        let dead = self.dead(&guard);
         let mut dry = engine.store.dry();
         for (id, place) in std::mem::take(&mut self.places) {
             if place.is_small(engine.limits.merge_below(0)) && dry.len() < MAX_DRY {
@@ -244,5 +234,33 @@ impl Cut<'_, '_> {
         for id in self.again.drain(..) {
             engine.list(id);
         }
+    }
+
+    /// What the log need not hold any more once the pages are where this cut has put them; what the
+    /// cut wrote twice is dead too.
+    ///
+    /// Of the parts of a page only those are looked at that are new, or were replaced: most pages
+    /// have got one more delta part on top of a dozen.
+    fn dead(&mut self, guard: &Guard) -> HashSet<Address> {
+        let mut dead: HashSet<Address> = self.written.drain(..).collect();
+        // A value may have gone from one page of the commit to another, by a split or a merge: so
+        // what is dead can be told only over all of them.
+        let mut named: Vec<Address> = Vec::new();
+        for id in self.places.keys().chain(&self.gone) {
+            let old = self.engine.place(*id, guard).unwrap_or_default();
+            let new = self.places.get(id).map(|place| place.unpack()).unwrap_or_default();
+            for part in old.parts().filter(|part| !new.has_part(*part)) {
+                dead.insert(part);
+            }
+            for part in new.parts().filter(|part| !old.has_part(*part)) {
+                dead.remove(&part);
+            }
+            dead.extend(old.values);
+            named.extend(new.values);
+        }
+        for value in named {
+            dead.remove(&value);
+        }
+        dead
     }
 }

@@ -65,10 +65,20 @@ impl Place {
         self.values.retain(|value| wanted(*value));
     }
 
+    /// The image, and the delta parts on top of it.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Address> + '_ {
+        let image = (!self.image.is_none()).then_some(self.image);
+        image.into_iter().chain(self.deltas.iter().copied())
+    }
+
+    /// Whether this is a part of the page.
+    pub(crate) fn has_part(&self, part: Address) -> bool {
+        self.image == part || self.deltas.contains(&part)
+    }
+
     /// All parts of the page, and the values that they name.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
-        let image = (!self.image.is_none()).then_some(self.image);
-        image.into_iter().chain(self.deltas.iter().copied()).chain(self.values.iter().copied())
+        self.parts().chain(self.values.iter().copied())
     }
 }
 

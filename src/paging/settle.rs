@@ -18,6 +18,10 @@ const IDLE_STEP_PAGES: u32 = 8192;
 /// Cuts since the last write of a page after which it counts as quiet.
 const QUIET_CUTS: u64 = 4;
 
+/// With fewer records a page is folded in an idle store only: a reader hardly feels them, and in a
+/// store larger than its memory the page will be evicted before it is read again.
+const FEW_RECORDS: usize = 4;
+
 impl DurableEngine {
     /// Looks at the pages from `hand` on and folds those that are quiet. Returns where to go on,
     /// and how many were folded.
@@ -44,6 +48,9 @@ impl DurableEngine {
         let version = self.version(id, page, newest);
         let flushed = self.place_without_lists(id, &guard).map_or(0, |place| place.flushed);
         if version > flushed || version + quiet_cuts > self.clock.now() {
+            return false;
+        }
+        if quiet_cuts > 0 && chain.records().nth(FEW_RECORDS - 1).is_none() {
             return false;
         }
         if let Some(tree) = self.tree(page.tree()) {

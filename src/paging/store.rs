@@ -31,8 +31,11 @@ pub(crate) const MOVED_DELTA: u8 = 7;
 /// How long who brings a page in waits for memory before doing it anyway.
 const READ_PATIENCE: Duration = Duration::from_millis(10);
 
-/// Garbage is handed over at once as soon as it is more than this part of the budget.
+/// Garbage is handed over soon when it is more than this part of the budget.
 const GARBAGE_SHARE: u64 = 64;
+/// That is each time it has grown by this part: what is handed over takes 2 KiB, be it one page or
+/// sixty-four.
+const HANDED_OVER_SHARE: u64 = 256;
 
 /// Most pages of dropped trees that one commit takes away: a sync that comes meanwhile waits for
 /// it.
@@ -140,7 +143,11 @@ impl Meter for BudgetMeter {
     fn retire(&self, bytes: usize) -> bool {
         self.budget.add(Category::Garbage, bytes as u64);
         self.budget.sub(self.category, bytes as u64);
-        self.budget.held_bytes(Category::Garbage) > self.budget.limit_bytes() / GARBAGE_SHARE
+        let (garbage, limit) =
+            (self.budget.held_bytes(Category::Garbage), self.budget.limit_bytes());
+        let step = (limit / HANDED_OVER_SHARE).max(1);
+        let before = garbage.saturating_sub(bytes as u64);
+        garbage > limit / GARBAGE_SHARE && garbage / step != before / step
     }
 
     fn freed(&self, bytes: usize) {

@@ -31,6 +31,6 @@ pub mod whole;
 pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
 pub use linearizability::{Checked, Violation, check};
 pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
-pub use random::{Random, mix, seed};
+pub use random::{Random, amount, mix, seed};
 pub use resident::{peak_resident, resident};
 pub use rest::rest;

@@ -24,6 +24,20 @@ pub fn seed(test: &str) -> u64 {
     seed
 }
 
+/// How much of it this run does: what the variable says, else `usual`.
+///
+/// # Panics
+///
+/// If it is not a number.
+#[must_use]
+pub fn amount(variable: &str, usual: u64) -> u64 {
+    let Ok(text) = std::env::var(variable) else { return usual };
+    match text.trim().parse() {
+        Ok(amount) => amount,
+        Err(error) => panic!("{variable}={text} is not a number: {error}"),
+    }
+}
+
 /// A generator of numbers that look random: xoshiro256**, its state filled by splitmix64.
 #[derive(Clone, Debug)]
 pub struct Random([u64; 4]);
