@@ -75,6 +75,9 @@ pub(crate) fn parse(lines: Lines, line: &[u8]) -> Result<Line, String> {
 }
 
 fn parse_tsv(text: &str) -> Result<Line, String> {
+    if text.contains('\r') {
+        return Err("a bare carriage return; write it as \\r, or convert the line ends".to_owned());
+    }
     let Some((key, value)) = text.split_once('\t') else {
         if let Some(name) = text.strip_prefix(TREE) {
             let name = String::from_utf8(escape::unescape(name)?);
@@ -86,9 +89,6 @@ fn parse_tsv(text: &str) -> Result<Line, String> {
     };
     if value.contains('\t') {
         return Err("a second tab; write a tab inside a value as \\t".to_owned());
-    }
-    if text.contains('\r') {
-        return Err("a bare carriage return; write it as \\r, or convert the line ends".to_owned());
     }
     Ok(Line::Entry(escape::unescape(key)?, escape::unescape(value)?))
 }
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(parse(Lines::Ndjson, br#"{"tree":"a\tb"}"#), tree("a\tb"));
         let entry = Line::Entry(b"# tree a".to_vec(), b"v".to_vec());
         assert_eq!(parse(Lines::Tsv, b"# tree a\tv"), Ok(entry));
-        for bad in [&b"# tree"[..], b"# tree \\xff", b"# note"] {
+        for bad in [&b"# tree"[..], b"# tree \\xff", b"# note", b"# tree x\r"] {
             assert!(parse(Lines::Tsv, bad).is_err(), "{bad:?}");
         }
     }

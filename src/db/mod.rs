@@ -258,6 +258,21 @@ impl Inner {
     }
 
     /// What the policy wants done after a write of this many bytes.
+    /// What follows one write of an operation that makes many: it is durable when all of them are
+    /// to be, at [`after_many`](Self::after_many).
+    fn after_one_of_many(&self, bytes: usize) -> Result<()> {
+        if self.policy == SyncPolicy::Always {
+            self.engine.store.count_user(bytes);
+            return self.check_still_open();
+        }
+        self.after_write(bytes)
+    }
+
+    /// What follows the last write of an operation that makes many.
+    fn after_many(&self) -> Result<()> {
+        if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
+    }
+
     pub(crate) fn after_write(&self, bytes: usize) -> Result<()> {
         self.engine.store.count_user(bytes);
         self.check_still_open()?;

@@ -10,13 +10,13 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::ops::ControlFlow;
 
-/// A range that is being read. `T` is what is kept of a value. After an error it gives the same
-/// error again and again.
+/// A range that is being read. `T` is what is kept of a value. It ends with the first error: who
+/// goes over the errors, as `flatten` does, comes to an end as well.
 #[derive(Clone)]
 pub(super) struct Walk<T> {
     pub(super) tree: Tree,
     cursor: Cursor<T>,
-    pub(super) failed: Option<Error>,
+    failed: bool,
 }
 
 impl<T> Walk<T> {
@@ -27,13 +27,13 @@ impl<T> Walk<T> {
 
     fn of(tree: &Tree, unread: Option<Unread>) -> Self {
         // What is kept of a value that lies in its page is a copy, which no pin protects.
-        Self { tree: tree.clone(), cursor: Cursor::new(unread, true), failed: None }
+        Self { tree: tree.clone(), cursor: Cursor::new(unread, true), failed: false }
     }
 
     /// The next key from this end, and what `keep`, which runs pinned, has kept of its value.
     fn next(&mut self, end: End, keep: impl Fn(Found<'_>) -> T) -> Result<Option<(Bytes, T)>> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
+        if self.failed {
+            return Ok(None);
         }
         let tree = &self.tree;
         let fetch = |unread: &_, wish| tree.page(unread, wish, &keep);
@@ -43,14 +43,12 @@ impl<T> Walk<T> {
 
     /// Ends the walk if this is an error.
     pub(super) fn checked<R>(&mut self, entry: Result<Option<R>>) -> Option<Result<R>> {
-        if let Err(error) = &entry {
-            self.failed = Some(error.clone());
-        }
+        self.failed |= entry.is_err();
         entry.transpose()
     }
 
     pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
-        let finished = self.failed.is_none() && self.cursor.is_finished();
+        let finished = self.failed || self.cursor.is_finished();
         (0, finished.then_some(0))
     }
 }
@@ -121,8 +119,8 @@ impl Tree {
 ///
 /// Each entry is seen at its own moment: at the load of the word of its page; none twice, and all
 /// that were there throughout. It holds a copy of what it read of one page, and no pin, so it can
-/// be kept for as long as one likes. After an error it gives the same error again and again. A
-/// clone has copies of what was read, and goes on by itself.
+/// be kept for as long as one likes. It ends with the first error. A clone has copies of what was
+/// read, and goes on by itself.
 #[derive(Clone)]
 pub struct Range {
     walk: Walk<Read>,

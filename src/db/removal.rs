@@ -18,7 +18,8 @@ impl Tree {
     ///
     /// An entry is removed only if it still has the value that `keep` has seen; if that has
     /// changed, `keep` runs again, on the new one. It runs unpinned. If it panics, what was removed
-    /// before stays removed. Entries inserted meanwhile may be passed over.
+    /// before stays removed. Entries inserted meanwhile may be passed over. With
+    /// [`SyncPolicy::Always`](crate::SyncPolicy::Always) one sync makes all removals durable.
     ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
@@ -37,10 +38,19 @@ impl Tree {
     /// # }
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
-        for removed in self.extract_if(.., |key, value| !keep(key, value)) {
-            removed?;
-        }
-        Ok(())
+        self.check()?;
+        self.inner.check_writable()?;
+        let mut walk = Walk::new(self, ..);
+        let mut retain = || -> Result<()> {
+            while let Some((key, seen)) = walk.read(End::First)? {
+                if self.remove_if(&key, seen, |key, value| !keep(key, value))?.is_some() {
+                    self.inner.after_one_of_many(key.len())?;
+                }
+            }
+            Ok(())
+        };
+        let retained = retain();
+        retained.and(self.inner.after_many())
     }
 
     /// An iterator that removes the entries in `range` of which `wanted` says yes, and gives them.
@@ -48,8 +58,8 @@ impl Tree {
     /// It removes an entry when it gives it, not before: what is not asked for stays, and so does
     /// everything else once the iterator is dropped. An entry is removed only if it still has the
     /// value that `wanted` has seen; if that has changed, `wanted` runs again, on the new one. It
-    /// runs unpinned. If it panics, what was given before stays removed. After an error it gives
-    /// the same error again and again.
+    /// runs unpinned. If it panics, what was given before stays removed. It ends with the first
+    /// error.
     ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
@@ -75,7 +85,7 @@ impl Tree {
     }
 
     /// Removes `key` if `wanted` says so of the value that it has: `seen` first, then whatever has
-    /// come in its place.
+    /// come in its place. It is left to the caller when that is synced.
     fn remove_if(
         &self,
         key: &[u8],
@@ -104,14 +114,15 @@ impl Tree {
                 return Ok(None);
             }
             agreed = Some(value.clone());
-            if self.exchange(key, Some(&seen), None)? {
+            if self.take_out_if(key, &seen)? {
                 return Ok(Some(value));
             }
         }
     }
 
     /// Removes every entry whose key lies in `range`, one after the other, and returns how many
-    /// there were. Entries inserted meanwhile may stay.
+    /// there were. Entries inserted meanwhile may stay. With
+    /// [`SyncPolicy::Always`](crate::SyncPolicy::Always) one sync makes all removals durable.
     ///
     /// A damaged page all of whose keys lie in `range` is given up without being read: an empty one
     /// takes its place, and its keys can be written again. [`Error::Damaged`] says which keys that
@@ -132,32 +143,28 @@ impl Tree {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
-        self.remove_each(range, |key| self.inner.after_write(key))
-    }
-
-    /// Removes the entries of a range, and calls `after` with the length of each key.
     #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
-    fn remove_each(
-        &self,
-        range: impl ByteRange,
-        mut after: impl FnMut(usize) -> Result<()>,
-    ) -> Result<u64> {
+    pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
         self.check()?;
         self.inner.check_writable()?;
+        // One sync for all, if each write is to be durable at its return.
+        let removed = self.remove_each(Unread::of(range.bounds(), self.core.layout));
+        let synced = self.inner.after_many();
+        removed.and_then(|removed| synced.map(|()| removed))
+    }
+
+    fn remove_each(&self, mut rest: Option<Unread>) -> Result<u64> {
         let mut removed = 0;
-        let mut rest = Unread::of(range.bounds(), self.core.layout);
         while let Some(unread) = rest.take() {
             let done = self.keys_of(Some(unread.clone())).try_for_each(|key| {
                 let key = key?;
                 removed += u64::from(self.take_out(&key)?);
-                after(key.len())
+                self.inner.after_one_of_many(key.len())
             });
             if let Err(error) = done {
                 let (given_up, unread) = self.give_up(error, unread)?;
                 removed += given_up;
                 rest = unread;
-                after(0)?;
             }
         }
         Ok(removed)
@@ -185,7 +192,7 @@ impl Tree {
     }
 
     /// Removes every entry, one after the other. Entries inserted meanwhile may stay. Damaged pages
-    /// are given up, as by [`remove_range`](Self::remove_range).
+    /// are given up, as by [`remove_range`](Self::remove_range), and it syncs as that does.
     ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
@@ -203,8 +210,7 @@ impl Tree {
     /// # }
     /// ```
     pub fn clear(&self) -> Result<()> {
-        self.remove_each(.., |_| Ok(()))?;
-        self.inner.after_write(0)
+        self.remove_range(..).map(drop)
     }
 }
 
@@ -218,7 +224,9 @@ pub struct ExtractIf<F> {
 impl<F: FnMut(&[u8], &[u8]) -> bool> ExtractIf<F> {
     fn removed(&mut self, end: End) -> Result<Option<(Bytes, Bytes)>> {
         while let Some((key, seen)) = self.walk.read(end)? {
-            if let Some(value) = self.walk.tree.remove_if(&key, seen, &mut self.wanted)? {
+            let tree = &self.walk.tree;
+            if let Some(value) = tree.remove_if(&key, seen, &mut self.wanted)? {
+                tree.inner.after_write(key.len())?;
                 return Ok(Some((key, value)));
             }
         }

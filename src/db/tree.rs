@@ -274,6 +274,13 @@ impl Tree {
         self.named(write(&self.inner.engine, &self.core, key, &Write::Remove))
     }
 
+    /// Removes `key` if it still has what was `seen`, and leaves it to the caller when that is
+    /// synced.
+    pub(super) fn take_out_if(&self, key: &[u8], seen: &Read) -> Result<bool> {
+        let engine = &self.inner.engine;
+        self.named(exchange(engine, &self.core, key, Some(seen), &Write::Remove))
+    }
+
     /// Puts `new` where `seen` is, if it still is.
     pub(super) fn exchange(
         &self,

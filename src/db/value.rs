@@ -140,9 +140,18 @@ pub(crate) fn write_if(
         }
         Decision::Write(change, Some(before))
     };
+    let Write::Separated(value) = write else {
+        return engine.update(tree, Hashed::new(key), decide, &Cell::new(0));
+    };
+    // By this much the memory may be above the budget, and not by as much for each thread.
+    let _turn = engine.store.turn_of_large(value.len());
     let ignored = Cell::new(0);
     let taken = handle.as_ref().map_or(&ignored, |handle| &handle.taken);
-    engine.update(tree, Hashed::new(key), decide, taken)
+    let written = engine.update(tree, Hashed::new(key), decide, taken);
+    if taken.get() > 0 {
+        value.count();
+    }
+    written
 }
 
 /// One count of a value for the page. Dropped, it gives the count back, unless a page has it.

@@ -37,6 +37,9 @@ const GARBAGE_SHARE: u64 = 64;
 /// sixty-four.
 const HANDED_OVER_SHARE: u64 = 256;
 
+/// A value is large if it takes more than this part of the budget.
+const LARGE_SHARE: u64 = 16;
+
 /// Most pages of dropped trees that one commit takes away: a sync that comes meanwhile waits for
 /// it.
 const GIVE_BACK_PAGES: usize = 8192;
@@ -95,6 +98,8 @@ pub(crate) struct LogStore {
     pub(super) damaged: Mutex<BTreeMap<PageId, Damage>>,
     /// Most pages of dropped trees that one commit takes away. Tests shrink it.
     pub(crate) give_back_pages: usize,
+    /// Held by who puts a large value.
+    large: Mutex<()>,
     /// How long a writer waits for memory while no file is synced. Tests shrink it.
     pub(crate) patience: Duration,
     /// The first failure of background work.
@@ -178,6 +183,7 @@ impl LogStore {
             stuck: Mutex::default(),
             damaged: Mutex::default(),
             give_back_pages: GIVE_BACK_PAGES,
+            large: Mutex::default(),
             patience: BUDGET_PATIENCE,
             failure: OnceLock::new(),
             sync_failing: AtomicBool::new(false),
@@ -348,6 +354,13 @@ impl LogStore {
                 self.budget.wait_below(self.budget.limit_bytes(), READ_PATIENCE);
             }
         }
+    }
+
+    /// What one who puts a value of this length must hold meanwhile. Whoever is let in may take the
+    /// memory above the budget by the value: of large ones, one at a time.
+    pub(crate) fn turn_of_large(&self, len: usize) -> Option<MutexGuard<'_, ()>> {
+        let large = len as u64 > self.budget.limit_bytes() / LARGE_SHARE;
+        large.then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts bytes that a user has written.

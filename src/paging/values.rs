@@ -10,7 +10,7 @@ use crate::engine::{Meter, handle_of};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use std::sync::Arc;
-use sync::atomic::{AtomicU64, Ordering};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use types::{Address, PageId};
 
 /// The kind of a value's part. It names no page: a value stays where it is when its page splits.
@@ -23,21 +23,31 @@ pub(crate) struct Separated {
     /// Segment and offset of its part, once a commit with it is durable; else 0.
     place: AtomicU64,
     bytes: Option<Bytes>,
+    /// Whether the budget knows of the bytes.
+    counted: AtomicBool,
     meter: BudgetMeter,
 }
 
 impl Separated {
-    /// A value that is in memory only.
+    /// A value that is in memory only, and not counted yet.
     pub(crate) fn new(bytes: Bytes, meter: BudgetMeter) -> Arc<Self> {
-        meter.add(bytes.len());
-        let len = bytes.len() as u32;
-        Arc::new(Self { len, place: AtomicU64::new(0), bytes: Some(bytes), meter })
+        let (len, counted) = (bytes.len() as u32, AtomicBool::new(false));
+        Arc::new(Self { len, place: AtomicU64::new(0), bytes: Some(bytes), counted, meter })
+    }
+
+    /// Counts the bytes: a page has the value now, so a commit and an eviction can free them.
+    /// Before that a writer would wait for memory that it holds itself.
+    pub(crate) fn count(&self) {
+        // A plain flag: whoever counts has the value, and `drop` comes after all who had it.
+        if self.bytes.is_some() && !self.counted.swap(true, Ordering::Relaxed) {
+            self.meter.add(self.len());
+        }
     }
 
     /// A value that is in the log only.
     pub(crate) fn at(address: Address, meter: BudgetMeter) -> Arc<Self> {
-        let place = AtomicU64::new(pack(address));
-        Arc::new(Self { len: address.len, place, bytes: None, meter })
+        let (place, counted) = (AtomicU64::new(pack(address)), AtomicBool::new(false));
+        Arc::new(Self { len: address.len, place, bytes: None, counted, meter })
     }
 
     /// Where the value lies in the log; none as long as no commit with it is durable.
@@ -119,8 +129,8 @@ impl Separated {
 
 impl Drop for Separated {
     fn drop(&mut self) {
-        if let Some(bytes) = &self.bytes {
-            self.meter.sub(bytes.len());
+        if self.counted.load(Ordering::Relaxed) {
+            self.meter.sub(self.len());
         }
     }
 }
