@@ -13,7 +13,7 @@
 //! nothing (`net`) and have no flags.
 
 use crate::entry::{Layout, Shape, Side};
-use crate::plain::{align8, put, u16_at};
+use crate::plain::{align8, u16_at};
 
 const HEAD_BYTES: usize = 8;
 /// Payload of a pair.
@@ -102,33 +102,33 @@ impl<'a> Record<'a> {
         align8(HEAD_BYTES + key_len + value_len)
     }
 
-    /// Writes the record to the start of `out`. `fingerprint` is that of its key.
-    ///
-    /// # Panics
-    /// If `out` is shorter than [`encoded_len`](Self::encoded_len), or key or value is longer than
-    /// 65,535 bytes.
     #[inline]
-    pub fn encode_into(&self, fingerprint: u8, out: &mut [u8]) {
+    fn encode(&self, fingerprint: u8, mut put: impl FnMut(&[u8])) {
         let (key_len, value_len) = (self.key.len(), self.value.len());
         assert!(
             u16::try_from(key_len.max(value_len)).is_ok(),
             "a key of {key_len} bytes and a value of {value_len} bytes don't fit a record"
         );
-        let out = &mut out[..Self::encoded_len(key_len, value_len)];
-        out[..4].copy_from_slice(&[
+        let (key_bytes, value_bytes) =
+            ((key_len as u16).to_le_bytes(), (value_len as u16).to_le_bytes());
+        put(&[
             self.op as u8,
             self.flags,
             self.net.to_le_bytes()[0],
             fingerprint,
+            key_bytes[0],
+            key_bytes[1],
+            value_bytes[0],
+            value_bytes[1],
         ]);
-        put(out, 4, &(key_len as u16).to_le_bytes());
-        put(out, 6, &(value_len as u16).to_le_bytes());
-        put(out, HEAD_BYTES, self.key);
-        put(out, HEAD_BYTES + key_len, self.value);
-        out[HEAD_BYTES + key_len + value_len..].fill(0);
+        put(self.key);
+        put(self.value);
+        let bytes = HEAD_BYTES + key_len + value_len;
+        put(&[0; 8][..align8(bytes) - bytes]);
     }
 
-    /// The record at the start of these bytes, which [`encode_into`](Self::encode_into) wrote.
+    /// The record at the start of these bytes, a payload that was
+    /// [put](Self::put_payload) in [`Layout::Var`].
     ///
     /// # Panics
     /// If they are shorter than the record says.
@@ -168,27 +168,26 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Writes the payload. `fingerprint` is that of the key.
+    /// Puts the payload, from its first byte to its last, [`payload_len`](Self::payload_len) of
+    /// them. `fingerprint` is that of the key.
     ///
     /// # Panics
-    /// If `out` is not [`payload_len`](Self::payload_len) long, or a pair has a key or value of
-    /// other than eight bytes, or flags.
+    /// If a pair has a key or value of other than eight bytes, or flags; else if key or value is
+    /// longer than 65,535 bytes.
     #[inline]
-    pub fn write_payload(&self, layout: Layout, fingerprint: u8, out: &mut [u8]) {
+    pub fn put_payload(&self, layout: Layout, fingerprint: u8, mut put: impl FnMut(&[u8])) {
         if layout == Layout::Var {
-            return self.encode_into(fingerprint, out);
+            return self.encode(fingerprint, put);
         }
         debug_assert_eq!(self.flags, 0, "no flags in Fixed8");
         let value: &[u8] = if self.op == Op::Put { self.value } else { &[0; 8] };
         // Arrays, so that this is two moves and no call.
-        let (Ok(out), Ok(key), Ok(value)) =
-            (<&mut [u8; PAIR_BYTES]>::try_from(out), self.key.try_into(), value.try_into())
-        else {
+        let (Ok(key), Ok(value)) = (self.key.try_into(), value.try_into()) else {
             panic!("a pair of {} and {} bytes", self.key.len(), value.len());
         };
         let (key, value): ([u8; 8], [u8; 8]) = (key, value);
-        out[..8].copy_from_slice(&key);
-        out[8..].copy_from_slice(&value);
+        put(&key);
+        put(&value);
     }
 
     /// The record with this mark and payload.

@@ -8,25 +8,25 @@
 //! A [`History`] is a list of them, the newest first, hung into the header of a page before that is
 //! published. It never changes; the histories of the pages that take its place *share* it, so it
 //! costs nothing to hand it on, however long it is. A shorter one may take its place
-//! ([`PageRef::trim`]), which goes through the epoch, and the last one goes when the page is
-//! replaced ([`PageRef::close_history`]).
+//! ([`Chain::trim`]), which goes through the epoch, and the last one goes when the page is
+//! replaced ([`Unlinked::close_history`](crate::Unlinked::close_history)).
 //!
-//! Who owns the memory of a replaced page: nobody, until the winner of the CAS says so
-//! ([`Old::own_page`]), which it does before its pin ends. If the race is lost the `Old` is dropped
-//! and owns nothing. From then on the page is kept for the newest open cut that sees it
-//! ([`Clock::keep`](crate::Clock::keep)), and goes with the last one ([`Old::release`]). What is
-//! left of the `Old` then is some bytes in the lists that have it, a *husk*: the next page gets a
-//! list without those at its beginning, and one without any once more than half of it are husks.
+//! An `Old` is one of the *owners* of its page from the beginning, whether the race is won or lost:
+//! the page lives at least as long. The winner retires what it has unlinked as ever, and has the
+//! page kept for the newest open cut that sees it ([`Clock::keep`](crate::Clock::keep)); it goes
+//! with the last one ([`Old::release`]). What is left of the `Old` then is some bytes in the lists
+//! that have it, a *husk*: the next page gets a list without those at its beginning, and one
+//! without any once more than half of it are husks.
 //!
 //! Its values are not its own: those that were displaced since and that an open cut needs are kept
 //! until that is closed, by who displaced them.
-#![expect(unsafe_code, reason = "an old page is owned by the last history that names it")]
+#![expect(unsafe_code, reason = "an old page is freed by the last that owns it")]
 
 use crate::page::{Chain, Head, Page, PageBox, PageRef};
 use core::fmt;
 use core::ptr;
 use std::sync::Arc;
-use sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use sync::epoch::Guard;
 
 /// A page that was replaced.
@@ -37,42 +37,38 @@ pub struct Old {
     base_version: u64,
     /// The base version of what replaced it; 0 while that has none.
     hidden_at: AtomicU64,
-    /// Whether the memory of the page is its own. Not while the CAS may still be lost.
-    owned: AtomicBool,
 }
 
 impl Old {
     /// The page of a chain, which has a base version and is about to be replaced by one with this
-    /// base version. Owns nothing until it is told to.
+    /// base version.
+    ///
+    /// # Panics
+    /// If 65,535 own the page.
     pub fn of(chain: Chain<'_>, hidden_at: u64) -> Self {
         let page = chain.page();
-        Self::new((page.as_raw(), chain.head()), page.base_version(), hidden_at, false)
+        Self::new(page.own(chain.head()), page.base_version(), hidden_at)
     }
 
     /// A copy of a page that goes another way.
     pub fn copied(page: PageBox, hidden_at: u64) -> Self {
         let base_version = page.page().base_version();
-        Self::new(page.into_raw(), base_version, hidden_at, true)
+        Self::new(page.into_raw(), base_version, hidden_at)
     }
 
-    fn new(
-        (page, head): (*mut Page, Head),
-        base_version: u64,
-        hidden_at: u64,
-        owned: bool,
-    ) -> Self {
-        let (hidden_at, owned) = (AtomicU64::new(hidden_at), AtomicBool::new(owned));
-        Self { page: AtomicPtr::new(page), head, base_version, hidden_at, owned }
+    fn new((page, head): (*mut Page, Head), base_version: u64, hidden_at: u64) -> Self {
+        let hidden_at = AtomicU64::new(hidden_at);
+        Self { page: AtomicPtr::new(page), head, base_version, hidden_at }
     }
 
     /// The page, with the newest record that it ever had; nothing if no cut needs it any more. To
     /// be looked at under the pin under which this was found.
-    pub fn chain<'g>(&self, _guard: &'g Guard) -> Option<Chain<'g>> {
+    pub fn chain<'g>(&'g self, _guard: &'g Guard) -> Option<Chain<'g>> {
         // ORDERING: Acquire pairs with the publication of what has this.
         let page = self.page.load(Ordering::Acquire);
-        // SAFETY: the page goes through the epoch once it is no more here, and before it is this
-        // one's own its maker and all who see it are pinned.
-        (!page.is_null()).then(|| Chain::new(unsafe { PageRef::from_raw(page) }, self.head))
+        // SAFETY: this is one of its owners as long as it is borrowed; and the share goes through
+        // the epoch if it is given up meanwhile.
+        (!page.is_null()).then(|| Chain::old(unsafe { PageRef::from_raw(page) }, self.head))
     }
 
     /// Whether the page is there no more.
@@ -98,31 +94,23 @@ impl Old {
         self.hidden_at.compare_exchange(0, version, ok, fail).map_or_else(|had| had, |_| version)
     }
 
-    /// Makes the page this one's own. To be called by the winner of the CAS that replaced it,
-    /// instead of retiring the page.
-    pub fn own_page(&self) {
-        // ORDERING: Relaxed; `release` comes behind `keep`, and dropping an epoch later.
-        self.owned.store(true, Ordering::Relaxed);
-    }
-
-    /// No cut needs the page any more. To be called once it is this one's own.
+    /// No cut needs the page any more.
     pub fn release(&self, guard: &Guard) {
-        debug_assert!(self.owned.load(Ordering::Relaxed), "a page that may come back");
         // ORDERING: AcqRel: it is freed behind all that was done with it.
         let page = Carry(self.page.swap(ptr::null_mut(), Ordering::AcqRel), self.head);
         guard.defer(move || page.free());
     }
 }
 
-/// Lets a deferred action own a page.
+/// Lets a deferred action have a share of a page.
 struct Carry(*mut Page, Head);
-// SAFETY: a page is `Send`, and owned by the action alone.
+// SAFETY: a page is `Send` and `Sync`, and the share is the action's alone.
 unsafe impl Send for Carry {}
 
 impl Carry {
     fn free(self) {
         if !self.0.is_null() {
-            // SAFETY: the only owner of a page that was unlinked and that nobody else frees.
+            // SAFETY: the share was taken in `of` or came in `copied`, and is given up once.
             drop(unsafe { PageBox::from_raw(self.0, self.1) });
         }
     }
@@ -130,9 +118,7 @@ impl Carry {
 
 impl Drop for Old {
     fn drop(&mut self) {
-        if self.owned.load(Ordering::Relaxed) {
-            Carry(self.page.load(Ordering::Relaxed), self.head).free();
-        }
+        Carry(self.page.load(Ordering::Relaxed), self.head).free();
     }
 }
 

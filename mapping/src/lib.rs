@@ -46,6 +46,7 @@ mod ids;
 mod kept;
 #[cfg(not(any(loom, shuttle)))]
 mod memory;
+mod misuse;
 mod page;
 mod registry;
 mod stack;
@@ -62,13 +63,13 @@ pub use kept::Kept;
 #[cfg(not(any(loom, shuttle)))]
 pub use memory::{arena_bytes, arena_slack};
 pub use page::{
-    Birth, Chain, Head, MOST_MARKS, Match, PageBox, PageRef, PageWriter, RecordRef, Records,
-    Reservation,
+    Birth, Chain, Head, Installed, MOST_MARKS, Match, PageBox, PageRef, PageWriter, Payload,
+    RecordRef, Records, Reservation, Written,
 };
 pub use stack::Stack;
 pub use stamp::{date, date_page, date_successors, stamp};
-pub use table::{Table, TableFull};
-pub use word::{Seen, Word};
+pub use table::{Table, TableFull, Unlinked};
+pub use word::Word;
 
 const _: () = assert!(usize::BITS == 64, "page words need 64-bit pointers");
 

@@ -17,11 +17,14 @@
 use crate::clock::Clock;
 use crate::dirty::DirtyList;
 use crate::history::Old;
-use crate::page::{PageRef, RecordRef};
+use crate::page::{Chain, PageRef, RecordRef};
 use sync::atomic::{Ordering, fence};
 use types::PageId;
 
 /// Gives `record` of page `id` its version if it has none, and returns the version.
+///
+/// # Panics
+/// If the page has a history: then it is of a tree in memory, and is not listed.
 #[inline]
 pub fn stamp(
     record: RecordRef<'_>,
@@ -62,17 +65,17 @@ pub fn date(record: RecordRef<'_>, clock: &Clock) -> u64 {
 /// version not decided, has read the whole one.
 ///
 /// # Panics
-/// If the page has no history: then it was built with a version.
+/// If the page has no history: then it was built with a version, or found by an [`Old`].
 #[inline]
-pub fn date_page(page: PageRef<'_>, clock: &Clock) -> u64 {
-    let version = page.base_version();
-    if version != 0 { version } else { date_together(page, clock) }
+pub fn date_page(chain: Chain<'_>, clock: &Clock) -> u64 {
+    let version = chain.page().base_version();
+    if version != 0 { version } else { date_together(chain, clock) }
 }
 
 #[cold]
 #[inline(never)]
-fn date_together(page: PageRef<'_>, clock: &Clock) -> u64 {
-    let history = page.history();
+fn date_together(chain: Chain<'_>, clock: &Clock) -> u64 {
+    let (history, page) = (chain.history(), chain.page());
     let version = page.base_version();
     if version != 0 {
         return version;

@@ -1,12 +1,17 @@
 //! The table: loads, installs and frees page words. Every publication of a page happens here (I3).
 //!
+//! A word owns what it points to. What is loaded borrows the pin, since what is unlinked is freed
+//! by way of the epoch, and the table, which frees all else when it is dropped. A CAS names the
+//! page and the newest record that were seen: it succeeds only if that is what the word has, and
+//! gives the word's share of it to the caller, once, as an [`Unlinked`].
+//!
 //! Beside the word of a page lies its *sketch*: a number by which the owner tells, before the page
 //! is looked at, where in it a search will look. So the two can be waited for at the same time.
 #![expect(unsafe_code, reason = "words own pages; what a word points to lives as long as the pin")]
 
 use crate::buckets::Buckets;
 use crate::page::{
-    Chain, Page, PageBox, PageRef, Reservation, prefetch, prefetch_base, prefetch_behind,
+    Chain, Installed, Page, PageBox, PageRef, Written, prefetch, prefetch_base, prefetch_behind,
 };
 use crate::word::{CAPPED, DISK, FREE, MERGED, RESIDENT, Seen, Tomb, UNBORN, Word};
 use core::fmt;
@@ -35,6 +40,35 @@ pub struct Table<D> {
 /// No page id is left (2^32 pages, or the tiny table of a model).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull;
+
+/// A page that a CAS of this caller has unlinked: whoever is pinned may look at it still, and
+/// nobody finds it any more, but by an [`Old`](crate::Old).
+///
+/// Dropping it leaks the page.
+#[must_use = "a page that is not retired is leaked"]
+#[derive(Debug)]
+pub struct Unlinked(*mut Page);
+
+impl Unlinked {
+    /// The page, as long as this is borrowed.
+    pub fn page(&self) -> PageRef<'_> {
+        // SAFETY: this has the share of the page that its id's word had.
+        unsafe { PageRef::from_raw(self.0) }
+    }
+
+    /// Once nobody pinned now is pinned any more, runs `before` with the page still there, and
+    /// frees that, unless an [`Old`](crate::Old) names it: then the last of these does.
+    pub fn retire(self, guard: &Guard, before: impl FnOnce() + Send + 'static) {
+        // A pointer and no more: what fits three words is deferred without an allocation.
+        let page = Carry(self.0);
+        guard.defer(move || {
+            before();
+            // SAFETY: the share that this had, given up once; nobody found the page since, and the
+            // epoch passed.
+            drop(unsafe { PageBox::from_raw(page.get(), 0) });
+        });
+    }
+}
 
 /// Lets a deferred action own a pointer.
 struct Carry<T>(*mut T);
@@ -75,7 +109,7 @@ impl<D: Send + Sync + 'static> Table<D> {
 
     /// What the word of `id` says. An id without a slot is Free.
     #[inline]
-    pub fn load<'g>(&self, id: PageId, guard: &'g Guard) -> Word<'g> {
+    pub fn load<'g>(&'g self, id: PageId, guard: &'g Guard) -> Word<'g> {
         let Some(slot) = self.slot(id) else {
             return Word::Free;
         };
@@ -87,7 +121,7 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// record will lie.
     #[inline]
     pub fn load_ahead<'g>(
-        &self,
+        &'g self,
         id: PageId,
         ahead: impl FnOnce(u64) -> Range<usize>,
         guard: &'g Guard,
@@ -112,8 +146,9 @@ impl<D: Send + Sync + 'static> Table<D> {
     #[inline]
     fn read(seen: Seen, _guard: &Guard) -> Word<'_> {
         // SAFETY: the word was published, and the guard was taken before it was loaded, so what it
-        // points to is not freed while the guard lives.
-        let chain = || Chain::new(unsafe { PageRef::from_raw(seen.pointer()) }, seen.head());
+        // points to is not freed while the guard and the table live, which the callers borrow.
+        let page = || unsafe { PageRef::from_raw(seen.pointer()) };
+        let chain = || Chain::new(page(), seen.head());
         match seen.tag() {
             RESIDENT => Word::Resident(chain()),
             CAPPED => Word::Capped(chain()),
@@ -138,21 +173,39 @@ impl<D: Send + Sync + 'static> Table<D> {
         })
     }
 
-    /// Publishes a reserved record on top of the chain that it was linked to. `false` if the word
-    /// has changed.
-    #[inline]
-    pub fn append(&self, id: PageId, seen: Chain<'_>, record: &Reservation<'_>) -> bool {
-        let old = Seen::of(seen.page(), seen.head(), RESIDENT);
-        self.swap(id, old, Seen::of(seen.page(), record.head(), RESIDENT))
-    }
-
-    /// Publishes a whole new page in place of a Resident one. The old page is the caller's to
-    /// retire; a page that lost the race is handed back.
+    /// Publishes a record on top of the chain that was seen.
     ///
     /// # Errors
-    /// The page, if the word has changed.
-    pub fn replace(&self, id: PageId, seen: Chain<'_>, page: PageBox) -> Result<(), PageBox> {
-        self.publish(id, Seen::of(seen.page(), seen.head(), RESIDENT), page, RESIDENT)
+    /// The record, if the word has changed.
+    ///
+    /// # Panics
+    /// If the record was reserved in another page.
+    #[inline]
+    pub fn append<'g>(
+        &self,
+        id: PageId,
+        seen: Chain<'_>,
+        record: Written<'g>,
+    ) -> Result<Installed<'g>, Written<'g>> {
+        record.link(seen);
+        let old = Seen::of(seen.page(), seen.head(), RESIDENT);
+        let won = self.swap(id, old, Seen::of(seen.page(), record.head(), RESIDENT));
+        if won { Ok(record.installed()) } else { Err(record) }
+    }
+
+    /// Publishes a whole new page in place of a Resident one, and gives that.
+    ///
+    /// # Errors
+    /// The new page, if the word has changed.
+    pub fn replace(&self, id: PageId, seen: Chain<'_>, page: PageBox) -> Result<Unlinked, PageBox> {
+        self.publish(id, Seen::of(seen.page(), seen.head(), RESIDENT), page)?;
+        Ok(Self::unlinked(seen))
+    }
+
+    /// The page that a CAS of this caller has taken out of a word. No other CAS has: a page is in
+    /// one word, once, and while anyone has seen it under a pin its address is not used again.
+    fn unlinked(seen: Chain<'_>) -> Unlinked {
+        Unlinked(seen.page().as_raw())
     }
 
     /// Publishes a page read from the log in place of `Disk(token)`.
@@ -160,13 +213,13 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// # Errors
     /// The page, if the word has changed.
     pub fn page_in(&self, id: PageId, token: u64, page: PageBox) -> Result<(), PageBox> {
-        self.publish(id, Seen::with_number(token, DISK), page, RESIDENT)
+        self.publish(id, Seen::with_number(token, DISK), page)
     }
 
-    fn publish(&self, id: PageId, old: Seen, page: PageBox, tag: usize) -> Result<(), PageBox> {
+    fn publish(&self, id: PageId, old: Seen, page: PageBox) -> Result<(), PageBox> {
         let sketch = page.sketch();
         let (raw, head) = page.into_raw();
-        if self.swap(id, old, Seen::with_pointer(raw, head, tag)) {
+        if self.swap(id, old, Seen::with_pointer(raw, head, RESIDENT)) {
             self.set_sketch(id, sketch);
             return Ok(());
         }
@@ -180,7 +233,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         }
     }
 
-    /// Sets the word of a freshly allocated id to Unborn.
+    /// Sets the word of a freshly allocated id to Unborn. What another word had is leaked.
     pub fn set_unborn(&self, id: PageId, page: PageBox) {
         self.set_page(id, page, UNBORN);
     }
@@ -243,16 +296,17 @@ impl<D: Send + Sync + 'static> Table<D> {
         self.swap(id, word(RESIDENT), word(CAPPED))
     }
 
-    /// Capped -> Merged. The winner retires the capped page.
-    pub fn bury(&self, id: PageId, seen: Chain<'_>, into: PageId, clock: u64) -> bool {
+    /// Capped -> Merged. Gives the capped page to the winner.
+    pub fn bury(&self, id: PageId, seen: Chain<'_>, into: PageId, clock: u64) -> Option<Unlinked> {
         let tomb = Box::into_raw(Box::new(Tomb { into, clock }));
         let old = Seen::of(seen.page(), seen.head(), CAPPED);
         let won = self.swap(id, old, Seen::with_pointer(tomb.cast(), 0, MERGED));
         if !won {
             // SAFETY: the CAS failed, so nobody has seen the tomb.
             drop(unsafe { Box::from_raw(tomb) });
+            return None;
         }
-        won
+        Some(Self::unlinked(seen))
     }
 
     /// Merged -> Free. The id is not handed out again before [`Table::release`].
@@ -270,45 +324,37 @@ impl<D: Send + Sync + 'static> Table<D> {
         true
     }
 
-    /// Resident, Capped or Disk, as it was seen -> Free. The winner retires the page. The id is not
+    /// Resident or Capped, as it was seen -> Free. Gives the page to the winner. The id is not
     /// handed out again before [`Table::release`].
-    pub fn clear(&self, id: PageId, seen: Word<'_>) -> bool {
-        let old = match seen {
-            Word::Resident(chain) => Seen::of(chain.page(), chain.head(), RESIDENT),
-            Word::Capped(chain) => Seen::of(chain.page(), chain.head(), CAPPED),
-            Word::Disk(token) => Seen::with_number(token, DISK),
-            Word::Unborn | Word::Merged { .. } | Word::Free => return false,
+    pub fn clear(&self, id: PageId, seen: Word<'_>) -> Option<Unlinked> {
+        let (chain, tag) = match seen {
+            Word::Resident(chain) => (chain, RESIDENT),
+            Word::Capped(chain) => (chain, CAPPED),
+            Word::Unborn | Word::Merged { .. } | Word::Disk(_) | Word::Free => return None,
         };
-        self.swap(id, old, Seen::with_number(0, FREE))
+        self.take_out(id, chain, tag, Seen::with_number(0, FREE))
     }
 
-    /// Resident -> Disk. The winner retires the page.
-    pub fn evict(&self, id: PageId, seen: Chain<'_>, token: u64) -> bool {
-        let old = Seen::of(seen.page(), seen.head(), RESIDENT);
-        self.swap(id, old, Seen::with_number(token, DISK))
+    /// Disk -> Free, else as [`clear`](Self::clear).
+    pub fn clear_disk(&self, id: PageId, token: u64) -> bool {
+        self.swap(id, Seen::with_number(token, DISK), Seen::with_number(0, FREE))
     }
 
-    /// Frees a page that this caller has unlinked, once nobody pinned now is pinned any more, and
-    /// then runs `after` with the page still there.
-    pub fn retire(
-        &self,
-        page: PageRef<'_>,
-        guard: &Guard,
-        before_free: impl FnOnce() + Send + 'static,
-    ) {
-        let page = Carry(page.as_raw());
-        guard.defer(move || {
-            before_free();
-            // SAFETY: the caller unlinked the page, so it is retired once, and the epoch passed.
-            drop(unsafe { PageBox::from_raw(page.get(), 0) });
-        });
+    /// Resident -> Disk. Gives the page to the winner.
+    pub fn evict(&self, id: PageId, seen: Chain<'_>, token: u64) -> Option<Unlinked> {
+        self.take_out(id, seen, RESIDENT, Seen::with_number(token, DISK))
+    }
+
+    fn take_out(&self, id: PageId, seen: Chain<'_>, tag: usize, new: Seen) -> Option<Unlinked> {
+        let won = self.swap(id, Seen::of(seen.page(), seen.head(), tag), new);
+        won.then(|| Self::unlinked(seen))
     }
 
     /// What is known of the page's place in the log.
-    pub fn place<'g>(&self, id: PageId, _guard: &'g Guard) -> Option<&'g D> {
+    pub fn place<'g>(&'g self, id: PageId, _guard: &'g Guard) -> Option<&'g D> {
         // ORDERING: Acquire pairs with the Release in `set_place`.
         let place = self.places.get(id.index())?.load(Ordering::Acquire);
-        // SAFETY: a replaced place is retired under epochs.
+        // SAFETY: a replaced place is retired under epochs, the last one goes with the table.
         NonNull::new(place).map(|place| unsafe { place.as_ref() })
     }
 

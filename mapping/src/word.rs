@@ -27,7 +27,7 @@ const POINTER_MASK: usize = ((1 << HEAD_SHIFT) - 1) & !TAG_MASK;
 
 /// A word exactly as it was seen, to be named in a CAS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Seen(pub(crate) *mut Page);
+pub(crate) struct Seen(pub(crate) *mut Page);
 
 /// What a page word says.
 #[derive(Clone, Copy, Debug)]

@@ -86,7 +86,7 @@ impl<S: Store> Engine<S> {
         limit: FoldLimit,
         guard: &Guard,
     ) -> Folded<'g> {
-        self.dated(chain.page());
+        self.dated(chain);
         if let Some(folded) = self.fold_pairs(id, chain) {
             return folded;
         }
@@ -243,12 +243,12 @@ impl<S: Store> Engine<S> {
         page.remember(folded.past.history());
         let size = page.page().size_bytes();
         self.charge(size);
-        if self.table.replace(leaf.id, leaf.chain, page).is_err() {
+        let Ok(replaced) = self.table.replace(leaf.id, leaf.chain, page) else {
             self.discharge(size);
             return Ok(());
-        }
-        let (replaced, Folded { dropped, past, .. }) = ((leaf.id, leaf.chain), folded);
-        self.succeed(replaced, &past, dropped, std::iter::once(leaf.id), guard);
+        };
+        let Folded { dropped, past, .. } = folded;
+        self.succeed((leaf.id, replaced), &past, dropped, std::iter::once(leaf.id), guard);
         if bytes - fence_excess(leaf.base) < self.limits.merge_below(0) && leaf.id != tree.root {
             return self.try_merge(tree, leaf.id, shape.low, 0, guard);
         }

@@ -139,7 +139,7 @@ impl<S: Store> Engine<S> {
     /// The leaf that covers `key`.
     #[inline]
     pub(crate) fn leaf<'g, P: Probe>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         key: P,
         guard: &'g Guard,
@@ -150,7 +150,7 @@ impl<S: Store> Engine<S> {
     /// The same, and asks for what `ahead` makes of the sketch of a leaf that there is a hint to.
     #[inline]
     pub(crate) fn leaf_ahead<'g, P: Probe>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         key: P,
         ahead: impl Fn(u64) -> Range<usize>,
@@ -162,7 +162,7 @@ impl<S: Store> Engine<S> {
         };
         match (hinted, key.number()) {
             (Some(stop), _) => {
-                self.dated(stop.chain.page());
+                self.dated(stop.chain);
                 Ok(stop)
             }
             (None, Some(number)) => self.unhinted(tree, key, number, guard),
@@ -173,7 +173,7 @@ impl<S: Store> Engine<S> {
     /// The leaf that the directory knows, or one of the next two.
     #[inline]
     fn hinted<'g>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         key: impl Probe,
         number: u64,
@@ -189,7 +189,7 @@ impl<S: Store> Engine<S> {
     /// The leaf that the hash of the key hints at, or one of the next two.
     #[inline]
     fn hashed<'g>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         key: impl Probe,
         ahead: impl Fn(u64) -> Range<usize>,
@@ -203,7 +203,7 @@ impl<S: Store> Engine<S> {
     /// The leaf of a key, if it is this page or one of the next two; then that is learnt.
     #[inline]
     pub(crate) fn follow<'g>(
-        &self,
+        &'g self,
         (tree, mut id): (&TreeCore, PageId),
         key: impl Probe,
         ahead: impl Fn(u64) -> Range<usize>,
@@ -233,7 +233,7 @@ impl<S: Store> Engine<S> {
 
     #[cold]
     fn unhinted<'g>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         key: impl Probe,
         number: u64,
@@ -246,7 +246,7 @@ impl<S: Store> Engine<S> {
 
     /// The page of `level` that is wanted. The level must exist: the root's or one below.
     pub(crate) fn descend<'g, W: Seek>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         wanted: W,
         level: u8,
@@ -303,7 +303,7 @@ impl<S: Store> Engine<S> {
                 debug_assert!(base.level() >= level, "level {level} does not exist");
                 if base.level() <= level {
                     if base.is_leaf() {
-                        self.dated(chain.page());
+                        self.dated(chain);
                     }
                     return Ok(Stop { id, chain, base, parent });
                 }

@@ -45,7 +45,7 @@ impl<S: Store> Engine<S> {
     /// should be in, on their way into the cache.
     #[inline]
     fn hinted_group<'g>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         numbers: &[Number],
         guard: &'g Guard,
@@ -78,7 +78,7 @@ impl<S: Store> Engine<S> {
         let base = Base::new(chain.base());
         let is_leaf = base.is_leaf() && chain.page().tree() == tree.id;
         (is_leaf && number.side(base) == Side::Inside).then(|| {
-            self.dated(chain.page());
+            self.dated(chain);
             Stop { id, chain, base, parent: PageId::NONE }
         })
     }

@@ -54,7 +54,7 @@ use crate::paging::PackedPlace;
 use delta::{Base, Contents, Fill, Layout, Op, Position, Record, Shape, Sheet, uncounted};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
-    Word,
+    Unlinked, Word,
 };
 use sync::atomic::{AtomicU64, Ordering};
 use sync::epoch::{Collector, Guard};
@@ -388,9 +388,8 @@ impl<S: Store> Engine<S> {
         let mut scratch = Vec::new();
         for (version, record) in carried.iter().rev() {
             scratch.clear();
-            scratch.resize(payload_len(layout, record), 0);
             let fingerprint = delta::fingerprint(record.key);
-            record.write_payload(layout, fingerprint, &mut scratch);
+            record.put_payload(layout, fingerprint, |bytes| scratch.extend_from_slice(bytes));
             let mark = record.mark(layout, Position::UNKNOWN);
             page.carry(*version, fingerprint, mark, &scratch);
         }
@@ -398,15 +397,15 @@ impl<S: Store> Engine<S> {
     }
 
     /// Retires an unlinked page and the values that no page owns any more.
-    pub(crate) fn retire(&self, page: PageRef<'_>, dropped: Vec<u64>, guard: &Guard) {
-        let (bytes, meter) = (page.size_bytes(), self.store.meter().clone());
+    pub(crate) fn retire(&self, page: Unlinked, dropped: Vec<u64>, guard: &Guard) {
+        let (bytes, meter) = (page.page().size_bytes(), self.store.meter().clone());
         // A value apart from its page can have any size.
         let much = meter.retire(bytes) || (S::DURABLE && !dropped.is_empty());
         if dropped.is_empty() {
             // Small enough that deferring it allocates nothing.
-            self.table.retire(page, guard, move || meter.freed(bytes));
+            page.retire(guard, move || meter.freed(bytes));
         } else {
-            self.table.retire(page, guard, move || {
+            page.retire(guard, move || {
                 meter.freed(bytes);
                 dropped.into_iter().for_each(S::release);
             });
@@ -521,7 +520,7 @@ impl<S: Store> Engine<S> {
         self.resident_leaf(id, &self.pin()).is_some()
     }
 
-    fn resident_leaf<'g>(&self, id: PageId, guard: &'g Guard) -> Option<Stop<'g>> {
+    fn resident_leaf<'g>(&'g self, id: PageId, guard: &'g Guard) -> Option<Stop<'g>> {
         let Word::Resident(chain) = self.table.load(id, guard) else { return None };
         let base = Base::new(chain.base());
         base.is_leaf().then_some(Stop { id, chain, base, parent: PageId::NONE })

@@ -176,7 +176,7 @@ impl<S: Store> Engine<S> {
 
     /// The entry, if the pages that were passed are still what they were.
     fn walk<'w>(
-        &self,
+        &'w self,
         tree: &TreeCore,
         span: Span<'w>,
         end: End,

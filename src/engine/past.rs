@@ -75,7 +75,7 @@ use super::descent::{Covering, Seek, Stop};
 use super::{Engine, Store, TreeCore, Versioned};
 use core::cmp::Reverse;
 use delta::{Base, Contents, Probe, Shape, Side};
-use mapping::{Birth, Chain, History, Kept, Old, OpenCut, PageRef, Word};
+use mapping::{Birth, Chain, History, Kept, Old, OpenCut, Unlinked, Word};
 use std::sync::Arc;
 use sync::atomic::{Ordering, fence};
 use sync::epoch::Guard;
@@ -100,8 +100,8 @@ impl Past {
     }
 
     /// What a leaf hands on that may be seen by a cut, and what it was before.
-    fn of(replaced: Option<Arc<Old>>, page: PageRef<'_>) -> Self {
-        let older = page.share_history().and_then(History::without_husks);
+    fn of(replaced: Option<Arc<Old>>, chain: Chain<'_>) -> Self {
+        let older = chain.share_history().and_then(History::without_husks);
         let history = match &replaced {
             Some(old) => Some(History::onto(Arc::clone(old), older)),
             None => older,
@@ -111,7 +111,7 @@ impl Past {
 }
 
 /// The low key of a page that is still there, if it has any key in common with one of this shape.
-fn meeting<'g>(old: &Old, shape: &Shape<'_>, guard: &'g Guard) -> Option<&'g [u8]> {
+fn meeting<'g>(old: &'g Old, shape: &Shape<'_>, guard: &'g Guard) -> Option<&'g [u8]> {
     let base = Base::new(old.chain(guard)?.base());
     let meets = base.high().is_none_or(|high| shape.low < high)
         && shape.high.is_none_or(|high| base.low() < high);
@@ -122,9 +122,9 @@ impl<S: Store> Engine<S> {
     /// Gives a leaf its base version if that is not decided. Whoever gets to a leaf does this
     /// before anything else.
     #[inline]
-    pub(crate) fn dated(&self, page: PageRef<'_>) {
-        if !S::DURABLE && page.base_version() == 0 {
-            mapping::date_page(page, &self.clock);
+    pub(crate) fn dated(&self, chain: Chain<'_>) {
+        if !S::DURABLE && chain.page().base_version() == 0 {
+            mapping::date_page(chain, &self.clock);
         }
     }
 
@@ -135,7 +135,7 @@ impl<S: Store> Engine<S> {
         if S::DURABLE || self.clock.none_open() {
             return Past::default();
         }
-        Past::of(self.kept(chain, hidden_at, guard), chain.page())
+        Past::of(self.kept(chain, hidden_at, guard), chain)
     }
 
     fn kept(&self, chain: Chain<'_>, hidden_at: u64, guard: &Guard) -> Option<Arc<Old>> {
@@ -161,13 +161,13 @@ impl<S: Store> Engine<S> {
             .clock
             .cut_between(right.page().base_version(), hidden_at, guard)
             .then(|| Arc::new(self.copied(right_id, right, hidden_at)));
-        let olds = |page: PageRef<'g>| {
-            let olds = page.history().into_iter().flat_map(History::olds);
+        let olds = |chain: Chain<'g>| {
+            let olds = chain.history().into_iter().flat_map(History::olds);
             olds.filter_map(|old| {
                 Some((Reverse(old.base_version()), meeting(old, shape, guard)?, old))
             })
         };
-        let mut older: Vec<_> = olds(left.page()).chain(olds(right.page())).collect();
+        let mut older: Vec<_> = olds(left).chain(olds(right)).collect();
         // Two pages that were one have it from there; no two begin at one key and version.
         older.sort_by_key(|(version, low, _)| (*version, *low));
         older.dedup_by_key(|(version, low, _)| (*version, *low));
@@ -188,24 +188,24 @@ impl<S: Store> Engine<S> {
     /// What pages need of a leaf whose base version is decided after their CAS: all of it, until
     /// then.
     pub(crate) fn past_for_undecided(chain: Chain<'_>) -> Past {
-        Past::of(Some(Arc::new(Old::of(chain, 0))), chain.page())
+        Past::of(Some(Arc::new(Old::of(chain, 0))), chain)
     }
 
     /// To be called when the CAS has put the `heirs` in the place of a leaf, under the pin of the
     /// CAS: what becomes of the leaf, and of the values that are in none of them.
     pub(crate) fn succeed(
         &self,
-        (id, chain): (PageId, Chain<'_>),
+        (id, replaced): (PageId, Unlinked),
         past: &Past,
         dropped: Vec<u64>,
         heirs: impl Iterator<Item = PageId>,
         guard: &Guard,
     ) {
-        let page = chain.page();
-        let had_history = !S::DURABLE && page.close_history(guard);
+        let had_history = !S::DURABLE && replaced.close_history(guard);
         match &past.replaced {
-            None => self.retire(page, dropped, guard),
+            None => self.retire(replaced, dropped, guard),
             Some(old) => {
+                replaced.retire(guard, || ());
                 let version = mapping::date_successors(old, &self.clock);
                 self.keep(old, guard);
                 // What sorted input has displaced, in memory.
@@ -226,7 +226,6 @@ impl<S: Store> Engine<S> {
 
     /// Keeps a page that was replaced, or a copy of it, for the cuts that see it.
     fn keep(&self, old: &Arc<Old>, guard: &Guard) {
-        old.own_page();
         let interval = (old.base_version(), old.hidden_at());
         let kept = Kept::Page(Arc::clone(old));
         self.clock.keep(interval, kept, guard, |kept| self.let_go(kept, guard));
@@ -268,15 +267,14 @@ impl<S: Store> Engine<S> {
             let (Word::Resident(chain) | Word::Capped(chain)) = self.table.load(id, guard) else {
                 return false;
             };
-            let page = chain.page();
-            let Some(history) = page.history() else { return false };
-            self.dated(page);
+            let Some(history) = chain.history() else { return false };
+            self.dated(chain);
             if !history.olds().any(|old| old.is_husk()) {
                 return true;
             }
             let kept = History::of(history.olds().filter(|old| !old.is_husk()).cloned());
             let is_left = kept.is_some();
-            if page.trim(history, kept, guard) {
+            if chain.trim(history, kept, guard) {
                 return is_left;
             }
             // Someone else has trimmed it, or the page has a successor.
@@ -319,7 +317,7 @@ impl<S: Store> Engine<S> {
         let of = |number| match self.table.load(PageId::new(number), &guard) {
             Word::Resident(chain) | Word::Capped(chain) => {
                 let shape = Base::new(chain.base()).shape(&[]);
-                let olds = chain.page().history().into_iter().flat_map(History::olds);
+                let olds = chain.history().into_iter().flat_map(History::olds);
                 olds.filter_map(|old| meeting(old, &shape, &guard)).count()
             }
             _ => 0,
@@ -346,12 +344,12 @@ impl<S: Store> Engine<S> {
     ) -> Stop<'g> {
         let mut chain = leaf.chain;
         if chain.page().base_version() > cut {
-            let seen = |old: &Arc<Old>| {
+            let seen = |old: &'g Arc<Old>| {
                 let then = old.base_version() <= cut && cut < old.hidden_at();
                 let here = |chain: &Chain<'g>| wanted.side(Base::new(chain.base())) == Side::Inside;
                 if then { old.chain(guard).filter(here) } else { None }
             };
-            let mut olds = chain.page().history().into_iter().flat_map(History::olds);
+            let mut olds = chain.history().into_iter().flat_map(History::olds);
             let Some(old) = olds.find_map(seen) else {
                 panic!("page {} has nothing for the open cut {cut}", leaf.id)
             };

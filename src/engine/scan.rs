@@ -200,7 +200,7 @@ impl<S: Store> Engine<S> {
     /// The leaf at which a scan begins or goes on. An id that was noted is a hint, as good as any:
     /// it is believed if the page that it names now has fences around the key.
     pub(super) fn leaf_of_scan<'g>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         key: &[u8],
         near: PageId,
@@ -210,7 +210,7 @@ impl<S: Store> Engine<S> {
         if let Some(stop) =
             noted.and_then(|id| self.follow((tree, id), key, |_| FRONT, guard, |_, _| {}))
         {
-            self.dated(stop.chain.page());
+            self.dated(stop.chain);
             return Ok(stop);
         }
         self.leaf_ahead(tree, Hashed::new(key), |_| FRONT, guard)

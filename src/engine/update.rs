@@ -61,7 +61,7 @@ impl<S: Store> Engine<S> {
     }
 
     fn attempt<'a, 'g, P: Probe, R>(
-        &self,
+        &'g self,
         tree: &TreeCore,
         mut leaf: Stop<'g>,
         key: P,
@@ -96,54 +96,50 @@ impl<S: Store> Engine<S> {
             let bytes = payload_len(layout, &record);
             // What has been written once is not written again: others may look at it already.
             let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));
-            let fresh = written.is_none();
-            let reservation = if let Some((_, reservation)) = written {
-                reservation
+            let written = if let Some((_, written)) = written {
+                written
             } else if let Some(reservation) = page.reserve(records, bytes) {
-                reservation
+                let mark = record.mark(layout, position);
+                reservation.write(fingerprint, mark, |out| {
+                    record.put_payload(layout, fingerprint, |bytes| out.put(bytes));
+                })
             } else {
                 let need = records.bytes(bytes);
                 self.consolidate(tree, &leaf, need, guard)?;
                 return Ok(Attempt::Again);
             };
-            if leaf.chain.head() != 0 {
+            if let Some(newest) = written.newest_of(leaf.chain) {
                 // Versions then never fall along a chain, and per key they are in chain order.
-                let newest = page.record_of(records, leaf.chain.head());
                 self.version(leaf.id, page, newest);
             }
-            if fresh {
-                let mark = record.mark(layout, position);
-                reservation.write(leaf.chain.head(), fingerprint, mark, |out| {
-                    record.write_payload(layout, fingerprint, out);
-                });
-            } else {
-                reservation.link(leaf.chain.head());
-            }
-            if self.table.append(leaf.id, leaf.chain, &reservation) {
-                taken.set(taken.get() + 1);
-                let record = page.record_of(records, reservation.head());
-                let version = self.version(leaf.id, page, record);
-                if S::holds_values()
-                    && let Some(found) = found
-                {
-                    S::displaced(self, found.value, version, guard);
+            let installed = match self.table.append(leaf.id, leaf.chain, written) {
+                Ok(installed) => installed,
+                Err(written) => {
+                    reserved = Some(((op, flags, net, value), written));
+                    match self.table.load(leaf.id, guard) {
+                        Word::Resident(chain) if chain.page() == page => leaf.chain = chain,
+                        _ => return Ok(Attempt::Again),
+                    }
+                    continue;
                 }
-                tree.count(i64::from(net));
-                if op == Op::Put {
-                    leaf.remember(tree, key);
-                }
-                if reservation.nears_end() {
-                    self.relieve(tree, &leaf, FoldLimit::KeepUnflushed, guard);
-                } else if S::DURABLE && op == Op::Remove && self.has_run_dry(&leaf) {
-                    self.relieve(tree, &leaf, FoldLimit::Cuts, guard);
-                }
-                return Ok(Attempt::Done(result));
+            };
+            taken.set(taken.get() + 1);
+            let version = self.version(leaf.id, page, installed.record());
+            if S::holds_values()
+                && let Some(found) = found
+            {
+                S::displaced(self, found.value, version, guard);
             }
-            reserved = Some(((op, flags, net, value), reservation));
-            match self.table.load(leaf.id, guard) {
-                Word::Resident(chain) if chain.page() == page => leaf.chain = chain,
-                _ => return Ok(Attempt::Again),
+            tree.count(i64::from(net));
+            if op == Op::Put {
+                leaf.remember(tree, key);
             }
+            if installed.nears_end() {
+                self.relieve(tree, &leaf, FoldLimit::KeepUnflushed, guard);
+            } else if S::DURABLE && op == Op::Remove && self.has_run_dry(&leaf) {
+                self.relieve(tree, &leaf, FoldLimit::Cuts, guard);
+            }
+            return Ok(Attempt::Done(result));
         }
     }
 

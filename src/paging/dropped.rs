@@ -110,22 +110,23 @@ impl DurableEngine {
     pub(super) fn forget_page(&self, id: PageId, guard: &Guard) {
         let cleared = loop {
             let word = self.table.load(id, guard);
+            // The evictor may come between.
             match word {
-                // The evictor may come between.
-                Word::Resident(_) | Word::Capped(_) | Word::Disk(_) => {
-                    if !self.table.clear(id, word) {
+                Word::Resident(chain) => {
+                    let Some(page) = self.table.clear(id, word) else { continue };
+                    self.retire(page, super::fetch::owned_handles(chain), guard);
+                }
+                Word::Capped(_) => {
+                    let Some(page) = self.table.clear(id, word) else { continue };
+                    // The page that absorbs it has its values, or had been about to.
+                    self.retire(page, Vec::new(), guard);
+                }
+                Word::Disk(token) => {
+                    if !self.table.clear_disk(id, token) {
                         continue;
                     }
                 }
                 Word::Unborn | Word::Merged { .. } | Word::Free => break false,
-            }
-            match word {
-                Word::Resident(chain) => {
-                    self.retire(chain.page(), super::fetch::owned_handles(chain), guard);
-                }
-                // The page that absorbs it has its values, or had been about to.
-                Word::Capped(chain) => self.retire(chain.page(), Vec::new(), guard),
-                _ => {}
             }
             break true;
         };

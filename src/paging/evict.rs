@@ -32,11 +32,11 @@ impl Evictable for DurableEngine {
             return Evicted::Dirty;
         }
         debug_assert!(chain.records().all(|r| crate::engine::change(r).key.len() < 1 << 16));
-        if !self.table.evict(id, chain, self.next_serial()) {
+        let Some(evicted) = self.table.evict(id, chain, self.next_serial()) else {
             return Evicted::Dirty;
-        }
+        };
         let bytes = page.size_bytes() as u64;
-        self.retire(page, owned_handles(chain), &guard);
+        self.retire(evicted, owned_handles(chain), &guard);
         Counters::count(&self.counters.evictions);
         Evicted::Freed(bytes)
     }

@@ -276,12 +276,12 @@ impl<S: Store> Engine<S> {
         page.remember(past.history());
         let size = page.page().size_bytes();
         self.charge(size);
-        if self.table.replace(left, chain, page).is_err() {
+        let Ok(replaced) = self.table.replace(left, chain, page) else {
             self.discharge(size);
             return false;
-        }
+        };
         self.list(left);
-        self.succeed((left, chain), &past, all.dropped, std::iter::once(left), guard);
+        self.succeed((left, replaced), &past, all.dropped, std::iter::once(left), guard);
         Counters::count(&self.counters.merges);
         true
     }
@@ -296,10 +296,10 @@ impl<S: Store> Engine<S> {
 
     /// Step 5. The winner retires the page; its values live on in the absorber.
     fn bury(&self, id: PageId, capped: Chain<'_>, into: PageId, guard: &Guard) {
-        if self.table.bury(id, capped, into, self.clock.now()) {
+        if let Some(capped) = self.table.bury(id, capped, into, self.clock.now()) {
             // The absorber has got what it needs of it.
-            capped.page().close_history(guard);
-            self.retire(capped.page(), Vec::new(), guard);
+            capped.close_history(guard);
+            self.retire(capped, Vec::new(), guard);
             S::buried(self, id, guard);
         }
     }

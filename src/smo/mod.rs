@@ -35,12 +35,12 @@ impl<S: Store> Engine<S> {
         let page = self.build(shape, contents, &[], 0, self.smo_birth(seen.page().tree(), 0));
         let size = page.page().size_bytes();
         self.charge(size);
-        if self.table.replace(id, seen, page).is_err() {
+        let Ok(replaced) = self.table.replace(id, seen, page) else {
             self.discharge(size);
             return false;
-        }
+        };
         self.list(id);
-        self.retire(seen.page(), Vec::new(), guard);
+        self.retire(replaced, Vec::new(), guard);
         true
     }
 }

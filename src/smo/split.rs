@@ -120,23 +120,23 @@ impl<S: Store> Engine<S> {
             self.lay_out(&plan, folded, true, &mut fresh)
         };
         let placed = pages.and_then(|(pages, page)| {
-            self.table.replace(stop.id, stop.chain, page?).ok().map(|()| pages)
+            Some((pages, self.table.replace(stop.id, stop.chain, page?).ok()?))
         });
-        if grows && placed.is_some() {
-            tree.grown();
-        }
-        if placed.is_none() {
+        let Some((pages, replaced)) = placed else {
             self.discharge(fresh.bytes);
             fresh.ids.into_iter().for_each(|id| self.abandon(id));
             return None;
+        };
+        if grows {
+            tree.grown();
         }
         if let Some((count, taken)) = comes {
             taken.set(taken.get() + count);
         }
         fresh.ids.into_iter().for_each(|id| self.deliver(stop.id, id));
-        let heirs = placed.iter().flatten().map(|(_, id)| *id);
-        self.succeed((stop.id, stop.chain), &past, dropped, heirs, guard);
-        placed
+        let heirs = pages.iter().map(|(_, id)| *id);
+        self.succeed((stop.id, replaced), &past, dropped, heirs, guard);
+        Some(pages)
     }
 
     /// Makes the pages of one level, from right to left. All are Unborn but the leftmost, if that

@@ -1,7 +1,7 @@
 //! The resident page: one allocation with a header, an immutable base page and a delta area.
 //!
 //! ```text
-//!    0  serial u32 | base bytes u32 | area bytes u32 | flags (reference bit, tree)
+//!    0  serial u32 | base bytes u32 | area words u16 | owners u16 | flags (reference bit, tree)
 //!   16  tail: records reserved (upper half) and area bytes reserved (lower half)
 //!   24  base version: largest version folded into the base; 0 while it is not decided
 //!   32  listed: the last interval in which the page was put on the dirty list; in memory, where
@@ -23,6 +23,24 @@
 //!
 //! Reserving loads the tail before it adds to it, so that overshooting cannot wrap it.
 //!
+//! # Who may do what
+//!
+//! Safe code can't misuse a page, because each step takes what only the step before it gives:
+//!
+//! ```text
+//!   PageWriter    finish   -> PageBox      only when all of the base page is written
+//!   Chain         reserve  -> Reservation  bytes of the area that are nobody else's
+//!   Reservation   write    -> Written      only when all of the payload is written
+//!   Written       append   -> Installed    a record of the page that was seen, on its newest one
+//!   Chain         a CAS    -> Unlinked     by [`Table`](crate::Table): of each page once
+//!   Unlinked      retire                   gives up the word's share of the page, once
+//! ```
+//!
+//! A page is freed by the last of its *owners*: what its id's word had, and each
+//! [`Old`](crate::Old) that names it. A [`Chain`] borrows the pin and the table, or the `Old`, that
+//! it was found by, and a record borrows what its chain does. Heads are given out, and never taken:
+//! so each one that is followed came from a word or a record of the same page.
+//!
 //! The same code runs in production over raw bytes and under loom over cells that loom watches:
 //! `raw` and `modelled` give the same operations.
 
@@ -33,9 +51,9 @@ mod modelled;
 mod raw;
 
 #[cfg(any(loom, shuttle))]
-pub use modelled::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
+pub use modelled::{PageBox, PageRef, PageWriter, Payload, RecordRef, Reservation};
 #[cfg(not(any(loom, shuttle)))]
-pub use raw::{PageBox, PageRef, PageWriter, RecordRef, Reservation};
+pub use raw::{PageBox, PageRef, PageWriter, Payload, RecordRef, Reservation};
 
 #[cfg(any(loom, shuttle))]
 pub(crate) use modelled::{Page, prefetch, prefetch_base, prefetch_behind};
@@ -43,6 +61,7 @@ pub(crate) use modelled::{Page, prefetch, prefetch_base, prefetch_behind};
 pub(crate) use raw::{Page, prefetch, prefetch_base, prefetch_behind};
 
 use aside::CLOSED;
+use sync::atomic::{AtomicU16, Ordering};
 
 /// What a page starts its life with, besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +128,120 @@ const fn nears_end(record: (usize, usize), area_bytes: usize) -> bool {
     before * 8 < area_bytes * 7 && area_bytes * 7 <= behind * 8
 }
 
+/// How many own a page: the word of its id, or who has unlinked it, and each [`Old`](crate::Old)
+/// that names it.
+struct Owners(AtomicU16);
+
+impl Owners {
+    fn one() -> Self {
+        Self(AtomicU16::new(1))
+    }
+
+    /// One more, by who has found the page under a pin: so there is one.
+    fn add(&self) {
+        let more = |owners: u16| owners.checked_add(1);
+        // ORDERING: Relaxed, as for an `Arc`; whoever gives it up orders what was done before.
+        let added = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        assert!(added.is_ok(), "too many own a page");
+    }
+
+    /// One less. Says whether it was the last: then nobody uses the page any more.
+    fn is_last(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release below. Who is the only one stays that: another
+        // would have to be pinned since before the page was unlinked, or come by an `Old`.
+        self.0.load(Ordering::Acquire) == 1 || self.0.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+/// A record that is written, and not installed yet.
+#[derive(Debug)]
+pub struct Written<'g> {
+    record: Reservation<'g>,
+    mark: u16,
+}
+
+impl<'g> Written<'g> {
+    /// The newest record of a chain of the same page.
+    ///
+    /// # Panics
+    /// If the chain is of another page.
+    #[inline]
+    pub fn newest_of(&self, seen: Chain<'g>) -> Option<RecordRef<'g>> {
+        self.expect_page(seen);
+        (seen.head() != 0).then(|| seen.page.record_of(self.record.records(), seen.head()))
+    }
+
+    /// Links it to the newest record that was seen.
+    #[inline]
+    pub(crate) fn link(&self, seen: Chain<'_>) {
+        self.expect_page(seen);
+        self.record.link(seen.head(), self.mark);
+    }
+
+    #[inline]
+    fn expect_page(&self, seen: Chain<'_>) {
+        assert!(self.record.page() == seen.page, "a record of another page");
+    }
+
+    /// How a word names it.
+    #[inline]
+    pub(crate) fn head(&self) -> Head {
+        self.record.head()
+    }
+
+    /// The CAS of the word has succeeded.
+    #[inline]
+    pub(crate) fn installed(self) -> Installed<'g> {
+        Installed(self.record)
+    }
+}
+
+/// A record that was installed just now.
+#[derive(Debug)]
+pub struct Installed<'g>(Reservation<'g>);
+
+impl<'g> Installed<'g> {
+    #[inline]
+    fn head(&self) -> Head {
+        self.0.head()
+    }
+
+    /// The record.
+    #[inline]
+    pub fn record(&self) -> RecordRef<'g> {
+        self.0.page().record_of(self.0.records(), self.0.head())
+    }
+
+    /// Whether this is the record with which the area becomes nearly full.
+    #[inline]
+    pub fn nears_end(&self) -> bool {
+        self.0.nears_end()
+    }
+}
+
 /// A page as it was seen in its word: the page and its newest record then.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'g> {
     page: PageRef<'g>,
-    head: Head,
+    /// The newest record, and above it [`UNLINKED`]: one number, so that it is copied as one.
+    seen: u32,
 }
 
+/// That the page was found by an [`Old`](crate::Old). If it was not, its id's word had it when the
+/// pin was there, so its history lives as long as that.
+const UNLINKED: u32 = 1 << Head::BITS;
+
 impl<'g> Chain<'g> {
+    /// Of a page that was loaded from a word.
+    #[inline]
     pub(crate) fn new(page: PageRef<'g>, head: Head) -> Self {
-        Self { page, head }
+        Self { page, seen: u32::from(head) }
+    }
+
+    /// Of a page that an [`Old`](crate::Old) names.
+    #[inline]
+    pub(crate) fn old(page: PageRef<'g>, head: Head) -> Self {
+        Self { page, seen: u32::from(head) | UNLINKED }
     }
 
     /// The page.
@@ -130,7 +253,7 @@ impl<'g> Chain<'g> {
     /// The newest record, 0 if there is none.
     #[inline]
     pub fn head(self) -> Head {
-        self.head
+        self.seen as Head
     }
 
     /// The bytes of the base page.
@@ -142,7 +265,7 @@ impl<'g> Chain<'g> {
     /// The newest record.
     #[inline]
     pub fn newest(self) -> Option<RecordRef<'g>> {
-        (self.head != 0).then(|| self.page.record(self.head))
+        (self.head() != 0).then(|| self.page.record(self.head()))
     }
 
     /// The newest record with this key, of records in [`Records::Pairs`], without walking.
@@ -158,13 +281,17 @@ impl<'g> Chain<'g> {
     ///    looked for was not installed then.
     #[inline]
     pub fn find_pair(self, fingerprint: u8, key: [u8; 8]) -> Match<'g> {
-        if self.head == 0 { Match::None } else { self.page.find_pair(fingerprint, key) }
+        if self.head() == 0 { Match::None } else { self.page.find_pair(fingerprint, key) }
     }
 
     /// Mark, key and value of the records, newest first, of records in [`Records::Pairs`].
+    ///
+    /// # Panics
+    /// If they are not.
     #[inline]
     pub fn pairs(self) -> impl Iterator<Item = (u16, [u8; 8], &'g [u8; 8])> {
-        let mut head = self.head;
+        assert!(self.page.records() == Records::Pairs, "records of another kind");
+        let mut head = self.head();
         core::iter::from_fn(move || {
             if head == 0 {
                 return None;
@@ -178,11 +305,11 @@ impl<'g> Chain<'g> {
     /// The chain as it was before the newest records of which `newer` says yes.
     #[must_use]
     pub fn before(self, newer: impl FnMut(&RecordRef<'g>) -> bool) -> Self {
-        let mut head = self.head;
+        let mut head = self.head();
         for record in self.records().take_while(newer) {
             head = record.prev();
         }
-        Self { head, ..self }
+        Self { page: self.page, seen: self.seen & UNLINKED | u32::from(head) }
     }
 
     /// The newest record for whose payload `is_of_key` holds, of records in [`Records::Sized`],
@@ -192,13 +319,13 @@ impl<'g> Chain<'g> {
     /// [`find_pair`](Self::find_pair): a payload is written once, before its fingerprint.
     #[inline]
     pub fn find_sized(self, fingerprint: u8, is_of_key: impl Fn(&'g [u8]) -> bool) -> Match<'g> {
-        if self.head == 0 { Match::None } else { self.page.find_sized(fingerprint, is_of_key) }
+        if self.head() == 0 { Match::None } else { self.page.find_sized(fingerprint, is_of_key) }
     }
 
     /// The records, newest first.
     #[inline]
     pub fn records(self) -> impl Iterator<Item = RecordRef<'g>> {
-        let mut head = self.head;
+        let mut head = self.head();
         core::iter::from_fn(move || {
             if head == 0 {
                 return None;

@@ -1,7 +1,9 @@
 //! The resident page under loom: the same operations over cells that loom watches.
 #![expect(unsafe_code, reason = "payloads live in loom's UnsafeCell, which reports races")]
 
-use super::{Birth, CLOSED, FINGERPRINTS, Head, Match, Records, equal_bytes};
+use super::{
+    Birth, CLOSED, Chain, FINGERPRINTS, Head, Match, Owners, Records, Written, equal_bytes,
+};
 use crate::history::History;
 use core::fmt;
 use core::marker::PhantomData;
@@ -19,6 +21,7 @@ pub(crate) struct Page {
     area_bytes: usize,
     birth: Birth,
     records_are: Records,
+    owners: Owners,
     tail: AtomicU64,
     /// The base version that was given after the page was published.
     decided: AtomicU64,
@@ -89,6 +92,7 @@ impl PageWriter {
             area_bytes,
             birth,
             records_are: records,
+            owners: Owners::one(),
             tail: AtomicU64::new(0),
             decided: AtomicU64::new(0),
             listed: AtomicU64::new(0),
@@ -131,10 +135,11 @@ impl PageBox {
         let Some(reservation) = page.reserve(page.records(), payload.len()) else {
             panic!("the area of a page under construction is too small")
         };
-        reservation.write(self.head, fingerprint, mark, |out| out.copy_from_slice(payload));
-        let head = reservation.head();
-        page.record(head).set_version(version);
-        self.head = head;
+        let record = reservation.write(fingerprint, mark, |out| out.put(payload));
+        record.link(Chain::new(page, self.head));
+        let record = record.installed();
+        record.record().set_version(version);
+        self.head = record.head();
     }
 
     /// Gives the page its history.
@@ -174,6 +179,9 @@ impl PageBox {
 
 impl Drop for PageBox {
     fn drop(&mut self) {
+        if !self.page().header().owners.is_last() {
+            return;
+        }
         if let Some(aside) = self.page().aside() {
             let history = aside.load(Ordering::Relaxed);
             if !history.is_null() && history.addr() & CLOSED == 0 {
@@ -181,7 +189,7 @@ impl Drop for PageBox {
                 drop(unsafe { Arc::from_raw(history) });
             }
         }
-        // SAFETY: the box is the only owner of what `Box::into_raw` gave.
+        // SAFETY: the box was the last owner of what `Box::into_raw` gave.
         drop(unsafe { Box::from_raw(self.page.as_ptr()) });
     }
 }
@@ -206,6 +214,12 @@ impl<'g> PageRef<'g> {
 
     pub(crate) fn as_raw(self) -> *mut Page {
         self.page.as_ptr()
+    }
+
+    /// A share of the page.
+    pub(crate) fn own(self, head: Head) -> (*mut Page, Head) {
+        self.header().owners.add();
+        (self.as_raw(), head)
     }
 
     fn header(self) -> &'g Page {
@@ -266,7 +280,7 @@ impl<'g> PageRef<'g> {
     }
 
     /// The last interval in which the page was put on the dirty list.
-    pub fn listed(self) -> &'g AtomicU64 {
+    pub(crate) fn listed(self) -> &'g AtomicU64 {
         &self.header().listed
     }
 
@@ -340,7 +354,7 @@ impl<'g> PageRef<'g> {
     /// Reserves room for a record with this payload; `None` if the area is full.
     pub fn reserve(self, records: Records, payload_bytes: usize) -> Option<Reservation<'g>> {
         let header = self.header();
-        debug_assert_eq!(records, header.records_are);
+        assert!(records == header.records_are, "a record of another kind");
         let bytes = header.records_are.bytes(payload_bytes) as u64;
         let fits = |tail: u64| {
             (tail & u64::from(u32::MAX)) + bytes <= header.area_bytes as u64
@@ -367,45 +381,72 @@ impl<'g> PageRef<'g> {
     }
 
     /// The record that `head` names.
-    pub fn record_of(self, records: Records, head: Head) -> RecordRef<'g> {
+    pub(super) fn record_of(self, records: Records, head: Head) -> RecordRef<'g> {
         debug_assert_eq!(records, self.records());
         self.record(head)
     }
 
     /// The record that `head` names.
-    pub fn record(self, head: Head) -> RecordRef<'g> {
+    pub(super) fn record(self, head: Head) -> RecordRef<'g> {
         RecordRef(&self.header().records[usize::from(head) - 1], self.records())
     }
 }
 
-impl Reservation<'_> {
+/// The payload of a record while it is written.
+#[derive(Debug)]
+pub struct Payload<'r>(&'r mut Vec<u8>);
+
+impl Payload<'_> {
+    /// Appends bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+impl<'g> Reservation<'g> {
     /// How a word names this record.
-    pub fn head(&self) -> Head {
+    pub(super) fn head(&self) -> Head {
         self.slot as Head + 1
     }
 
+    /// The page that it lies in.
+    pub(super) fn page(&self) -> PageRef<'g> {
+        self.page
+    }
+
+    /// How the record lies.
+    pub(super) fn records(&self) -> Records {
+        self.page.records()
+    }
+
     /// Whether this is the record with which the area becomes nearly full.
-    pub fn nears_end(&self) -> bool {
+    pub(super) fn nears_end(&self) -> bool {
         let header = self.page.header();
         let behind = self.before + header.records_are.bytes(self.payload_bytes);
         super::nears_end((self.before, behind), header.area_bytes)
     }
 
-    /// Writes the record. To be done once.
-    pub fn write(&self, prev: Head, fingerprint: u8, mark: u16, fill: impl FnOnce(&mut [u8])) {
-        let mut payload = vec![0; self.payload_bytes];
-        fill(&mut payload);
+    /// Writes the record.
+    pub fn write(
+        self,
+        fingerprint: u8,
+        mark: u16,
+        fill: impl FnOnce(&mut Payload<'_>),
+    ) -> Written<'g> {
+        let mut payload = Vec::with_capacity(self.payload_bytes);
+        fill(&mut Payload(&mut payload));
+        assert!(payload.len() == self.payload_bytes, "bytes of a record are missing");
         self.page.header().records[self.slot].body.with_mut(|body| {
             // SAFETY: the slot is this writer's until it is installed; loom checks that.
             unsafe { *body = Body { mark, payload } }
         });
-        self.link(prev);
         let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
         self.page.header().fingerprints[self.slot / 8].fetch_or(byte, Ordering::Release);
+        Written { record: self, mark }
     }
 
-    /// Names the record that this one follows, after a lost race.
-    pub fn link(&self, prev: Head) {
+    /// Names the record that this one follows.
+    pub(super) fn link(&self, prev: Head, _mark: u16) {
         self.page.header().records[self.slot].prev.store(u64::from(prev), Ordering::Relaxed);
     }
 }

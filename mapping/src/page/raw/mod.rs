@@ -9,10 +9,10 @@ mod ahead;
 mod record;
 
 pub(crate) use ahead::{prefetch, prefetch_base, prefetch_behind};
-pub use record::{RecordRef, Reservation};
+pub use record::{Payload, RecordRef, Reservation};
 
 use super::{
-    Birth, CLOSED, FINGERPRINTS, Head, MOST_PAIRS, Match, PAIR_BYTES, Records, equal_bytes,
+    Birth, CLOSED, Chain, FINGERPRINTS, Head, Match, Owners, PAIR_BYTES, Records, equal_bytes,
 };
 use crate::history::History;
 use crate::memory;
@@ -40,11 +40,19 @@ const SEEN: u32 = 3;
 /// Records from which on a scan gains by their being folded.
 const WORTH_FOLDING: u64 = 4;
 
+/// Bytes that a head of 16 bits in units of 8 bytes reaches.
+const REACHED: usize = (Head::MAX as usize + 1) * 8;
+
+/// Larger pages are refused, so that no sum of sizes overflows.
+const LARGEST: usize = 1 << 31;
+
 #[repr(C, align(64))]
 pub(crate) struct Page {
     serial: u32,
     base_bytes: u32,
-    area_bytes: u32,
+    /// In words of eight bytes, as heads are.
+    area_words: u16,
+    owners: Owners,
     flags: AtomicU32,
     tail: AtomicU64,
     base_version: AtomicU64,
@@ -56,7 +64,7 @@ pub(crate) struct Page {
 const _: () =
     assert!(size_of::<Page>() == HEADER_BYTES && memory::ALIGN.is_multiple_of(align_of::<Page>()));
 
-/// A page that nobody else can see yet, or no longer.
+/// A page that nobody else can see yet, or a share of one that nobody finds any more.
 pub struct PageBox {
     page: NonNull<Page>,
     head: Head,
@@ -89,15 +97,17 @@ impl PageWriter {
     /// have no area: it takes no record.
     ///
     /// # Panics
-    /// If such a page is to have an area, or the base page is no multiple of 8 bytes.
+    /// If such a page is to have an area, or the base page is no multiple of 8 bytes or has more
+    /// than 2 GiB.
     pub fn new(base_bytes: usize, area_bytes: usize, records: Records, birth: Birth) -> Self {
-        assert!(base_bytes.is_multiple_of(8), "a base page of {base_bytes} bytes");
+        let possible = base_bytes.is_multiple_of(8) && base_bytes <= LARGEST;
+        assert!(possible, "a base page of {base_bytes} bytes");
+        assert!(area_bytes <= REACHED, "an area of {area_bytes} bytes is too large");
         // Pairs are all of one size: their places need not be told.
         let has_slots = records == Records::Sized && area_bytes > 0;
         let (slots, slots_bytes) = if has_slots { (SLOTS, SLOTS_BYTES) } else { (0, 0) };
         let size = PageBox::size_for(base_bytes, area_bytes + slots_bytes);
-        let reached = size <= (usize::from(Head::MAX) + 1) * 8;
-        assert!(reached || area_bytes == 0, "a page of {size} bytes is too large");
+        assert!(size <= REACHED || area_bytes == 0, "a page of {size} bytes is too large");
         let page = memory::allocate(size).cast::<Page>();
         let padded_bytes = size - HEADER_BYTES - base_bytes - slots_bytes;
         let pairs = if records == Records::Pairs { PAIRS } else { 0 };
@@ -106,7 +116,8 @@ impl PageWriter {
             page.write(Page {
                 serial: birth.serial,
                 base_bytes: base_bytes as u32,
-                area_bytes: padded_bytes as u32,
+                area_words: (padded_bytes / 8) as u16,
+                owners: Owners::one(),
                 flags: AtomicU32::new(birth.tree << TREE_SHIFT | slots | pairs | REFERENCED),
                 // What padding leaves behind the base page of a page without an area is none.
                 tail: AtomicU64::new(if area_bytes > 0 { 0 } else { padded_bytes as u64 }),
@@ -175,10 +186,11 @@ impl PageBox {
         let Some(reservation) = page.reserve(page.records(), payload.len()) else {
             panic!("the area of a page under construction is too small")
         };
-        reservation.write(self.head, fingerprint, mark, |out| out.copy_from_slice(payload));
-        let head = reservation.head();
-        page.record(head).set_version(version);
-        self.head = head;
+        let record = reservation.write(fingerprint, mark, |out| out.put(payload));
+        record.link(Chain::new(page, self.head));
+        let record = record.installed();
+        record.record().set_version(version);
+        self.head = record.head();
     }
 
     /// Gives the page its history. To be done once, before it is published; not with pages that
@@ -211,7 +223,9 @@ impl PageBox {
     /// Takes a page back that was published by [`PageBox::into_raw`].
     ///
     /// # Safety
-    /// `page` came from `into_raw`, has not been taken back yet, and nobody else can reach it.
+    /// The caller has a share of `page`, which came from `into_raw` or [`PageRef::own`] and has not
+    /// been taken back yet. Whoever may look at the page is pinned or has another share by the time
+    /// that the box is dropped, and nobody else but this caller can be found to look at it.
     pub(crate) unsafe fn from_raw(page: *mut Page, head: Head) -> Self {
         // SAFETY: `into_raw` never gives a null pointer.
         let page = unsafe { NonNull::new_unchecked(page) };
@@ -221,6 +235,9 @@ impl PageBox {
 
 impl Drop for PageBox {
     fn drop(&mut self) {
+        if !self.page().header().owners.is_last() {
+            return;
+        }
         if let Some(aside) = self.page().aside() {
             let history = aside.load(Ordering::Relaxed);
             if !history.is_null() && history.addr() & CLOSED == 0 {
@@ -229,7 +246,7 @@ impl Drop for PageBox {
             }
         }
         let size = self.page().size_bytes();
-        // SAFETY: the page was allocated with this very size, and the box is its only owner.
+        // SAFETY: the page was allocated with this very size, and the box was its last owner.
         unsafe { memory::release(self.page.cast::<u8>(), size) };
     }
 }
@@ -249,6 +266,12 @@ impl<'g> PageRef<'g> {
         self.page.as_ptr()
     }
 
+    /// A share of a page that was found under a pin, and its newest record that counts.
+    pub(crate) fn own(self, head: Head) -> (*mut Page, Head) {
+        self.header().owners.add();
+        (self.as_raw(), head)
+    }
+
     #[inline]
     fn header(self) -> &'g Page {
         // SAFETY: the page lives at least as long as the pin; the header is shared and atomic
@@ -259,6 +282,11 @@ impl<'g> PageRef<'g> {
     #[inline]
     fn area_start(self) -> usize {
         HEADER_BYTES + self.header().base_bytes as usize
+    }
+
+    #[inline]
+    fn area_bytes(self) -> usize {
+        usize::from(self.header().area_words) * 8
     }
 
     /// The bytes of the base page.
@@ -272,7 +300,7 @@ impl<'g> PageRef<'g> {
 
     /// Bytes of memory that the page takes.
     pub fn size_bytes(self) -> usize {
-        self.area_start() + self.header().area_bytes as usize + size_of_val(self.slots())
+        self.area_start() + self.area_bytes() + size_of_val(self.slots())
     }
 
     /// Where the records are that have a fingerprint: their heads.
@@ -282,7 +310,7 @@ impl<'g> PageRef<'g> {
         if header.flags.load(Ordering::Relaxed) & SLOTS == 0 {
             return &[];
         }
-        let at = self.area_start() + header.area_bytes as usize;
+        let at = self.area_start() + self.area_bytes();
         // SAFETY: a page with slots has them behind its area, aligned as that is; they are only
         // ever used as these atomics.
         unsafe {
@@ -324,10 +352,13 @@ impl<'g> PageRef<'g> {
         self.header().serial
     }
 
-    /// The last interval in which the page was put on the dirty list. Not of a page that has a
-    /// history.
+    /// The last interval in which the page was put on the dirty list.
+    ///
+    /// # Panics
+    /// If the page has a history.
     #[inline]
-    pub fn listed(self) -> &'g AtomicU64 {
+    pub(crate) fn listed(self) -> &'g AtomicU64 {
+        assert!(self.aside().is_none(), "a page with a history is not listed");
         // SAFETY: pointers have 64 bits here, and this one is only ever used as a number.
         unsafe { AtomicU64::from_ptr(self.header().aside.as_ptr().cast()) }
     }
@@ -432,6 +463,10 @@ impl<'g> PageRef<'g> {
             while equal != 0 {
                 let slot = at * 8 + equal.trailing_zeros() as usize / 8;
                 equal &= equal - 1;
+                if fingerprint == 0 {
+                    // That of slots without a record.
+                    return Match::Walk;
+                }
                 let record = self.record(place(slot));
                 if !is_of_key(record) {
                     continue;
@@ -475,53 +510,6 @@ impl<'g> PageRef<'g> {
         }
     }
 
-    /// Bytes of the area, and how many of them are reserved.
-    pub fn area(self) -> (usize, usize) {
-        let header = self.header();
-        let used = header.tail.load(Ordering::Relaxed) & u64::from(u32::MAX);
-        (header.area_bytes as usize, (used as usize).min(header.area_bytes as usize))
-    }
-
-    /// Takes all of the area that is left, so that nobody reserves anything any more: to be done by
-    /// who is about to replace the page, and would lose to each record that comes before.
-    ///
-    /// Whoever has a reservation can still install it, so the next CAS may fail as often.
-    pub fn seal(self) {
-        let header = self.header();
-        let (area_bytes, used) = self.area();
-        if used < area_bytes {
-            // ORDERING: Relaxed, as in `reserve`. No number of threads that do this wraps it.
-            header.tail.fetch_add(area_bytes as u64, Ordering::Relaxed);
-        }
-    }
-
-    /// Reserves room for a record with this payload, of the kind that the page has; `None` if the
-    /// area is full.
-    #[inline]
-    pub fn reserve(self, records: Records, payload_bytes: usize) -> Option<Reservation<'g>> {
-        debug_assert_eq!(records, self.records());
-        let header = self.header();
-        let bytes = records.bytes(payload_bytes) as u64;
-        let capacity = match records {
-            Records::Sized => u64::from(header.area_bytes),
-            Records::Pairs => u64::from(header.area_bytes).min(MOST_PAIRS * bytes),
-        };
-        let fits = |tail: u64| (tail & u64::from(u32::MAX)) + bytes <= capacity;
-        // The load comes first so that no number of overshooting writers wraps the counter.
-        if !fits(header.tail.load(Ordering::Relaxed)) {
-            return None;
-        }
-        // ORDERING: Relaxed; a reservation publishes nothing, the CAS of the word does.
-        let tail = header.tail.fetch_add((1 << 32) | bytes, Ordering::Relaxed);
-        fits(tail).then(|| Reservation {
-            page: self,
-            offset: (self.area_start() as u64 + (tail & u64::from(u32::MAX))) as u32,
-            slot: (tail >> 32) as u32,
-            payload_bytes: payload_bytes as u32,
-            records,
-        })
-    }
-
     /// What the record that `head` names follows, and its mark, key and value; of a pair.
     #[inline]
     pub(super) fn pair(self, head: Head) -> (Head, (u16, [u8; 8], &'g [u8; 8])) {
@@ -533,13 +521,13 @@ impl<'g> PageRef<'g> {
 
     /// The record that `head` names.
     #[inline]
-    pub fn record(self, head: Head) -> RecordRef<'g> {
+    pub(super) fn record(self, head: Head) -> RecordRef<'g> {
         self.record_of(self.records(), head)
     }
 
     /// The same, where it is known how the records of the page lie.
     #[inline]
-    pub fn record_of(self, records: Records, head: Head) -> RecordRef<'g> {
+    pub(super) fn record_of(self, records: Records, head: Head) -> RecordRef<'g> {
         debug_assert_eq!(records, self.records());
         debug_assert!(head != 0 && usize::from(head) * 8 < self.size_bytes());
         // SAFETY: heads come from words and records of this page, so the offset is inside it.

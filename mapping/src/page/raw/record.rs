@@ -2,8 +2,11 @@
 #![expect(unsafe_code, reason = "records are bytes of the page that they lie in")]
 
 use super::PageRef;
-use crate::page::{Head, MOST_MARKS, PAIR_BYTES, Records, VERSIONS, nears_end};
+use crate::page::{
+    Head, MOST_MARKS, MOST_PAIRS, PAIR_BYTES, Records, VERSIONS, Written, nears_end,
+};
 use core::fmt;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
 use sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +25,8 @@ pub struct RecordRef<'g> {
     pub(super) records: Records,
 }
 
-/// Bytes of a page's area that belong to one writer until it installs them.
+/// Bytes of a page's area that belong to one writer until it installs them. They are not looked at
+/// before they are written.
 pub struct Reservation<'g> {
     pub(super) page: PageRef<'g>,
     pub(super) offset: u32,
@@ -31,19 +35,129 @@ pub struct Reservation<'g> {
     pub(super) records: Records,
 }
 
-impl Reservation<'_> {
+impl<'g> PageRef<'g> {
+    /// Bytes of the area, and how many of them are reserved.
+    pub fn area(self) -> (usize, usize) {
+        let used = self.header().tail.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        (self.area_bytes(), (used as usize).min(self.area_bytes()))
+    }
+
+    /// Takes all of the area that is left, so that nobody reserves anything any more: to be done by
+    /// who is about to replace the page, and would lose to each record that comes before.
+    ///
+    /// Whoever has a reservation can still install it, so the next CAS may fail as often.
+    pub fn seal(self) {
+        let header = self.header();
+        let (area_bytes, used) = self.area();
+        if used < area_bytes {
+            // ORDERING: Relaxed, as in `reserve`.
+            expect_room(header.tail.fetch_add(area_bytes as u64, Ordering::Relaxed));
+        }
+    }
+
+    /// Reserves room for a record with this payload, of the kind that the page has; `None` if the
+    /// area is full.
+    ///
+    /// # Panics
+    /// If the page has records of the other kind, or a pair is to have other than 16 bytes.
+    #[inline]
+    pub fn reserve(self, records: Records, payload_bytes: usize) -> Option<Reservation<'g>> {
+        assert!(records == self.records(), "a record of another kind");
+        let header = self.header();
+        let area_bytes = self.area_bytes() as u64;
+        let capacity = match records {
+            // Before it is added to anything.
+            Records::Sized if payload_bytes as u64 > area_bytes => return None,
+            Records::Sized => area_bytes,
+            Records::Pairs => {
+                assert!(payload_bytes == PAIR_BYTES, "a pair of {payload_bytes} bytes");
+                area_bytes.min(MOST_PAIRS * records.bytes(PAIR_BYTES) as u64)
+            }
+        };
+        let bytes = records.bytes(payload_bytes) as u64;
+        let fits = |tail: u64| (tail & u64::from(u32::MAX)) + bytes <= capacity;
+        // The load comes first so that no number of overshooting writers wraps the counter.
+        if !fits(header.tail.load(Ordering::Relaxed)) {
+            return None;
+        }
+        // ORDERING: Relaxed; a reservation publishes nothing, the CAS of the word does.
+        let tail = header.tail.fetch_add((1 << 32) | bytes, Ordering::Relaxed);
+        if !fits(tail) {
+            expect_room(tail);
+            return None;
+        }
+        Some(Reservation {
+            page: self,
+            offset: (self.area_start() as u64 + (tail & u64::from(u32::MAX))) as u32,
+            slot: (tail >> 32) as u32,
+            payload_bytes: payload_bytes as u32,
+            records,
+        })
+    }
+}
+
+/// Who overshoots adds less than 2^20 to the lower half of the tail, after a look at it. That has
+/// room for 2,048 threads that do so at one moment, and as many again until this has ended the
+/// process: bytes that were reserved twice would be worse.
+#[inline]
+fn expect_room(tail: u64) {
+    if tail as u32 > u32::MAX / 2 {
+        std::process::abort();
+    }
+}
+
+/// The payload of a record while it is written, from its first byte to its last.
+#[derive(Debug)]
+pub struct Payload<'r> {
+    start: NonNull<u8>,
+    written: usize,
+    bytes: usize,
+    reserved: PhantomData<&'r mut [u8]>,
+}
+
+impl Payload<'_> {
+    /// Appends bytes.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let room = self.bytes - self.written;
+        assert!(bytes.len() <= room, "{} bytes where {room} were left", bytes.len());
+        // SAFETY: the range lies in what was reserved for this writer alone, and is not published.
+        unsafe {
+            let end = self.start.as_ptr().add(self.written);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), end, bytes.len());
+        }
+        self.written += bytes.len();
+    }
+}
+
+impl<'g> Reservation<'g> {
     /// How a word names this record.
     #[inline]
-    pub fn head(&self) -> Head {
+    pub(in crate::page) fn head(&self) -> Head {
         (self.offset / 8) as Head
+    }
+
+    /// The page that it lies in.
+    #[inline]
+    pub(in crate::page) fn page(&self) -> PageRef<'g> {
+        self.page
+    }
+
+    /// How the record lies.
+    #[inline]
+    pub(in crate::page) fn records(&self) -> Records {
+        self.records
     }
 
     /// Whether this is the record with which the area becomes nearly full.
     #[inline]
-    pub fn nears_end(&self) -> bool {
+    pub(in crate::page) fn nears_end(&self) -> bool {
         let before = self.offset as usize - self.page.area_start();
         let behind = before + self.records.bytes(self.payload_bytes as usize);
-        nears_end((before, behind), self.page.header().area_bytes as usize)
+        nears_end((before, behind), self.page.area_bytes())
     }
 
     /// The first word of the record.
@@ -53,29 +167,36 @@ impl Reservation<'_> {
         unsafe { self.page.page.as_ptr().cast::<u8>().add(self.offset as usize).cast() }
     }
 
-    /// Writes the record. To be done once: what is installed may already have been looked at.
+    /// Writes the record, once: others may look at it from then on.
     ///
     /// `mark` is kept in [`Records::Pairs`] only, and at most [`MOST_MARKS`](crate::MOST_MARKS).
+    ///
+    /// # Panics
+    /// If `fill` puts more or fewer bytes than were reserved.
     #[inline]
-    pub fn write(&self, prev: Head, fingerprint: u8, mark: u16, fill: impl FnOnce(&mut [u8])) {
+    pub fn write(
+        self,
+        fingerprint: u8,
+        mark: u16,
+        fill: impl FnOnce(&mut Payload<'_>),
+    ) -> Written<'g> {
         debug_assert!(u64::from(mark) <= MARKS);
+        // What it follows is told when that is known. That it has no version, and its length, may
+        // be looked at before.
+        self.word().store(0, Ordering::Relaxed);
         let head_words = match self.records {
             Records::Sized => {
-                self.word().store(0, Ordering::Relaxed);
-                self.link(prev);
+                self.link(0, mark);
                 2
             }
-            Records::Pairs => {
-                let word = self.page.slot_of(prev) | u64::from(mark) << MARK_SHIFT;
-                self.word().store(word, Ordering::Relaxed);
-                1
-            }
+            Records::Pairs => 1,
         };
-        // SAFETY: the range was reserved for this writer alone and is not published yet.
-        fill(unsafe {
-            let payload = self.start().add(head_words).cast::<u8>();
-            slice::from_raw_parts_mut(payload, self.payload_bytes as usize)
-        });
+        // SAFETY: the payload lies behind the head, in what was reserved.
+        let start = unsafe { NonNull::new_unchecked(self.start().add(head_words).cast::<u8>()) };
+        let bytes = self.payload_bytes as usize;
+        let mut payload = Payload { start, written: 0, bytes, reserved: PhantomData };
+        fill(&mut payload);
+        assert!(payload.written == bytes, "bytes of a record are missing");
         if let Some(place) = self.page.slots().get(self.slot as usize) {
             // ORDERING: before the Release of the fingerprint, for `find_sized`.
             place.store(self.head(), Ordering::Relaxed);
@@ -86,6 +207,7 @@ impl Reservation<'_> {
             let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
             word.fetch_or(byte, Ordering::Release);
         }
+        Written { record: self, mark }
     }
 
     /// Stamp of a sized record, head of a pair.
@@ -95,9 +217,9 @@ impl Reservation<'_> {
         unsafe { AtomicU64::from_ptr(self.start()) }
     }
 
-    /// Names the record that this one follows, after a lost race.
+    /// Names the record that this one follows: not yet installed, so it has no version.
     #[inline]
-    pub fn link(&self, prev: Head) {
+    pub(in crate::page) fn link(&self, prev: Head, mark: u16) {
         match self.records {
             Records::Sized => {
                 let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
@@ -108,9 +230,8 @@ impl Reservation<'_> {
                 link.store(head, Ordering::Relaxed);
             }
             Records::Pairs => {
-                let word = self.word();
-                let marked = word.load(Ordering::Relaxed) & (MARKS << MARK_SHIFT);
-                word.store(marked | self.page.slot_of(prev), Ordering::Relaxed);
+                let word = self.page.slot_of(prev) | u64::from(mark) << MARK_SHIFT;
+                self.word().store(word, Ordering::Relaxed);
             }
         }
     }
