@@ -222,6 +222,28 @@ fn values_as_large_as_the_budget_pass() {
     }
 }
 
+/// What an iterator had seen of a value was the value, and stayed in memory after the eviction of
+/// its page: a writer beside an iterator that was parked waited for that.
+#[test]
+fn a_parked_iterator_keeps_no_value_in_memory() {
+    let builder = Db::builder("memory").memory_budget_bytes(1 << 20);
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    let value = |key: u8| vec![key; 2 << 20];
+    tree.put("a", "first").unwrap();
+    tree.put("b", value(b'b')).unwrap();
+    let mut parked = tree.iter();
+    assert_eq!(parked.next().unwrap().unwrap().0, "a");
+    let begun = Instant::now();
+    tree.put("c", "small").unwrap();
+    tree.put("d", value(b'd')).unwrap();
+    tree.put("e", "small").unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(parked.next().unwrap().unwrap().1 == value(b'b'));
+    drop(parked);
+    assert!(db.stats().memory.values <= 2 << 20, "{:?}", db.stats().memory);
+}
+
 /// A sync for each entry: 2,000 took four seconds.
 #[test]
 fn many_removals_are_durable_by_one_sync() {

@@ -2,6 +2,7 @@
 
 use super::fetch::owned_handles;
 use super::store::DurableEngine;
+use super::values::Separated;
 use crate::engine::Counters;
 use delta::Base;
 use gc::{Evictable, Evicted};
@@ -35,8 +36,11 @@ impl Evictable for DurableEngine {
         let Some(evicted) = self.table.evict(id, chain, self.next_serial()) else {
             return Evicted::Dirty;
         };
-        let bytes = page.size_bytes() as u64;
-        self.retire(evicted, owned_handles(chain), &guard);
+        let (bytes, handles) = (page.size_bytes() as u64, owned_handles(chain));
+        for handle in &handles {
+            Separated::from_handle(&handle.to_le_bytes()).leave_memory();
+        }
+        self.retire(evicted, handles, &guard);
         Counters::count(&self.counters.evictions);
         Evicted::Freed(bytes)
     }

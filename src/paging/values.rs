@@ -9,8 +9,8 @@ use super::store::{BudgetMeter, LogStore};
 use crate::engine::{Meter, handle_of};
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use std::sync::Arc;
-use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use sync::atomic::{AtomicU64, Ordering};
 use types::{Address, PageId};
 
 /// The kind of a value's part. It names no page: a value stays where it is when its page splits.
@@ -22,32 +22,55 @@ pub(crate) struct Separated {
     len: u32,
     /// Segment and offset of its part, once a commit with it is durable; else 0.
     place: AtomicU64,
-    bytes: Option<Bytes>,
-    /// Whether the budget knows of the bytes.
-    counted: AtomicBool,
+    bytes: Mutex<InMemory>,
     meter: BudgetMeter,
+}
+
+/// What is in memory of a value.
+#[derive(Debug, Default)]
+struct InMemory {
+    bytes: Option<Bytes>,
+    /// Whether the budget knows of them.
+    counted: bool,
 }
 
 impl Separated {
     /// A value that is in memory only, and not counted yet.
     pub(crate) fn new(bytes: Bytes, meter: BudgetMeter) -> Arc<Self> {
-        let (len, counted) = (bytes.len() as u32, AtomicBool::new(false));
-        Arc::new(Self { len, place: AtomicU64::new(0), bytes: Some(bytes), counted, meter })
+        let len = bytes.len() as u32;
+        let bytes = Mutex::new(InMemory { bytes: Some(bytes), counted: false });
+        Arc::new(Self { len, place: AtomicU64::new(0), bytes, meter })
     }
 
     /// Counts the bytes: a page has the value now, so a commit and an eviction can free them.
     /// Before that a writer would wait for memory that it holds itself.
     pub(crate) fn count(&self) {
-        // A plain flag: whoever counts has the value, and `drop` comes after all who had it.
-        if self.bytes.is_some() && !self.counted.swap(true, Ordering::Relaxed) {
+        let mut held = self.in_memory();
+        if held.bytes.is_some() && !held.counted {
+            held.counted = true;
             self.meter.add(self.len());
         }
     }
 
+    /// The page of the value is evicted: the bytes go, although an iterator may still have seen the
+    /// value, since it can be read from the log. One that no commit has had is dead.
+    pub(crate) fn leave_memory(&self) {
+        if !self.address().is_none() {
+            let left = core::mem::take(&mut *self.in_memory());
+            if left.counted {
+                self.meter.sub(self.len());
+            }
+        }
+    }
+
+    fn in_memory(&self) -> MutexGuard<'_, InMemory> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A value that is in the log only.
     pub(crate) fn at(address: Address, meter: BudgetMeter) -> Arc<Self> {
-        let (place, counted) = (AtomicU64::new(pack(address)), AtomicBool::new(false));
-        Arc::new(Self { len: address.len, place, bytes: None, counted, meter })
+        let place = AtomicU64::new(pack(address));
+        Arc::new(Self { len: address.len, place, bytes: Mutex::default(), meter })
     }
 
     /// Where the value lies in the log; none as long as no commit with it is durable.
@@ -84,13 +107,14 @@ impl Separated {
 
     /// Whether its bytes are in memory.
     pub(crate) fn is_in_memory(&self) -> bool {
-        self.bytes.is_some()
+        self.in_memory().bytes.is_some()
     }
 
     /// The value. Reads the log if need be, so never called pinned.
     pub(crate) fn load(&self, store: &LogStore) -> Result<Bytes> {
-        if let Some(bytes) = &self.bytes {
-            return Ok(bytes.clone());
+        let held = self.in_memory().bytes.clone();
+        if let Some(bytes) = held {
+            return Ok(bytes);
         }
         loop {
             let address = self.address();
@@ -129,7 +153,7 @@ impl Separated {
 
 impl Drop for Separated {
     fn drop(&mut self) {
-        if self.counted.load(Ordering::Relaxed) {
+        if self.in_memory().counted {
             self.meter.sub(self.len());
         }
     }
