@@ -291,7 +291,8 @@ impl Segments {
             }),
         );
         let lacking = OPENING_SEGMENTS.saturating_sub(self.free().len());
-        if lacking > 0 {
+        // What has died may be needed by a reader; without a list of them, too.
+        if lacking > 0 && self.look_for_readers().is_ok_and(|readers| readers == 0) {
             let enough = self.enough_bytes();
             let dead = self.ids_of(|s| {
                 !keep.contains(&s.id) && s.has_stream() && s.size >= enough && s.is_dead(checkpoint)
