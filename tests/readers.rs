@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bwtree::io::{MemoryDisk, SimDisk};
 use bwtree::{CleanOptions, CleaningSchedule, Db, Error, SyncPolicy};
 use bwtree_tests::Random;
+use bwtree_tests::hooks::{HookedDisk, Moment};
 
 const CHILD: &str = "BWTREE_READERS_CHILD";
 /// Keys that are written together: the round is the same in all of them.
@@ -265,15 +266,70 @@ fn readers_see_one_round_beside_a_process_that_writes_and_is_killed() {
         }
     }
     assert!(opened > 20 && lowest > 10, "{opened} openings, {lowest} rounds");
-    drop((far, holder));
-    // Nothing is held for those that were killed, and none of their files is left.
+    drop(far);
     let db = open(path, false);
+    let mut random = Random::new(8);
+    (1..4).for_each(|n| write_round(&db, lowest + 10 * n, &mut random).unwrap());
+    db.clean(CleanOptions::default()).unwrap();
+    assert_eq!(db.stats().readers, 1);
+    assert!(db.stats().held_bytes > 0);
+    // Nothing is held for those that were killed, and none of their files is left.
+    drop(holder);
     db.checkpoint().unwrap();
     assert_eq!((db.stats().readers, db.stats().held_bytes), (0, 0));
     db.close().unwrap();
     let left = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("reader-")).collect();
     assert!(left.is_empty(), "{left:?} after {:?}", started.elapsed());
+}
+
+/// Between any two reads of a view's opening, and of its pages, whole rounds are written, and
+/// checkpoints, and the log is cleaned.
+#[test]
+fn a_view_is_one_round_whatever_is_written_between_its_reads() {
+    let disk = MemoryDisk::new();
+    let builder = || builder(Path::new("memory")).without_background();
+    let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+    let mut random = Random::new(9);
+    write_round(&db, 1, &mut random).unwrap();
+    let hooked = HookedDisk::new(Arc::new(disk));
+    let last = Arc::new(AtomicU64::new(1));
+    let (writer, written) = (db.clone(), Arc::clone(&last));
+    hooked.set(move |moment| {
+        assert_eq!(moment, Moment::Read, "a reader writes");
+        if random.below(30) == 0 {
+            let round = written.load(Ordering::Relaxed) + 1;
+            write_round(&writer, round, &mut random).unwrap();
+            match random.below(3) {
+                0 => writer.checkpoint().unwrap(),
+                1 => drop(writer.clean(CleanOptions::default()).unwrap()),
+                _ => {}
+            }
+            written.store(round, Ordering::Relaxed);
+        }
+    });
+    let mut views: Vec<(Db, u64)> = Vec::new();
+    let mut moved_on = 0;
+    for _ in 0..12 {
+        let floor = last.load(Ordering::Relaxed);
+        let view = builder().read_only(true).open_on(Arc::new(hooked.clone())).unwrap();
+        let opened = last.load(Ordering::Relaxed);
+        let round = round_of(&view).unwrap();
+        assert!((floor..=opened).contains(&round), "{round}, {floor} to {opened}");
+        moved_on += u64::from(opened > floor);
+        views.push((view, round));
+        if views.len() > 2 {
+            views.swap_remove(round as usize % 3);
+        }
+        for (view, round) in &views {
+            assert_eq!(round_of(view), Ok(*round));
+        }
+    }
+    assert!(moved_on > 5, "{moved_on} openings with writes");
+    hooked.clear();
+    drop(views);
+    db.checkpoint().unwrap();
+    assert_eq!((db.stats().readers, db.stats().held_bytes), (0, 0));
 }
 
 /// Pages, values and the catalog of a view, while the writer goes round its log several times and
@@ -339,7 +395,15 @@ fn on_a_full_disk_what_readers_hold_is_told_and_comes_back() {
     }
     let cleaned = db.clean(CleanOptions::default()).unwrap();
     assert!(cleaned.held_bytes > 0 && cleaned.held_bytes < cleaned.disk_bytes, "{cleaned:?}");
-    disk.set_capacity(Some(disk.used() + (64 << 10)));
+    // Segments that are half empty: to empty them would be worth it, if it gave them back.
+    let filler = db.tree("filler").unwrap();
+    (0..1500_u64).for_each(|n| filler.put(n.to_be_bytes(), vec![1; 100]).unwrap());
+    db.checkpoint().unwrap();
+    (0..1500_u64).filter(|n| n % 16 < 9).for_each(|n| {
+        filler.delete(n.to_be_bytes()).unwrap();
+    });
+    db.checkpoint().unwrap();
+    disk.set_capacity(Some(disk.used() + (16 << 10)));
     let tree = db.tree("t").unwrap();
     let full = (0..100_000_u64).find_map(|n| {
         let put = tree.put((n % KEYS).to_be_bytes(), value(n, 1)).and_then(|()| db.sync());
@@ -348,13 +412,21 @@ fn on_a_full_disk_what_readers_hold_is_told_and_comes_back() {
     let text = full.unwrap().to_string();
     let holder = format!("held back for readers in process {}", std::process::id());
     assert!(text.contains("no room") && text.contains(&holder), "{text}");
-    // What is tried again and again makes nothing worse.
+    // What is tried again and again makes nothing worse: what it moved would be held.
+    let held = db.stats().held_bytes;
     for _ in 0..20 {
         let _full = db.sync();
-        let _full = db.clean(CleanOptions::default());
     }
+    assert!(db.stats().held_bytes <= held, "{held} before: {:?}", db.stats());
+    let _full = db.clean(CleanOptions::default());
+    assert_eq!(round_of(&view), Ok(3));
+    // The reserve is still good for an opening.
+    drop((tree, filler));
+    drop(db);
+    let db = open(false).unwrap();
     assert_eq!(round_of(&view), Ok(3));
     drop(view);
+    let tree = db.tree("t").unwrap();
     db.sync().unwrap();
     db.clean(CleanOptions::default()).unwrap();
     tree.put("more", "room").unwrap();

@@ -214,6 +214,12 @@ impl Log {
         self.segments.known_readers()
     }
 
+    /// Whether a reader of the last look needs this segment, so that it is not given back when it
+    /// is empty.
+    pub fn would_be_held(&self, segment: u32) -> bool {
+        self.segments.get(segment).is_some_and(|segment| self.segments.would_be_held(&segment))
+    }
+
     /// Bytes of the segments that are held for readers, as of the last look.
     pub fn held_bytes(&self) -> u64 {
         self.segments.held_bytes()

@@ -107,6 +107,7 @@ impl Segment {
 
     pub(crate) fn activate(&self) {
         self.unused.store(false, Ordering::Relaxed);
+        self.held.store(0, Ordering::Relaxed);
         self.state.store(STATE_ACTIVE, Ordering::Relaxed);
     }
 

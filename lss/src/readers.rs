@@ -41,8 +41,8 @@
 //!
 //! - A segment that is free was let go, or never held a frame that counts: no reader needs it.
 //! - An opening for writing finds dead segments and does not know since when. It holds them at its
-//!   first look, which finds every reader that may need them; of the dead ones that it might use at
-//!   once ([`Segments::take_unused`]) it takes none while a reader lives.
+//!   first look, which finds every reader that may need them. That look may be the one before it
+//!   uses some at once ([`Segments::take_unused`]).
 //! - A rollback voids frames of which no COMMIT was written, and no reader takes them. If it was
 //!   the write of the COMMIT that failed, a reader may have seen it whole: then what was voided is
 //!   left as it is, and the streams go on elsewhere (`Appender::rollback`).
@@ -78,9 +78,13 @@ struct Seen {
 
 impl Seen {
     fn needs(&self, segment: &Segment) -> bool {
-        let held = segment.held.load(Ordering::Relaxed);
+        self.first <= segment.held.load(Ordering::Relaxed) && self.may_read(segment)
+    }
+
+    /// Whether the segment was begun when its view was found.
+    fn may_read(&self, segment: &Segment) -> bool {
         let begun = segment.first_sequence.load(Ordering::Relaxed);
-        self.first <= held && self.view.is_none_or(|view| begun <= view)
+        self.view.is_none_or(|view| begun <= view)
     }
 }
 
@@ -120,6 +124,11 @@ impl Segments {
         let found = self.disk.readers();
         known.take(found.map_err(|e| Error::of_call("list the readers of", self.disk.place(), e))?);
         Ok(())
+    }
+
+    /// Whether one of the readers of the last look needs this segment, if it dies now.
+    pub(crate) fn would_be_held(&self, segment: &Segment) -> bool {
+        self.readers.known().readers.values().any(|reader| reader.may_read(segment))
     }
 
     /// How many readers there were at the last look.

@@ -33,8 +33,8 @@
 //! with the least to move of their size, as many as fit. A value that is larger than any free
 //! segment gets one that takes the blocks of several.
 //!
-//! While a store is open for reading beside this one, nothing is emptied: what is, would be held
-//! for it, and the reserve spent on that. What it does not need is given back all the same.
+//! What a store that is open for reading beside this one may need is not emptied: it would be held
+//! for it, and the reserve spent on that.
 
 use super::cut::Cut;
 use super::fetch;
@@ -171,9 +171,6 @@ impl DurableEngine {
         if log.reclaim()? > 0 {
             return Ok(true);
         }
-        if log.known_readers() > 0 {
-            return Ok(false);
-        }
         let (mut ready, waiting): (Vec<Victim>, Vec<Victim>) =
             self.victims().into_iter().partition(|v| v.is_free_when_empty && v.known >= v.live);
         ready.sort_by(|a, b| (a.moves * b.size, a.id).cmp(&(b.moves * a.size, b.id)));
@@ -204,7 +201,8 @@ impl DurableEngine {
         let log = &self.store.log;
         let stuck = self.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sealed = log.segments().into_iter().filter(|s| s.state == SegmentState::Sealed);
-        let live = sealed.filter(|s| s.live > 0 && !stuck.contains(&s.id));
+        let live =
+            sealed.filter(|s| s.live > 0 && !stuck.contains(&s.id) && !log.would_be_held(s.id));
         let victim = |s: lss::SegmentInfo| Victim {
             id: s.id,
             size: s.size,
