@@ -7,7 +7,7 @@ use crate::process;
 use crate::store;
 use bwtree::{CleanOptions, Db};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Clean the log now, as far as the target or the budget allows
@@ -29,7 +29,8 @@ pub(crate) struct Args {
 pub(crate) const DEFAULT_TARGET: f64 = 1.1;
 
 /// Cleans `db` with a progress bar on a terminal.
-pub(crate) fn clean(db: &Db, budget_bytes: Option<u64>, target_ratio: f64) -> Outcome {
+/// Returns the bytes that are held back for readers.
+pub(crate) fn clean(db: &Db, budget_bytes: Option<u64>, target_ratio: f64) -> Outcome<u64> {
     let bar = out::progress(None, "cleaning", Unit::Bytes);
     let mut progress = |now: &bwtree::CleanProgress| {
         bar.set_position(now.moved_bytes);
@@ -39,34 +40,33 @@ pub(crate) fn clean(db: &Db, budget_bytes: Option<u64>, target_ratio: f64) -> Ou
     let options = CleanOptions { budget_bytes, target_ratio, progress: Some(&mut progress) };
     let report = db.clean(options);
     bar.finish_and_clear();
-    report?;
-    Ok(())
+    Ok(report?.held_bytes)
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let before = process::disk_bytes(&args.dir);
-    let after = clean_and_close(&args.dir, args.budget, args.target_ratio)?;
+    let db = store::open_to_change(&args.dir)?;
+    let held = clean(&db, args.budget, args.target_ratio)?;
+    db.close()?;
+    let after = process::disk_bytes(&args.dir);
     let seconds = start.elapsed().as_secs_f64();
     let value = json!({
         "disk_bytes_before": before,
         "disk_bytes_after": after,
+        "held_bytes": held,
         "seconds": seconds,
     });
     out::answer(args.format, &value, || {
-        format!(
+        let done = format!(
             "{} on disk, {} before, in {}",
             numbers::bytes(after),
             numbers::bytes(before),
             numbers::seconds(seconds)
-        )
+        );
+        match held {
+            0 => done,
+            held => format!("{done}; {} are held for readers", numbers::bytes(held)),
+        }
     })
-}
-
-/// The disk space afterwards.
-fn clean_and_close(dir: &Path, budget_bytes: Option<u64>, target_ratio: f64) -> Outcome<u64> {
-    let db = store::open_to_change(dir)?;
-    clean(&db, budget_bytes, target_ratio)?;
-    db.close()?;
-    Ok(process::disk_bytes(dir))
 }

@@ -209,9 +209,10 @@ mod tests {
 
     #[test]
     fn a_poisoned_log_has_the_kind_of_its_first_failure() {
-        let full = || LogError::Full { file: "seg-1".to_owned() };
+        let full = || LogError::of_call("write", "seg-1", io::ErrorKind::StorageFull.into());
         let corrupt = LogError::Corrupt { file: "f".to_owned(), offset: 1, what: "w".to_owned() };
-        let locked = LogError::Locked { path: "p".to_owned(), owner: "o".to_owned() };
+        let locked =
+            LogError::Locked { path: "p".to_owned(), owner: "o".to_owned(), advice: "close it" };
         for (error, want) in [
             (full(), Kind::DiskFull),
             (LogError::Poisoned { cause: Arc::new(full()) }, Kind::DiskFull),

@@ -56,6 +56,8 @@ fn to_json(stats: &Stats, allocated: u64) -> Value {
             "disk_allocated_bytes": allocated,
             "dead_bytes": stats.dead_bytes,
             "segments": stats.segments,
+            "readers": stats.readers,
+            "held_bytes": stats.held_bytes,
             "durable_version": stats.durable_version,
         },
         "since_opening": {
@@ -103,6 +105,8 @@ fn text(stats: &Stats, allocated: u64) -> String {
     store.row(["disk / live".to_owned(), ratio(allocated, stats.live_bytes)]);
     store.row(["dead, not yet cleaned".to_owned(), bytes(stats.dead_bytes)]);
     store.row(["segments".to_owned(), count(stats.segments)]);
+    store.row(["readers beside this".to_owned(), count(stats.readers)]);
+    store.row(["held for them".to_owned(), bytes(stats.held_bytes)]);
     store.row(["durable version".to_owned(), stats.durable_version.to_string()]);
     let mut opening = Table::default();
     opening.row(["pages in memory".to_owned(), count(stats.resident_pages)]);

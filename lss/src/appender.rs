@@ -199,6 +199,7 @@ impl Appender<'_> {
         if !state.is_dirty() && state.full.is_none() {
             return Ok(());
         }
+        let doubtful = state.doubtful_commit.is_some();
         if let Some((segment, offset)) = &state.doubtful_commit {
             // If this passes, only another rollback goes on from here.
             segment
@@ -229,6 +230,19 @@ impl Appender<'_> {
             if let Some(segment) = segment {
                 segment.activate();
                 segment.wrote(u64::from(*offset), state.committed.sequence);
+            }
+        }
+        if doubtful && self.log.segments.look_for_readers().map_or(true, |readers| readers > 0) {
+            // A reader may have met the COMMIT, and then it needs what is voided.
+            for segment in opened.drain(..) {
+                segment.abandon();
+            }
+            for (stream, place) in state.streams.iter_mut().zip(&mut state.committed.places) {
+                if let Some(left) = stream.segment.take() {
+                    left.seal();
+                }
+                stream.unsynced = false;
+                *place = (None, 0);
             }
         }
         self.log.segments.void(&mut opened);

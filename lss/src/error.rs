@@ -46,11 +46,15 @@ pub enum Error {
         path: String,
         /// The holder, as far as it can be told.
         owner: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// There is no room on the disk. The group in progress can't be committed; roll it back.
     Full {
         /// The file that could not grow.
         file: String,
+        /// What would be free if no store were open for reading only beside this one.
+        held: HeldBack,
     },
     /// The directory, or a file that the log writes to, was removed while the store was open. What
     /// is written to it would be lost, so the log takes no more writes.
@@ -113,6 +117,24 @@ pub enum Error {
     },
 }
 
+/// What is held back for stores that are open for reading only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldBack {
+    /// Bytes of segments.
+    pub bytes: u64,
+    /// The processes that read.
+    pub processes: Vec<u32>,
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let processes: Vec<String> = self.processes.iter().map(u32::to_string).collect();
+        let (bytes, processes) = (self.bytes, processes.join(", "));
+        write!(f, "{bytes} bytes are held back for readers in process {processes}")
+    }
+}
+
 impl Error {
     pub(crate) fn corrupt(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {
         Self::Corrupt { file: file.into(), offset, what: what.into() }
@@ -126,7 +148,7 @@ impl Error {
     /// renames, removals. [`Error::Full`], [`Error::Refused`] or [`Error::Io`].
     pub fn of_call(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
         if means_full(&source) {
-            Self::Full { file: file.into() }
+            Self::Full { file: file.into(), held: HeldBack::default() }
         } else if means_refused(&source) {
             Self::Refused { op, file: file.into(), source: Arc::new(source) }
         } else {
@@ -174,10 +196,13 @@ impl fmt::Display for Error {
                 "{file} has format version {found} (unknown features {features:#x}), this program \
                  reads up to {supported}; use a newer version of the program"
             ),
-            Self::Locked { path, owner } => {
-                write!(f, "the store {path} is open elsewhere ({owner}); close it there first")
+            Self::Locked { path, owner, advice } => {
+                write!(f, "the store {path} is open elsewhere ({owner}); {advice}")
             }
-            Self::Full { file } => {
+            Self::Full { file, held } if held.bytes > 0 => {
+                write!(f, "no room on the disk for {file}, and {held}; close these, or free space")
+            }
+            Self::Full { file, .. } => {
                 write!(f, "no room on the disk for {file}; free some space and try again")
             }
             Self::Removed { path } => write!(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::FORMAT_VERSION;
 use crate::error::Error;
 use crate::frame::SEQUENCE_LIMIT;
-use crate::io::{Access, Disk, File, LOCK_FILE};
+use crate::io::{Access, Disk, File, LOCK_FILE, is_reader_file};
 use crate::options::Options;
 use crate::pool::{FilePool, PooledFile};
 use crate::segment::{Decoded, HEADER_BYTES, SegmentHeader, file_name, id_of};
@@ -50,6 +50,12 @@ pub(crate) fn check_present(disk: &dyn Disk, options: Options) -> Result<bool, E
     if names.iter().any(|name| name == FILE) {
         return Ok(true);
     }
+    // A store that is being made meanwhile has its superblock before its first segment, but a list
+    // is of no one moment.
+    let names = disk.list().map_err(|e| Error::of_call("list", &path, e))?;
+    if names.iter().any(|name| name == FILE) {
+        return Ok(true);
+    }
     for id in names.iter().filter_map(|name| id_of(name)) {
         let opened = disk.open(&file_name(id), Access::Read);
         let Some(file) = if_any(disk, id, opened)? else { continue };
@@ -69,7 +75,7 @@ pub(crate) fn check_present(disk: &dyn Disk, options: Options) -> Result<bool, E
 
 /// Whether a new store may be made beside a file of this name.
 fn is_harmless(name: &str) -> bool {
-    let own = [LOCK_FILE, NEW_FILE].contains(&name);
+    let own = [LOCK_FILE, NEW_FILE].contains(&name) || is_reader_file(name);
     own || name == "lost+found" || name.starts_with('.') || id_of(name).is_some()
 }
 

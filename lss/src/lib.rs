@@ -32,6 +32,8 @@
 //!   that passes does not ([`Error::is_passing`]: a full disk, no descriptors, no memory):
 //!   [`Appender::rollback`] voids the group in progress and the log goes on.
 //!
+//! - A log that is opened for reading only, beside one that writes, finds one commit, not older
+//!   than its opening, and can read that for as long as it is open.
 //! - A log writes only into the directory that it opened, whatever happens to its path, and only in
 //!   the process that opened it.
 //!
@@ -54,6 +56,7 @@ mod open_segment;
 mod options;
 mod part;
 mod pool;
+mod readers;
 mod recovery;
 mod reserve;
 mod scan;
@@ -66,7 +69,7 @@ pub use appender::Appender;
 pub use checkpoint::{Checkpoint, ChunkPart, MovedChunks};
 pub use contents::Contents;
 pub use counters::Counters;
-pub use error::Error;
+pub use error::{Error, HeldBack};
 pub use log::{ChunkSize, Log};
 pub use open::{Recovered, RecoveredChunk, RecoveredPart};
 pub use open_segment::{SegmentInfo, SegmentState};

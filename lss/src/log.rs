@@ -9,8 +9,8 @@ use types::{Address, PageId};
 use crate::appender::{AppendState, Appender};
 use crate::chunks::Chunks;
 use crate::counters::Counters;
-use crate::error::Error;
-use crate::io::{DiskLock, File};
+use crate::error::{Error, HeldBack};
+use crate::io::{DiskLock, File, Registration};
 use crate::open_segment::{Segment, SegmentInfo, SegmentState};
 use crate::options::Options;
 use crate::part::{self, CHECKSUM_BYTES, KIND_CHUNK, Seed};
@@ -36,7 +36,16 @@ pub struct Log {
     /// The process that opened the log, and the only one that may write.
     pub(crate) opener: u32,
     /// Last, so that the store is unlocked when all else is closed.
-    pub(crate) _lock: Box<dyn DiskLock>,
+    pub(crate) hold: Hold,
+}
+
+/// What keeps others from changing what this log needs.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    /// The store is locked: alone, or against those that write.
+    Locked { _lock: Box<dyn DiskLock> },
+    /// It is registered as a reader.
+    Registered(Box<dyn Registration>),
 }
 
 /// What the durable superblock says, as far as it is needed later.
@@ -176,9 +185,44 @@ impl Log {
         self.segments.disk_bytes() + FILE_BYTES
     }
 
-    /// Bytes of the segments that are in use, without the free ones that are kept in reserve.
+    /// Bytes of the segments that are in use, without the free ones that are kept in reserve and
+    /// those that are held for readers.
     pub fn used_bytes(&self) -> u64 {
         self.segments.used_bytes()
+    }
+
+    /// Looks how many logs are open for reading only beside this one, and tells what is held back
+    /// for them; a log that is one of them tells what it finds dead. A list of the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] or [`Error::Io`] if they can't be listed; the log is unharmed.
+    pub fn look_for_readers(&self) -> Result<(usize, HeldBack), Error> {
+        let readers = self.segments.look_for_readers()?;
+        if !matches!(self.hold, Hold::Registered(_)) {
+            return Ok((readers, self.segments.held_back()));
+        }
+        let others = readers.saturating_sub(1);
+        let (checkpoint, keep) = self.replay_start();
+        let bytes = if others > 0 { self.segments.dead_bytes(checkpoint, keep) } else { 0 };
+        Ok((others, HeldBack { bytes, processes: Vec::new() }))
+    }
+
+    /// How many there were at the last look; see [`look_for_readers`](Self::look_for_readers).
+    /// There is one whenever something has died.
+    pub fn known_readers(&self) -> usize {
+        self.segments.known_readers()
+    }
+
+    /// Whether a reader of the last look needs this segment, so that it is not given back when it
+    /// is empty.
+    pub fn would_be_held(&self, segment: u32) -> bool {
+        self.segments.get(segment).is_some_and(|segment| self.segments.would_be_held(&segment))
+    }
+
+    /// Bytes of the segments that are held for readers, as of the last look.
+    pub fn held_bytes(&self) -> u64 {
+        self.segments.held_bytes()
     }
 
     /// Bytes of all live parts, chunks included.
@@ -233,7 +277,8 @@ impl Log {
             && !keep.contains(&segment.id)
     }
 
-    /// Gives back every sealed segment in which nothing is live and which recovery would not read.
+    /// Gives back every segment in which nothing is live and which neither recovery nor a reader
+    /// beside this log would read.
     /// Returns the bytes freed; files of the right size are kept for use. May be called any time;
     /// frees nothing before [`Appender::begin`].
     ///
@@ -288,7 +333,10 @@ impl Log {
     ///
     /// [`Error::Full`].
     pub fn check_room(&self) -> Result<(), Error> {
-        if self.is_tight() { Err(Error::Full { file: self.segments.disk.place() }) } else { Ok(()) }
+        if !self.is_tight() {
+            return Ok(());
+        }
+        Err(Error::Full { file: self.segments.disk.place(), held: self.segments.held_back() })
     }
 
     /// Makes a free segment ready with room for a part of this many bytes, besides the reserve, if

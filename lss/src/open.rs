@@ -3,11 +3,30 @@
 //! Nothing on disk is changed here, save that a store is created. What has to change before the
 //! first append is done by [`Appender::begin`](crate::Appender::begin), so a crash at any moment
 //! of an opening leaves a store that opens to the same state (R5).
+//!
+//! # Beside a writer
+//!
+//! An opening for reading registers, in place of a lock, and another log may write meanwhile. Its
+//! reads are of many moments, and yet it must find a state that a kill could have left, not older
+//! than the last commit before it registered:
+//!
+//! - The superblock is that of one moment (`superblock.rs`). Every segment that a recovery from it
+//!   needs was there then, and stays (`readers.rs`).
+//! - Committed frames don't change. So whole groups from the superblock on, up to the first that
+//!   was not found whole, are such a state, whenever each frame was read.
+//! - A frame may say that others were durable which were written behind where the scan was by then.
+//!   They are in the files when that scan has ended: a second one must find all that the first one
+//!   was told of, and need not find what it is told of itself. So neither can be misled: what is
+//!   damaged is damaged in the second scan too.
+//! - A header is written before the first frame of its segment that counts. So one that is half
+//!   written is none: what lies behind it was voided. It is damaged if a group has a frame there.
+//! - A file that is removed or gets another name is none that counts. What that looks like is gone
+//!   at the next look; damage is what two looks in a row say.
 
 use core::mem;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use types::{Address, PageId};
@@ -19,7 +38,7 @@ use crate::counters::Tally;
 use crate::error::Error;
 use crate::files::{FoundFile, Owner, check_present, segment_files};
 use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
-use crate::log::{Durable, Log, read_part};
+use crate::log::{Durable, Hold, Log, read_part};
 use crate::open_segment::Segment;
 use crate::options::Options;
 use crate::part::{self, KIND_CHUNK_DIRECTORY, KIND_WHOLE_CHUNKS_DIRECTORY};
@@ -30,6 +49,10 @@ use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 use crate::segments::Segments;
 use crate::superblock::{FILE, Superblock, SuperblockFile};
 use crate::turn::Turns;
+
+/// Looks of a reader at the log. All but the first two mean that what it has met at one was gone at
+/// the next.
+const MAX_LOOKS: u32 = 100;
 
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +101,8 @@ pub struct RecoveredPart {
 }
 
 impl Log {
-    /// Opens the store on `disk`, or creates it.
+    /// Opens the store on `disk`, or creates it. For reading only it opens beside one that writes,
+    /// as of a commit not older than the last one before the call, and stays there.
     ///
     /// # Errors
     ///
@@ -88,7 +112,7 @@ impl Log {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Log, Recovered), Error> {
         let options = options.in_range();
         check_present(&*disk, options)?;
-        let lock = take_lock(&*disk, !options.read_only)?;
+        let hold = enter(&*disk, options)?;
         // Looked at again, now that nobody else can change it.
         if !check_present(&*disk, options)? {
             create(&*disk, options)?;
@@ -105,16 +129,44 @@ impl Log {
             foreign: Vec::new(),
             taken: HashSet::new(),
             scanned: HashSet::new(),
+            required: None,
         };
-        let files = opening.found()?;
-        let replayed = opening.replay(&files)?;
-        opening.finish(files, replayed, superblock_file, lock)
+        let (files, replayed) = opening.look()?;
+        opening.finish(files, replayed, superblock_file, hold)
+    }
+}
+
+/// Keeps others from changing what is needed: by the lock, or as a registered reader.
+fn enter(disk: &dyn Disk, options: Options) -> Result<Hold, Error> {
+    if !options.read_only {
+        return Ok(Hold::Locked { _lock: take_lock(disk, true)? });
+    }
+    match disk.register() {
+        Ok(reader) => {
+            // ORDERING: store buffering with the fence of `look` in `readers.rs`.
+            fence(Ordering::SeqCst);
+            Ok(Hold::Registered(reader))
+        }
+        // Where nothing can be written, readers keep writers out, and the other way round.
+        Err(refusal) => match take_lock(disk, false) {
+            Ok(lock) => Ok(Hold::Locked { _lock: lock }),
+            Err(Error::Locked { path, owner, .. }) => {
+                let owner = format!("{owner}; no reader can register beside it: {refusal}");
+                let advice = "close it there first, or let this process write to the directory";
+                Err(Error::Locked { path, owner, advice })
+            }
+            Err(error) => Err(error),
+        },
     }
 }
 
 fn take_lock(disk: &dyn Disk, exclusive: bool) -> Result<Box<dyn DiskLock>, Error> {
     disk.lock(exclusive).map_err(|failure| match failure {
-        LockFailure::Held(owner) => Error::Locked { path: disk.place(), owner },
+        LockFailure::Held(owner) => Error::Locked {
+            path: disk.place(),
+            owner,
+            advice: "close it there first, or open it for reading only, which works beside it",
+        },
         LockFailure::Io(e) => Error::of_call("lock", format!("{}/{LOCK_FILE}", disk.place()), e),
     })
 }
@@ -140,6 +192,8 @@ struct Opening {
     taken: HashSet<u32>,
     /// Segments with a frame, or what is left of one, behind the checkpoint.
     scanned: HashSet<u32>,
+    /// Of a reader that looks again: up to where frames were durable at its first look.
+    required: Option<u64>,
 }
 
 impl Opening {
@@ -152,6 +206,27 @@ impl Opening {
         let (files, taken) = segment_files(&*self.disk, &self.pool, store)?;
         self.taken = taken;
         Ok(files)
+    }
+
+    /// Finds the files and what they amount to.
+    fn look(&mut self) -> Result<(Vec<FoundFile>, Replay), Error> {
+        let mut before = String::new();
+        for _ in 1..MAX_LOOKS {
+            let looked = self.look_once();
+            match looked {
+                Err(error) if self.options.read_only && error.to_string() != before => {
+                    before = error.to_string();
+                }
+                looked => return looked,
+            }
+        }
+        self.look_once()
+    }
+
+    fn look_once(&mut self) -> Result<(Vec<FoundFile>, Replay), Error> {
+        let files = self.found()?;
+        let replayed = self.replay(&files)?;
+        Ok((files, replayed))
     }
 
     /// Reads the frames behind the checkpoint and follows them to the last whole commit.
@@ -184,6 +259,10 @@ impl Opening {
                 }
                 continue;
             }
+            if self.options.read_only {
+                scan.segment(&mut window, found.id, HEADER_BYTES as u64, wanted)?;
+                continue;
+            }
             // A file without a header is one whose creation was cut short, or none of this store,
             // unless there are frames in it that count.
             let mut inside = Scan::default();
@@ -194,6 +273,8 @@ impl Opening {
         }
         let whole = scan.frames.iter().map(|found| found.segment);
         self.scanned = whole.chain(scan.broken.iter().map(|&(_, segment, _)| segment)).collect();
+        let required = self.required.unwrap_or(scan.durable);
+        self.required = Some(required);
         let superblock = &self.superblock;
         let by_id: HashMap<u32, &FoundFile> = files.iter().map(|f| (f.id, f)).collect();
         let mut verify = |frame: &Found| {
@@ -215,7 +296,12 @@ impl Opening {
             version: superblock.version,
             attempt: superblock.attempt,
         };
-        replay(&scan, start, &mut verify, &|id| self.path(id))
+        let replayed = replay(&scan, start, required, &mut verify, &|id| self.path(id))?;
+        let headless = files.iter().filter(|found| found.header.is_none());
+        match headless.map(|found| found.id).find(|id| replayed.segments.contains(id)) {
+            Some(id) => Err(Error::corrupt(self.path(id), 0, "the segment's header is damaged")),
+            None => Ok(replayed),
+        }
     }
 
     /// From where on a segment may hold frames behind the checkpoint.
@@ -238,7 +324,7 @@ impl Opening {
         files: Vec<FoundFile>,
         replayed: Replay,
         superblock_file: SuperblockFile,
-        lock: Box<dyn DiskLock>,
+        hold: Hold,
     ) -> Result<(Log, Recovered), Error> {
         let generations = files.iter().filter_map(|f| Some(f.header?.generation));
         let generation = generations.fold(self.superblock.generation, u64::max) + 1;
@@ -273,8 +359,12 @@ impl Opening {
             durable: Durable::new(&self.superblock),
             poison: OnceLock::new(),
             opener: std::process::id(),
-            _lock: lock,
+            hold,
         };
+        if let Hold::Registered(reader) = &log.hold {
+            // If it can't be told, more is held back than is needed.
+            let _untold = reader.set_view(replayed.sequence);
+        }
         Ok((log, recovered))
     }
 
@@ -311,6 +401,8 @@ impl Opening {
             let before = !self.scanned.contains(&found.id);
             let last = if before { self.superblock.sequence } else { replayed.sequence };
             segment.wrote(found.size, last.max(1));
+            let first = found.header.map_or(0, |h| h.first_sequence);
+            segment.first_sequence.store(first, Ordering::Relaxed);
             if found.owner == Owner::Unclear {
                 segment.leave_alone();
             }

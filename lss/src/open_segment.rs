@@ -14,6 +14,8 @@ pub enum SegmentState {
     Active,
     /// It is read and, when nothing in it is live, reclaimed.
     Sealed,
+    /// Nothing in it is live, and a store that is open for reading may read it.
+    Held,
     /// It is prepared for a stream to come.
     Free,
 }
@@ -62,6 +64,10 @@ pub(crate) struct Segment {
     promised: AtomicU64,
     /// Was prepared by an earlier opening and holds no frame that recovery looks at.
     pub(crate) unused: AtomicBool,
+    /// No frame in it has a lower sequence; 0 if that is not known.
+    pub(crate) first_sequence: AtomicU64,
+    /// The look for readers at which it was found dead; 0 if it was not.
+    pub(crate) held: AtomicU64,
 }
 
 const STATE_ACTIVE: u8 = 0;
@@ -91,6 +97,8 @@ impl Segment {
             stray: AtomicBool::new(false),
             promised: AtomicU64::new(0),
             unused: AtomicBool::new(false),
+            first_sequence: AtomicU64::new(0),
+            held: AtomicU64::new(0),
         }
     }
 
@@ -99,6 +107,7 @@ impl Segment {
 
     pub(crate) fn activate(&self) {
         self.unused.store(false, Ordering::Relaxed);
+        self.held.store(0, Ordering::Relaxed);
         self.state.store(STATE_ACTIVE, Ordering::Relaxed);
     }
 
@@ -130,6 +139,16 @@ impl Segment {
     pub(crate) fn is_promised(&self, commits: u64) -> bool {
         let promised = self.promised.load(Ordering::Relaxed);
         promised > 0 && commits <= promised
+    }
+
+    /// Keeps a dead segment for readers, as of this look if it is not kept already.
+    pub(crate) fn hold(&self, look: u64) {
+        // A failure says that it is held.
+        let _held = self.held.compare_exchange(0, look, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed) != 0
     }
 
     /// Marks a segment that an earlier opening has prepared and not used.
@@ -166,6 +185,8 @@ impl Segment {
     pub(crate) fn state(&self) -> SegmentState {
         if self.state.load(Ordering::Relaxed) == STATE_ACTIVE {
             SegmentState::Active
+        } else if self.is_held() {
+            SegmentState::Held
         } else {
             SegmentState::Sealed
         }
@@ -173,7 +194,7 @@ impl Segment {
 
     /// Whether nothing needs it, with recovery starting behind `checkpoint`.
     pub(crate) fn is_dead(&self, checkpoint: u64) -> bool {
-        self.state() == SegmentState::Sealed
+        self.state() != SegmentState::Active
             && self.live.load(Ordering::Relaxed) == 0
             && !self.is_stray()
             && (self.abandoned.load(Ordering::Relaxed)

@@ -5,7 +5,7 @@
 //! damage; beyond it, payloads are checked too, and the first group that is not whole is the torn
 //! tail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use types::Address;
 
@@ -38,15 +38,18 @@ pub(crate) struct Replay {
     pub(crate) parts: Vec<RecoveredPart>,
     /// Bytes of all frames taken.
     pub(crate) bytes: u64,
+    /// The segments that they lie in.
+    pub(crate) segments: HashSet<u32>,
     /// Frames taken that no later frame proves to be durable.
     pub(crate) unproven: Vec<Place>,
 }
 
-/// Follows the groups. `verify` says whether all payloads of a frame are whole; `path` names a
-/// segment's file.
+/// Follows the groups, which must reach up to `required`. `verify` says whether all payloads of a
+/// frame are whole; `path` names a segment's file.
 pub(crate) fn replay(
     scan: &Scan,
     start: Start,
+    required: u64,
     verify: &mut dyn FnMut(&Found) -> Result<bool, Error>,
     path: &dyn Fn(u32) -> String,
 ) -> Result<Replay, Error> {
@@ -60,6 +63,7 @@ pub(crate) fn replay(
         version: start.version,
         parts: Vec::new(),
         bytes: 0,
+        segments: HashSet::new(),
         unproven: Vec::new(),
     };
     let mut attempt = start.attempt;
@@ -74,8 +78,8 @@ pub(crate) fn replay(
         }
         last = Some(commit);
     }
-    if replay.sequence < scan.durable {
-        return Err(missing(scan, replay.sequence + 1, last, path));
+    if replay.sequence < required {
+        return Err(missing(scan, (replay.sequence + 1, required), last, path));
     }
     Ok(replay)
 }
@@ -109,6 +113,7 @@ impl Replay {
     fn take(&mut self, found: &Found, durable: u64) {
         let len = found.header.frame_bytes();
         self.bytes += len;
+        self.segments.insert(found.segment);
         if found.header.sequence > durable {
             self.unproven.push(Place { segment: found.segment, offset: found.offset, len });
         }
@@ -129,11 +134,10 @@ impl Replay {
 /// The error for a group that was durable and is not whole.
 fn missing(
     scan: &Scan,
-    sequence: u64,
+    (sequence, durable): (u64, u64),
     last: Option<&Found>,
     path: &dyn Fn(u32) -> String,
 ) -> Error {
-    let durable = scan.durable;
     let what = format!("frame {sequence} is damaged or missing, though {durable} was durable");
     let broken = scan.broken.iter().find(|(found, _, _)| (sequence..=durable).contains(found));
     match (broken, last) {

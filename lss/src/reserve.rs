@@ -296,12 +296,20 @@ impl Segments {
             let dead = self.ids_of(|s| {
                 !keep.contains(&s.id) && s.has_stream() && s.size >= enough && s.is_dead(checkpoint)
             });
+            let dead = self.unneeded(dead);
             let dead = &dead[..dead.len().min(lacking)];
             for segment in dead.iter().filter_map(|&id| self.get(id)) {
                 segment.mark_unused();
             }
             self.take_all(dead);
         }
+    }
+
+    /// Those of these dead segments that no reader needs; none, if there is no list of readers.
+    fn unneeded(&self, dead: Vec<u32>) -> Vec<u32> {
+        let dead: Vec<Arc<Segment>> = dead.into_iter().filter_map(|id| self.get(id)).collect();
+        let listed: Vec<&Segment> = dead.iter().map(|segment| &**segment).collect();
+        self.let_go(&listed).unwrap_or_default()
     }
 
     fn take_all(&self, ids: &[u32]) {

@@ -20,6 +20,7 @@ use crate::open_segment::{Segment, SegmentInfo, SegmentState};
 use crate::options::Options;
 use crate::part::{self, Stream};
 use crate::pool::FilePool;
+use crate::readers::Readers;
 use crate::reserve::Claim;
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 
@@ -61,6 +62,7 @@ pub(crate) struct Segments {
     taken: HashSet<u32>,
     live: AtomicU64,
     reclaiming: Mutex<()>,
+    pub(crate) readers: Readers,
 }
 
 impl Segments {
@@ -89,6 +91,7 @@ impl Segments {
             taken,
             live: AtomicU64::new(0),
             reclaiming: Mutex::new(()),
+            readers: Readers::default(),
         }
     }
 
@@ -147,14 +150,14 @@ impl Segments {
         infos
     }
 
-    /// Bytes of the segments that are in use; the free ones come on top.
+    /// Bytes of the segments that are in use; the free ones, and those that are held, come on top.
     pub(crate) fn used_bytes(&self) -> u64 {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        map.values().filter(|s| !s.is_stray()).map(|s| s.size).sum()
+        map.values().filter(|s| !s.is_stray() && !s.is_held()).map(|s| s.size).sum()
     }
 
     pub(crate) fn disk_bytes(&self) -> u64 {
-        self.used_bytes() + self.free().iter().map(|s| s.size).sum::<u64>()
+        self.used_bytes() + self.held_bytes() + self.free().iter().map(|s| s.size).sum::<u64>()
     }
 
     /// Bytes of the next segment: a power of two that grows with what is live, and holds a chunk of
@@ -221,6 +224,7 @@ impl Segments {
             return Err(error);
         }
         segment.stream.store(stream as u8, Ordering::Relaxed);
+        segment.first_sequence.store(first_sequence, Ordering::Relaxed);
         segment.wrote(HEADER_BYTES as u64, 0);
         segment.activate();
         let segment = Arc::new(segment);
@@ -338,12 +342,13 @@ impl Segments {
         Ok(())
     }
 
-    /// Gives back every dead segment save those in `keep`; returns the bytes freed. After an error
-    /// that passes, those that were not given back are still there.
+    /// Gives back every dead segment save those in `keep` and those that readers need;
+    /// returns the bytes freed. After an error that passes, those that were not given back are
+    /// still there.
     pub(crate) fn reclaim(&self, checkpoint: u64, keep: [u32; 2]) -> Result<u64, Error> {
         // One at a time, so that no more spares are kept than there is place for.
         let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut dead = self.take_dead(checkpoint, keep).into_iter();
+        let mut dead = self.take_dead(checkpoint, keep)?.into_iter();
         if dead.len() == 0 {
             return Ok(0);
         }
@@ -402,18 +407,38 @@ impl Segments {
     /// Puts dead segments back that could not be given back.
     pub(crate) fn put_back(&self, kept: impl IntoIterator<Item = Arc<Segment>>) {
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        map.extend(kept.into_iter().map(|segment| (segment.id, segment)));
+        map.extend(kept.into_iter().map(|segment| {
+            segment.held.store(0, Ordering::Relaxed);
+            (segment.id, segment)
+        }));
     }
 
-    /// Takes the dead segments out of the map: from here on nobody finds them.
-    fn take_dead(&self, checkpoint: u64, keep: [u32; 2]) -> Vec<Arc<Segment>> {
+    /// Bytes of the dead segments.
+    pub(crate) fn dead_bytes(&self, checkpoint: u64, keep: [u32; 2]) -> u64 {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let is_unused = |s: &Segment| s.unused.load(Ordering::Relaxed);
+        let is_dead = |s: &Segment| !keep.contains(&s.id) && s.is_dead(checkpoint);
+        map.values().filter(|s| is_dead(s) && !is_unused(s)).map(|s| s.size).sum()
+    }
+
+    /// Takes the dead segments that no reader needs out of the map: from here on nobody finds
+    /// them. A dead segment stays dead.
+    fn take_dead(&self, checkpoint: u64, keep: [u32; 2]) -> Result<Vec<Arc<Segment>>, Error> {
+        let is_dead = |s: &Segment| !keep.contains(&s.id) && s.is_dead(checkpoint);
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let dead: Vec<Arc<Segment>> = map.values().filter(|s| is_dead(s)).cloned().collect();
+        drop(map);
+        let listed: Vec<&Segment> = dead.iter().map(|segment| &**segment).collect();
+        let let_go = match self.let_go(&listed) {
+            Ok(let_go) => let_go,
+            Err(error) => return self.check_linked().and(Err(error)),
+        };
+        drop(dead);
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        let dead = |s: &Segment| !keep.contains(&s.id) && s.is_dead(checkpoint);
-        let mut taken: Vec<_> =
-            map.extract_if(|_, segment| dead(segment)).map(|(_, segment)| segment).collect();
+        let mut taken: Vec<_> = let_go.iter().filter_map(|id| map.remove(id)).collect();
         // In one order, so that a seed repeats a run.
         taken.sort_unstable_by_key(|segment| segment.id);
-        taken
+        Ok(taken)
     }
 
     /// Gives the file a new number. Frames in it can't come to life again: their headers name the
@@ -459,7 +484,10 @@ impl Segments {
 
     /// The error of a call that changes no bytes: what passes is told apart.
     fn refused(&self, op: &'static str, id: u32, error: io::Error) -> Error {
-        Error::of_call(op, self.path(id), error)
+        match Error::of_call(op, self.path(id), error) {
+            Error::Full { file, .. } => Error::Full { file, held: self.held_back() },
+            error => error,
+        }
     }
 
     /// The error of a write to a segment: what passes has changed no byte that counts.

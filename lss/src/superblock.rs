@@ -7,6 +7,11 @@
 //! On a disk that copies on write there may be no room even to write a slot over. If the first slot
 //! fails so, the checkpoint has failed and the other slot counts. If the second does, the
 //! checkpoint is durable in one slot, and the other is *stale* until there is room for it.
+//!
+//! A store that is opened for reading may find another one writing. A slot that is damaged may then
+//! be one that is being written, and the other one may have been read before it was: so both slots
+//! are read until two looks in a row agree. Numbers go up and no slot comes again, so this is what
+//! both held at one moment, as a crash at that moment would have left them.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +50,10 @@ const FIXED_BYTES: usize = 120;
 pub(crate) const INLINE_META_BYTES: usize = SLOT_BYTES - FIXED_BYTES;
 
 const META_IN_DIRECTORY: u32 = 1;
+
+/// Looks at the slots by a reader. All but the first two mean that a checkpoint was written
+/// meanwhile, or that what can be read there changes by itself.
+const MAX_LOOKS: u32 = 1000;
 
 /// Incompatible feature: a chunk can have several parts, and be newer than where recovery starts.
 const FEATURE_DELTA_CHUNKS: u64 = 1;
@@ -239,12 +248,23 @@ impl SuperblockFile {
     pub(crate) fn open(disk: &dyn Disk, access: Access) -> Result<(Self, Superblock), Error> {
         let path = format!("{}/{FILE}", disk.place());
         let file = disk.open(FILE, access).map_err(|error| Error::io("open", &path, error))?;
+        let mut slots = read_slots(&*file);
+        if access == Access::Read {
+            for _ in 0..MAX_LOOKS {
+                let again = read_slots(&*file);
+                let is_same = |(a, b): (&SlotRead, &SlotRead)| a.as_ref().ok() == b.as_ref().ok();
+                let same = slots.iter().zip(&again).all(is_same);
+                slots = again;
+                if same {
+                    break;
+                }
+            }
+        }
         let mut newest: Option<(u64, Superblock)> = None;
         let mut unreadable = None;
-        for at in [0, SLOT_BYTES as u64] {
-            let mut bytes = vec![0; SLOT_BYTES];
-            match file.read_at(&mut bytes, at) {
-                Ok(()) => {}
+        for (at, slot) in [0, SLOT_BYTES as u64].into_iter().zip(slots) {
+            let bytes = match slot {
+                Ok(bytes) => bytes,
                 // A file cut short has a damaged slot; the other may be whole.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
                 // A sector that can't be read is a damaged slot too.
@@ -252,7 +272,7 @@ impl SuperblockFile {
                     unreadable = Some(Error::of_call("read", &path, error));
                     continue;
                 }
-            }
+            };
             match Superblock::decode(&bytes) {
                 Slot::Whole(found) => {
                     if newest.as_ref().is_none_or(|(_, n)| n.number < found.number) {
@@ -348,6 +368,16 @@ impl SuperblockFile {
         tally.bytes_written.add(SLOT_BYTES as u64);
         Ok(())
     }
+}
+
+/// The bytes of a slot, or why they can't be read.
+type SlotRead = io::Result<Vec<u8>>;
+
+fn read_slots(file: &dyn File) -> [SlotRead; 2] {
+    [0, SLOT_BYTES as u64].map(|at| {
+        let mut bytes = vec![0; SLOT_BYTES];
+        file.read_at(&mut bytes, at).map(|()| bytes)
+    })
 }
 
 const _: () = assert!(MAX_META_BYTES < part::MAX_PART_BYTES);

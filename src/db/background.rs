@@ -381,7 +381,8 @@ impl Duties {
         }
         let bytes_before = log.counters().bytes_written;
         // At rest the bound holds with the reserve: there is time to make room for it elsewhere.
-        let taken = if by_users > 0 { now.disk_bytes } else { log.disk_bytes() };
+        let on_disk = log.disk_bytes().saturating_sub(log.held_bytes());
+        let taken = if by_users > 0 { now.disk_bytes } else { on_disk };
         let goal = goal_bytes(taken, now.live_bytes, &self.schedule);
         let allowed = relocation_bytes(LogUse { disk_bytes: taken, ..now }, &self.schedule);
         let budget = allowed.saturating_sub(self.overspent);

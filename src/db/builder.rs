@@ -100,7 +100,18 @@ impl Builder {
         self
     }
 
-    /// Open for reading only: nothing on disk is changed. Default: no.
+    /// Open for reading only: nothing in the store is changed. Default: no.
+    ///
+    /// Any number of such openings work beside one another and beside one for writing, in this
+    /// process or others of the machine. What is read is the store as it was at its last commit
+    /// when it was opened, whatever is written since; see [`Db::refreshed`] for what is newer.
+    ///
+    /// The opening writes one small file into the directory, and removes it at the end. A process
+    /// that is killed leaves it, and the next writer removes it. In a directory that can't be
+    /// written to, openings for reading and for writing keep each other out.
+    ///
+    /// While it is open, the writer gives nothing back of what there was at the opening: what is
+    /// rewritten takes disk space twice. [`Stats::held_bytes`](crate::Stats) tells how much.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -148,7 +159,8 @@ impl Builder {
     /// Opens the store.
     ///
     /// # Errors
-    /// If an option is impossible, another process has the store open, the directory holds
+    /// If an option is impossible, another process has the store open for writing and this is not
+    /// for reading only, the directory holds
     /// something else or nothing, or what it holds is damaged.
     pub fn open(self) -> Result<Db> {
         // Before anything is made on disk.
@@ -173,6 +185,7 @@ impl Builder {
     pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<Db> {
         self.validate()?;
         let options = Options { create: self.create, read_only: self.read_only, ..self.options };
+        let again = self.read_only.then(|| (self.clone(), Arc::clone(&disk)));
         let (log, recovered) = Log::open(disk, options)?;
         let budget = Arc::new(Budget::new(self.memory_budget_bytes));
         let mut store = LogStore::new(log, budget, self.read_only);
@@ -200,6 +213,7 @@ impl Builder {
         let inner = Inner {
             engine,
             catalog,
+            again,
             policy: self.sync_policy,
             writes: AtomicU32::new(0),
             workers: Mutex::new(workers),

@@ -21,6 +21,11 @@ pub struct Stats {
     pub disk_bytes: u64,
     /// Bytes of the log's files that are not live.
     pub dead_bytes: u64,
+    /// Stores that are open for reading only beside this one, in any process.
+    pub readers: u64,
+    /// Bytes of the log's files that are kept for these alone, and given back when they are closed;
+    /// of a store that is open for reading only, those in which nothing is live.
+    pub held_bytes: u64,
     /// Segment files.
     pub segments: u64,
     /// Bytes written to the log since it was opened.
@@ -94,6 +99,8 @@ pub(super) fn stats(db: &Db) -> Stats {
     let written = log.counters();
     let budget = &engine.store.budget;
     let mut by_tree = std::collections::HashMap::<u32, u64>::new();
+    // As many as could be listed.
+    let (readers, held) = log.look_for_readers().unwrap_or_default();
     let (mut pages, mut resident_pages) = (0, 0);
     let guard = engine.pin();
     for id in (1..engine.table.id_limit()).map(PageId::new) {
@@ -123,6 +130,8 @@ pub(super) fn stats(db: &Db) -> Stats {
         live_bytes: log.live_bytes(),
         disk_bytes: log.disk_bytes(),
         dead_bytes: log.disk_bytes().saturating_sub(log.live_bytes()),
+        readers: readers as u64,
+        held_bytes: held.bytes,
         segments: log.segments().len() as u64,
         bytes_written: written.bytes_written,
         user_bytes_written: read(&engine.store.user_bytes),

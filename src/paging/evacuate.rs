@@ -32,6 +32,9 @@
 //! for the reserve, since a crash leaves either of them for the opening. The victims are those
 //! with the least to move of their size, as many as fit. A value that is larger than any free
 //! segment gets one that takes the blocks of several.
+//!
+//! What a store that is open for reading beside this one may need is not emptied: it would be held
+//! for it, and the reserve spent on that.
 
 use super::cut::Cut;
 use super::fetch;
@@ -71,8 +74,9 @@ const RECORD_BYTES: u64 = 40;
 /// What is known from earlier steps.
 #[derive(Debug, Default)]
 pub(crate) struct Relief {
-    /// Live bytes, bytes of segments in use and the version, when there was nothing to gain.
-    exhausted: Option<(u64, u64, u64)>,
+    /// Live bytes, bytes of segments in use, the version and the readers, when there was nothing to
+    /// gain.
+    exhausted: Option<(u64, u64, u64, usize)>,
     /// The version at the last checkpoint, if nothing was emptied since.
     checkpoint: Option<u64>,
     /// The last delta part of each page that was looked into.
@@ -135,8 +139,10 @@ impl DurableEngine {
         appender.rollback()?;
         appender.use_reserve();
         let mut relief = self.store.relief.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = || (log.live_bytes(), log.used_bytes(), log.durable_version());
-        let (live, used, _) = state();
+        log.look_for_readers()?;
+        let state =
+            || (log.live_bytes(), log.used_bytes(), log.durable_version(), log.known_readers());
+        let (live, used, ..) = state();
         if relief.vain >= MAX_VAIN_STEPS && live + log.reserved_segment_bytes() <= relief.live {
             (relief.vain, relief.won) = (0, 0);
         }
@@ -195,7 +201,8 @@ impl DurableEngine {
         let log = &self.store.log;
         let stuck = self.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sealed = log.segments().into_iter().filter(|s| s.state == SegmentState::Sealed);
-        let live = sealed.filter(|s| s.live > 0 && !stuck.contains(&s.id));
+        let live =
+            sealed.filter(|s| s.live > 0 && !stuck.contains(&s.id) && !log.would_be_held(s.id));
         let victim = |s: lss::SegmentInfo| Victim {
             id: s.id,
             size: s.size,

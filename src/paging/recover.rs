@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use lss::{Recovered, RecoveredChunk, RecoveredPart};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
-use sync::epoch::Guard;
 use types::{Address, PageId};
 
 /// Entries of each tree, by its number.
@@ -22,18 +21,21 @@ impl DurableEngine {
     /// Fills the table. Nobody else uses the engine yet.
     ///
     /// Chunk by chunk, so that the places are in memory once and what they were read from is not
-    /// kept beside them.
+    /// kept beside them. Unpinned while anything is read: other stores and maps of the process go
+    /// on, and what they give up must not wait for this.
     pub(crate) fn recover(&self, recovered: Recovered) -> Result<Counts> {
         let Recovered { version, chunks, parts, .. } = recovered;
         self.table.reserve_below(self.id_limit(&chunks, &parts)?)?;
-        let guard = self.pin();
         let mut as_of = HashMap::new();
         for chunk in chunks {
             as_of.insert(chunk.index, chunk.as_of);
-            for (id, place) in self.chunk_places(chunk.index)? {
+            let places = self.chunk_places(chunk.index)?;
+            let guard = self.pin();
+            for (id, place) in places {
                 self.set_place(id, Some(&Place { flushed: version, ..place }), &guard);
             }
         }
+        let guard = self.pin();
         // All that was known already.
         *self.store.changed() = ChangedPages::default();
         let mut changed: BTreeMap<PageId, Option<Place>> = BTreeMap::new();
@@ -49,7 +51,8 @@ impl DurableEngine {
             let place = place.map(|place| Place { flushed: version, ..place });
             self.set_place(id, place.as_ref(), &guard);
         }
-        let counts = self.adopt_places(version, &guard)?;
+        drop(guard);
+        let counts = self.adopt_places(version)?;
         self.clock.advance_to(version + 1);
         if !self.store.read_only {
             self.begin(version)?;
@@ -90,11 +93,11 @@ impl DurableEngine {
     }
 
     /// Tells the log what is live, and the table which pages there are; counts the entries.
-    fn adopt_places(&self, version: u64, guard: &Guard) -> Result<Counts> {
+    fn adopt_places(&self, version: u64) -> Result<Counts> {
         let mut counts = Counts::new();
         let mut unfinished = Vec::new();
         for id in (1..self.table.id_limit()).map(PageId::new) {
-            let Some(place) = self.place(id, guard) else {
+            let Some(place) = self.place(id, &self.pin()) else {
                 self.table.release(id);
                 continue;
             };
@@ -102,7 +105,7 @@ impl DurableEngine {
             let missing: Vec<Address> =
                 place.addresses().filter(|address| !self.store.log.adopt(*address)).collect();
             if !missing.is_empty() {
-                self.forget_dead_values(id, &place, &missing, guard)?;
+                self.forget_dead_values(id, &place, &missing)?;
             }
             if place.is_merged() {
                 self.table.set_merged(id, place.merged_into, version);
@@ -118,13 +121,7 @@ impl DurableEngine {
     /// Takes values out of a location whose segments are not there. Parts may name values that no
     /// entry does any more: on a full disk their segments are given back before the parts are
     /// written anew. Only for that is a page looked into.
-    fn forget_dead_values(
-        &self,
-        id: PageId,
-        place: &Place,
-        missing: &[Address],
-        guard: &Guard,
-    ) -> Result<()> {
+    fn forget_dead_values(&self, id: PageId, place: &Place, missing: &[Address]) -> Result<()> {
         let is_part = |address: &Address| !place.values.contains(address);
         let damaged = missing.iter().any(is_part)
             || match self.named_values(id, place) {
@@ -141,7 +138,7 @@ impl DurableEngine {
         }
         let mut place = place.clone();
         place.keep_values(|value| !missing.contains(&value));
-        self.set_place(id, Some(&place), guard);
+        self.set_place(id, Some(&place), &self.pin());
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bwtree::io::{Access, Disk, DiskLock, File, LockFailure};
+use bwtree::io::{Access, Disk, DiskLock, File, LockFailure, Reader, Registration};
 
 /// Which call is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,14 @@ impl Disk for HookedDisk {
 
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.disk.lock(exclusive)
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        self.disk.register()
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        self.disk.readers()
     }
 
     fn place(&self) -> String {

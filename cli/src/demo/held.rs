@@ -5,7 +5,7 @@
 //! disk is so at once. A power cut may also keep any part of what was not synced; here all of it is
 //! lost.
 
-use bwtree::io::{Access, Disk, DiskLock, File, FileDisk, LockFailure};
+use bwtree::io::{Access, Disk, DiskLock, File, FileDisk, LockFailure, Reader, Registration};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -68,6 +68,14 @@ impl Disk for HeldDisk {
 
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.below.lock(exclusive)
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        self.below.register()
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        self.below.readers()
     }
 
     fn place(&self) -> String {

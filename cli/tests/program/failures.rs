@@ -98,10 +98,24 @@ fn the_exit_code_says_why() {
     run(&["load", "DIR/s", "DIR/missing.tsv"]).refused_with(1);
 
     let db = bwtree::Db::open(dir.path().join("s")).unwrap();
-    for arguments in [&["put", "DIR/s", "k", "v"][..], &["get", "DIR/s", "k"]] {
-        let line = run(arguments).refused_with(5);
-        assert_eq!(line.matches("the store").count(), 1, "{line}");
-    }
+    let line = run(&["put", "DIR/s", "k", "v"]).refused_with(5);
+    assert_eq!(line.matches("the store").count(), 1, "{line}");
+    let holder = format!("process {}, program", std::process::id());
+    assert!(line.contains(&holder) && line.contains("close it there"), "{line}");
+    // Reading goes on beside it.
+    db.tree("default").unwrap().put("new", "value").unwrap();
+    db.sync().unwrap();
+    assert_eq!(run(&["get", "DIR/s", "new"]).ok(), "value\n");
+    assert_eq!(run(&["count", "DIR/s"]).ok(), "5001\n");
+    assert_eq!(run(&["dump", "DIR/s", "--tree", "default"]).ok().lines().count(), 5001);
+    assert_eq!(run(&["scan", "DIR/s", "--from", "new"]).ok(), "new\tvalue\n");
+    assert_eq!(run(&["trees", "DIR/s"]).ok(), "default\n");
+    assert!(run(&["verify", "DIR/s"]).ok().starts_with("ok"));
+    let reader = bwtree::Db::builder(dir.path().join("s")).read_only(true).open().unwrap();
+    let stat = run(&["stat", "DIR/s", "--json"]).json();
+    assert_eq!((&stat["store"]["readers"], &stat["store"]["entries"]), (&1.into(), &5001.into()));
+    drop(reader);
+    db.tree("default").unwrap().delete("new").unwrap();
     db.close().unwrap();
 
     if let Ok(full) = File::options().write(true).open("/dev/full") {

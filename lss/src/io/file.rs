@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::flock;
-use super::{Access, Disk, DiskLock, File, LockFailure};
+use super::{Access, Disk, DiskLock, File, LockFailure, Reader, Registration, registered};
 
 /// A directory of real files.
 #[derive(Debug)]
@@ -149,6 +149,15 @@ impl Disk for FileDisk {
 
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         flock::take(self.directory().map_err(LockFailure::Io)?, exclusive)
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        registered::enter(self.directory()?)
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        let names = self.list()?;
+        Ok(registered::alive(self.directory()?, names))
     }
 
     fn place(&self) -> String {

@@ -83,7 +83,11 @@ fn lock(file: &fs::File, exclusive: bool) -> Result<(), Errno> {
 /// Writes into the file which process holds it. The text is for messages only, so a full disk,
 /// which may have no room for it, is no failure.
 fn sign(file: &fs::File) {
-    let owner = format!("process {}\n", std::process::id());
+    let program = std::env::current_exe().unwrap_or_default();
+    let program = program.file_name().unwrap_or_default().to_string_lossy();
+    // On one line, whatever the program is called.
+    let program: String = program.chars().filter(|c| !c.is_control()).take(64).collect();
+    let owner = format!("process {}\n{program}\n", std::process::id());
     // Written before the rest is cut off: bytes over bytes need no new block.
     let _unsigned =
         file.write_all_at(owner.as_bytes(), 0).and_then(|()| file.set_len(owner.len() as u64));
@@ -95,7 +99,7 @@ fn holder(locked: &fs::File, file: Option<&fs::File>, exclusive: bool) -> String
     if exclusive && lock(locked, false).is_ok() {
         return "a reader".to_owned();
     }
-    let Some(pid) = file.and_then(|file| signer(file).ok().flatten()) else {
+    let Some((pid, program)) = file.and_then(|file| signer(file).ok().flatten()) else {
         return format!("a process that {LOCK_FILE} does not name");
     };
     let number = pid.as_raw_nonzero();
@@ -104,15 +108,18 @@ fn holder(locked: &fs::File, file: Option<&fs::File>, exclusive: bool) -> String
             "process {number} opened it and has ended: a child of it, or a process of another \
              container, holds it"
         ),
-        _ => format!("process {number}"),
+        _ if program.is_empty() => format!("process {number}"),
+        _ => format!("process {number}, {program}"),
     }
 }
 
-/// The process that the file names: the last that held it alone.
-fn signer(mut file: &fs::File) -> io::Result<Option<Pid>> {
+/// The process that the file names, and its program: the last that held it alone.
+fn signer(mut file: &fs::File) -> io::Result<Option<(Pid, String)>> {
     let mut text = String::new();
     file.rewind()?;
-    file.take(64).read_to_string(&mut text)?;
-    let number = text.trim().strip_prefix("process ").and_then(|digits| digits.parse().ok());
-    Ok(number.and_then(Pid::from_raw))
+    file.take(512).read_to_string(&mut text)?;
+    let mut lines = text.lines();
+    let number = lines.next().and_then(|line| line.strip_prefix("process ")?.parse().ok());
+    let program = lines.next().unwrap_or_default();
+    Ok(number.and_then(Pid::from_raw).map(|pid| (pid, program.to_owned())))
 }

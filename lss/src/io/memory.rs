@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::{Access, Disk, DiskLock, File, LockFailure};
+use super::{Access, Disk, DiskLock, File, LockFailure, Reader, Registration};
 
 /// A directory of files in memory. A clone is the same directory.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub struct MemoryDisk {
 struct Directory {
     files: BTreeMap<String, Arc<RwLock<Vec<u8>>>>,
     locks: LockCount,
+    readers: Arc<Mutex<ReaderList>>,
 }
 
 /// Who holds a lock: one alone, or some together.
@@ -45,6 +46,56 @@ impl LockCount {
         } else {
             self.shared -= 1;
         }
+    }
+}
+
+/// The readers of a store in memory: what each has told, by number.
+#[derive(Debug, Default)]
+pub(super) struct ReaderList {
+    given: u64,
+    views: BTreeMap<u64, Option<u64>>,
+}
+
+impl ReaderList {
+    fn of(list: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(list: &Arc<Mutex<Self>>) -> Box<dyn Registration> {
+        let mut readers = Self::of(list);
+        readers.given += 1;
+        let number = readers.given;
+        readers.views.insert(number, None);
+        Box::new(Entered { list: Arc::clone(list), number })
+    }
+
+    pub(super) fn all(list: &Mutex<Self>) -> Vec<Reader> {
+        let process = std::process::id();
+        let reader = |(number, &view): (&u64, &Option<u64>)| Reader {
+            name: format!("reader {number}"),
+            process,
+            view,
+        };
+        Self::of(list).views.iter().map(reader).collect()
+    }
+}
+
+#[derive(Debug)]
+struct Entered {
+    list: Arc<Mutex<ReaderList>>,
+    number: u64,
+}
+
+impl Registration for Entered {
+    fn set_view(&self, sequence: u64) -> io::Result<()> {
+        ReaderList::of(&self.list).views.insert(self.number, Some(sequence));
+        Ok(())
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        ReaderList::of(&self.list).views.remove(&self.number);
     }
 }
 
@@ -111,6 +162,14 @@ impl Disk for MemoryDisk {
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.inner().locks.take(exclusive)?;
         Ok(Box::new(Held { disk: self.clone(), exclusive }))
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        Ok(ReaderList::enter(&self.inner().readers))
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        Ok(ReaderList::all(&self.inner().readers))
     }
 
     fn place(&self) -> String {

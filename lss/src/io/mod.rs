@@ -7,6 +7,7 @@
 mod file;
 mod flock;
 mod memory;
+mod registered;
 mod sim;
 mod slow;
 
@@ -18,6 +19,8 @@ pub use file::FileDisk;
 pub use memory::MemoryDisk;
 pub use sim::{Fault, Op, SimDisk};
 pub use slow::SlowDisk;
+
+pub(crate) use registered::is_reader_file;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,27 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// [`LockFailure::Held`] if another opener holds it.
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure>;
 
+    /// Registers a reader until the guard is dropped or its process ends: from when this returns,
+    /// every call of [`readers`](Self::readers) that begins finds it, in any process.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; `Unsupported` if the disk keeps no such list. Whoever can't register
+    /// has to lock the store.
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The readers that are registered and alive. What dead ones have left is removed. A call with
+    /// no readers at all changes nothing on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        Ok(Vec::new())
+    }
+
     /// Where this is, for messages.
     fn place(&self) -> String;
 }
@@ -157,6 +181,28 @@ pub trait File: Send + Sync + fmt::Debug {
 
 /// Holds the lock of a store until it is dropped.
 pub trait DiskLock: Send + Sync + fmt::Debug {}
+
+/// Keeps a reader registered until it is dropped.
+pub trait Registration: Send + Sync + fmt::Debug {
+    /// Tells those that ask for the readers what this one looks at. Called once at most; until
+    /// then it may need anything.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; then nothing is told.
+    fn set_view(&self, sequence: u64) -> io::Result<()>;
+}
+
+/// A reader, as whoever writes sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reader {
+    /// Its name among those that are registered.
+    pub name: String,
+    /// Its process.
+    pub process: u32,
+    /// What it has told by [`Registration::set_view`].
+    pub view: Option<u64>,
+}
 
 /// Why a store could not be locked.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::memory::{LockCount, grow, read_from, write_to};
-use super::{Access, Disk, DiskLock, File, LockFailure};
+use super::memory::{LockCount, ReaderList, grow, read_from, write_to};
+use super::{Access, Disk, DiskLock, File, LockFailure, Reader, Registration};
 
 /// Bytes that a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -94,6 +94,7 @@ struct Sim {
     durable: BTreeMap<String, usize>,
     pending: Vec<NameChange>,
     locks: LockCount,
+    readers: Arc<Mutex<ReaderList>>,
     calls: [u64; OPS],
     faults: Vec<(Op, u64, Fault)>,
     /// Faults of one file: its body, the kind of call, how many more go well before.
@@ -421,6 +422,14 @@ impl Disk for SimDisk {
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.sim().locks.take(exclusive)?;
         Ok(Box::new(Held { disk: self.clone(), exclusive }))
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        Ok(ReaderList::enter(&self.sim().readers))
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        Ok(ReaderList::all(&self.sim().readers))
     }
 
     fn place(&self) -> String {

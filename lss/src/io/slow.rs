@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Access, Disk, DiskLock, File, LockFailure};
+use super::{Access, Disk, DiskLock, File, LockFailure, Reader, Registration};
 
 /// A disk whose calls last at least as long as they are told to. A clone has the same delays.
 ///
@@ -93,6 +93,14 @@ impl Disk for SlowDisk {
 
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.inner.lock(exclusive)
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        self.inner.register()
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        self.inner.readers()
     }
 
     fn place(&self) -> String {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{env, fs, io, thread};
 
-use bwtree_lss::io::{Access, Disk, DiskLock, File, FileDisk, LockFailure, MemoryDisk};
+use bwtree_lss::io::{
+    Access, Disk, DiskLock, File, FileDisk, LockFailure, MemoryDisk, Reader, Registration,
+};
 use bwtree_lss::{Address, Error, Log, Options, PageId, Stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -55,6 +57,14 @@ impl Disk for CountingDisk {
 
     fn lock(&self, exclusive: bool) -> Result<Box<dyn DiskLock>, LockFailure> {
         self.disk.lock(exclusive)
+    }
+
+    fn register(&self) -> io::Result<Box<dyn Registration>> {
+        self.disk.register()
+    }
+
+    fn readers(&self) -> io::Result<Vec<Reader>> {
+        self.disk.readers()
     }
 
     fn place(&self) -> String {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::{env, fs};
 
 use bwtree_lss::io::{Disk, DiskLock, FileDisk, LockFailure};
-use bwtree_lss::{Error, Log, Options};
+use bwtree_lss::{Error, Log};
 
 use crate::driver::{Driver, History, small};
 use crate::random::Random;
@@ -28,9 +28,8 @@ fn steps(driver: &mut Driver, history: &mut History, count: u32) {
     }
 }
 
-fn refusal(path: &Path, read_only: bool) -> String {
-    let options = Options { read_only, ..small() };
-    let error = Log::open(Arc::new(FileDisk::new(path)), options).unwrap_err();
+fn refusal(path: &Path) -> String {
+    let error = Log::open(Arc::new(FileDisk::new(path)), small()).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
     error.to_string()
 }
@@ -96,7 +95,7 @@ fn a_renamed_directory_goes_on_and_leaves_its_old_path_alone() {
         steps(&mut one, &mut first, 3);
         steps(&mut two, &mut second, 3);
     }
-    assert!(refusal(&new, false).contains("process"));
+    assert!(refusal(&new).contains("process"));
     drop((one, two));
     for (path, history) in [(&new, &mut first), (&old, &mut second)] {
         let mut driver = open(path, history);
@@ -161,18 +160,16 @@ fn a_deleted_lock_file_lets_no_second_writer_in() {
     let mut history = History::default();
     let mut driver = open(root.path(), &mut history);
     let me = format!("process {}", std::process::id());
-    assert!(refusal(root.path(), false).contains(&me));
+    assert!(refusal(root.path()).contains(&me));
     fs::remove_file(root.path().join("LOCK")).unwrap();
-    for read_only in [false, true] {
-        let message = refusal(root.path(), read_only);
-        assert!(message.contains("a process that LOCK does not name"), "{message}");
-    }
+    let message = refusal(root.path());
+    assert!(message.contains("a process that LOCK does not name"), "{message}");
     steps(&mut driver, &mut history, 20);
     drop(driver);
     open(root.path(), &mut history).check_reads();
 }
 
-/// A program that locks nothing but the file is kept out, and keeps others out.
+/// A program that locks nothing but the file is kept out, and keeps others that write out.
 #[test]
 fn the_lock_file_alone_is_respected() {
     let root = tempfile::tempdir().unwrap();
@@ -182,8 +179,7 @@ fn the_lock_file_alone_is_respected() {
     assert!(file.try_lock().is_err() && file.try_lock_shared().is_err());
     drop(driver);
     file.try_lock().unwrap();
-    refusal(root.path(), false);
-    refusal(root.path(), true);
+    refusal(root.path());
 }
 
 /// The message named the process that had the store open last, though it had ended, or had closed

@@ -13,5 +13,6 @@ mod foreign;
 mod opening;
 mod passing;
 mod random;
+mod readers;
 mod round_trip;
 mod waiting;

@@ -82,7 +82,7 @@ fn a_failure_wakes_all_that_wait_for_a_commit() {
             .collect();
         thread::sleep(Duration::from_millis(20));
         assert!(waiting.iter().all(|thread| !thread.is_finished()));
-        log.poison(Error::Full { file: "a".into() });
+        log.poison(Error::of_call("write", "a", std::io::ErrorKind::StorageFull.into()));
         for thread in waiting {
             assert!(matches!(thread.join().unwrap(), Err(Error::Poisoned { .. })));
         }
