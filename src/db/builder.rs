@@ -104,7 +104,8 @@ impl Builder {
     ///
     /// Any number of such openings work beside one another and beside one for writing, in this
     /// process or others of the machine. What is read is the store as it was at its last commit
-    /// when it was opened, whatever is written since; see [`Db::refreshed`] for what is newer.
+    /// when it was opened, whatever is written since; see [`Db::refreshed`] for what is newer. Of a
+    /// commit that was being synced at that moment a power failure may still leave nothing.
     ///
     /// The opening writes one small file into the directory, and removes it at the end. A process
     /// that is killed leaves it, and the next writer removes it. In a directory that can't be

@@ -7,6 +7,7 @@ use super::values::Separated;
 use crate::damage::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
 use crate::error::{Error, Result};
+use core::cell::Cell;
 use dashmap::DashMap;
 use gc::{Budget, Category, Pressure, Waker};
 use lss::Log;
@@ -31,11 +32,17 @@ pub(crate) const MOVED_DELTA: u8 = 7;
 /// How long who brings a page in waits for memory before doing it anyway.
 const READ_PATIENCE: Duration = Duration::from_millis(10);
 
-/// Garbage is handed over soon when it is more than this part of the budget.
+/// Garbage is handed over when it is more than this part of the budget,
 const GARBAGE_SHARE: u64 = 64;
-/// That is each time it has grown by this part: what is handed over takes 2 KiB, be it one page or
-/// sixty-four.
-const HANDED_OVER_SHARE: u64 = 256;
+/// and its thread has kept so much of it to itself: what is handed over takes 2 KiB, be it one page
+/// or sixty-four; and what a thread has kept that does nothing more is never freed, a hundred of
+/// which may have a tenth of the budget.
+const KEPT_SHARE: u64 = 1024;
+
+std::thread_local! {
+    /// Bytes that this thread has retired since it last handed garbage over, about.
+    static RETIRED: Cell<u64> = const { Cell::new(0) };
+}
 
 /// A value is large if it takes more than this part of the budget.
 const LARGE_SHARE: u64 = 16;
@@ -148,11 +155,12 @@ impl Meter for BudgetMeter {
     fn retire(&self, bytes: usize) -> bool {
         self.budget.add(Category::Garbage, bytes as u64);
         self.budget.sub(self.category, bytes as u64);
-        let (garbage, limit) =
-            (self.budget.held_bytes(Category::Garbage), self.budget.limit_bytes());
-        let step = (limit / HANDED_OVER_SHARE).max(1);
-        let before = garbage.saturating_sub(bytes as u64);
-        garbage > limit / GARBAGE_SHARE && garbage / step != before / step
+        let limit = self.budget.limit_bytes();
+        let mine = RETIRED.get() + bytes as u64;
+        let much = mine >= limit / KEPT_SHARE
+            && self.budget.held_bytes(Category::Garbage) > limit / GARBAGE_SHARE;
+        RETIRED.set(if much { 0 } else { mine });
+        much
     }
 
     fn freed(&self, bytes: usize) {
