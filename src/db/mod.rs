@@ -277,7 +277,6 @@ impl Inner {
         synced
     }
 
-    /// What the policy wants done after a write of this many bytes.
     /// What follows one write of an operation that makes many: it is durable when all of them are
     /// to be, at [`after_many`](Self::after_many).
     fn after_one_of_many(&self, bytes: usize) -> Result<()> {
@@ -288,11 +287,14 @@ impl Inner {
         self.after_write(bytes)
     }
 
-    /// What follows the last write of an operation that makes many.
-    fn after_many(&self) -> Result<()> {
-        if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
+    /// What follows the last write of an operation that makes many, and may have failed behind some
+    /// of them.
+    fn after_many<R>(&self, done: Result<R>) -> Result<R> {
+        let synced = if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) };
+        done.and_then(|done| synced.map(|()| done))
     }
 
+    /// What the policy wants done after a write of this many bytes.
     pub(crate) fn after_write(&self, bytes: usize) -> Result<()> {
         self.engine.store.count_user(bytes);
         self.check_still_open()?;

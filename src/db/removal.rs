@@ -49,8 +49,7 @@ impl Tree {
             }
             Ok(())
         };
-        let retained = retain();
-        retained.and(self.inner.after_many())
+        self.inner.after_many(retain())
     }
 
     /// An iterator that removes the entries in `range` of which `wanted` says yes, and gives them.
@@ -147,10 +146,8 @@ impl Tree {
     pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
         self.check()?;
         self.inner.check_writable()?;
-        // One sync for all, if each write is to be durable at its return.
         let removed = self.remove_each(Unread::of(range.bounds(), self.core.layout));
-        let synced = self.inner.after_many();
-        removed.and_then(|removed| synced.map(|()| removed))
+        self.inner.after_many(removed)
     }
 
     fn remove_each(&self, mut rest: Option<Unread>) -> Result<u64> {

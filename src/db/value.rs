@@ -140,15 +140,13 @@ pub(crate) fn write_if(
         }
         Decision::Write(change, Some(before))
     };
-    let Write::Separated(value) = write else {
+    let (Write::Separated(value), Some(handle)) = (write, &handle) else {
         return engine.update(tree, Hashed::new(key), decide, &Cell::new(0));
     };
     // By this much the memory may be above the budget, and not by as much for each thread.
     let _turn = engine.store.turn_of_large(value.len());
-    let ignored = Cell::new(0);
-    let taken = handle.as_ref().map_or(&ignored, |handle| &handle.taken);
-    let written = engine.update(tree, Hashed::new(key), decide, taken);
-    if taken.get() > 0 {
+    let written = engine.update(tree, Hashed::new(key), decide, &handle.taken);
+    if handle.taken.get() > 0 {
         value.count();
     }
     written

@@ -32,11 +32,11 @@ pub(crate) const MOVED_DELTA: u8 = 7;
 /// How long who brings a page in waits for memory before doing it anyway.
 const READ_PATIENCE: Duration = Duration::from_millis(10);
 
-/// Garbage is handed over when it is more than this part of the budget,
+/// Garbage is handed over when all of it is more than this part of the budget.
 const GARBAGE_SHARE: u64 = 64;
-/// and its thread has kept so much of it to itself: what is handed over takes 2 KiB, be it one page
-/// or sixty-four; and what a thread has kept that does nothing more is never freed, a hundred of
-/// which may have a tenth of the budget.
+/// A thread keeps this part of the budget to itself before it hands over: that takes 2 KiB, be it
+/// one page or sixty-four. What is kept by a thread that does nothing more is never freed; a
+/// hundred of these have a tenth of the budget, which the evictor can do without.
 const KEPT_SHARE: u64 = 1024;
 
 std::thread_local! {
