@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bwtree::io::{MemoryDisk, SimDisk};
+use bwtree::io::MemoryDisk;
 use bwtree::{Builder, Db, SyncPolicy, Tree};
 use bwtree_tests::{Random, seed};
 
@@ -174,102 +174,4 @@ fn pages_that_go_quiet_are_folded_in_the_background() {
     assert_eq!((quiet.len(), other.len()), (5, 1));
     assert_eq!(quiet.iter().count(), 5);
     db.verify().unwrap();
-}
-
-/// A value was counted before its writer was let in: the writer waited for memory that it held
-/// itself, and all others with it, for two minutes.
-#[test]
-fn values_as_large_as_the_budget_pass() {
-    const LONGEST: Duration = Duration::from_secs(20);
-    for (budget, bytes, threads, rounds) in
-        [(1 << 20, 1100 << 10, 1, 3), (1 << 20, 20 << 20, 1, 2), (8 << 20, 3 << 20, 3, 8)]
-    {
-        let builder = Db::builder("memory").memory_budget_bytes(budget);
-        let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
-        let tree = db.tree("t").unwrap();
-        let done = AtomicU64::new(0);
-        let timed = |what: &str, put: &dyn Fn() -> bwtree::Result<()>| {
-            let begun = Instant::now();
-            put().unwrap();
-            let took = begun.elapsed();
-            assert!(took < LONGEST, "{what} took {took:?}: {bytes} bytes, {budget} of memory");
-        };
-        thread::scope(|scope| {
-            for thread in 0..threads {
-                let (tree, done) = (&tree, &done);
-                scope.spawn(move || {
-                    for round in 0..rounds {
-                        let value = vec![thread as u8 + round as u8; bytes];
-                        timed("a large put", &|| tree.put([thread as u8], value.clone()));
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                });
-            }
-            while done.load(Ordering::Relaxed) < threads {
-                timed("a small put", &|| tree.put("small", "value"));
-                timed("a removal", &|| tree.delete("small").map(drop));
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        for thread in 0..threads {
-            let value = tree.get([thread as u8]).unwrap().unwrap();
-            let last = thread as u8 + rounds as u8 - 1;
-            assert!(value.len() == bytes && value.iter().all(|&b| b == last));
-        }
-        db.sync().unwrap();
-        let memory = db.stats().memory;
-        assert!(memory.values <= budget, "{memory:?}");
-    }
-}
-
-/// What an iterator had seen of a value was the value, and stayed in memory after the eviction of
-/// its page: a writer beside an iterator that was parked waited for that.
-#[test]
-fn a_parked_iterator_keeps_no_value_in_memory() {
-    let builder = Db::builder("memory").memory_budget_bytes(1 << 20);
-    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
-    let tree = db.tree("t").unwrap();
-    let value = |key: u8| vec![key; 2 << 20];
-    tree.put("a", "first").unwrap();
-    tree.put("b", value(b'b')).unwrap();
-    let mut parked = tree.iter();
-    assert_eq!(parked.next().unwrap().unwrap().0, "a");
-    let begun = Instant::now();
-    tree.put("c", "small").unwrap();
-    tree.put("d", value(b'd')).unwrap();
-    tree.put("e", "small").unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert!(parked.next().unwrap().unwrap().1 == value(b'b'));
-    drop(parked);
-    assert!(db.stats().memory.values <= 2 << 20, "{:?}", db.stats().memory);
-}
-
-/// A sync for each entry: 2,000 took four seconds.
-#[test]
-fn many_removals_are_durable_by_one_sync() {
-    let disk = SimDisk::new();
-    let open = |disk: SimDisk| {
-        let builder = Db::builder("memory").sync_policy(SyncPolicy::Always).without_background();
-        builder.open_on(Arc::new(disk)).unwrap()
-    };
-    let db = open(disk.clone());
-    let tree = db.tree("t").unwrap();
-    let removals: [&dyn Fn() -> bwtree::Result<()>; 3] = [
-        &|| tree.remove_range(..[0, 100].as_slice()).map(drop),
-        &|| tree.retain(|key, _| key >= [0, 200].as_slice()),
-        &|| tree.clear(),
-    ];
-    for number in 0..300_u16 {
-        tree.put(number.to_be_bytes(), "value").unwrap();
-    }
-    for (remove, left) in removals.into_iter().zip([200, 100, 0]) {
-        let before = db.stats().commits;
-        remove().unwrap();
-        let commits = db.stats().commits - before;
-        assert!(commits <= 2, "{commits} commits");
-        assert_eq!(tree.len(), left);
-        // Nothing that was not synced.
-        let after = open(disk.crash(&mut |_| 0));
-        assert_eq!(after.tree("t").unwrap().len(), left);
-    }
 }
