@@ -280,13 +280,19 @@ impl Appender<'_> {
         (stream, size.saturating_sub(u64::from(open.offset)), free)
     }
 
-    /// The stream with more room in its open segment: what goes there needs no new one as soon.
+    /// The stream with more room in its open segment: what goes there needs no new one as soon. The
+    /// foreground stream if that needs one in any case, for the COMMIT: it has room for the rest.
     pub fn roomier(&self) -> Stream {
         let [foreground, background] = [Stream::Foreground, Stream::Background].map(|stream| {
             let open = &self.state.streams[stream.index()];
             open.segment.as_ref().map_or(0, |s| s.size.saturating_sub(u64::from(open.offset)))
         });
-        if foreground > background { Stream::Foreground } else { Stream::Background }
+        let needs_one = foreground < frame::HEADER_BYTES as u64;
+        if needs_one || foreground >= background {
+            Stream::Foreground
+        } else {
+            Stream::Background
+        }
     }
 
     /// The appender can be used: begun, not poisoned, not waiting for a rollback.

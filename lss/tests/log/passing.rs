@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{env, fs};
 
-use bwtree_lss::io::{Disk, Fault, FileDisk, Op, SimDisk};
+use bwtree_lss::io::{Disk, Fault, FileDisk, MemoryDisk, Op, SimDisk};
 use bwtree_lss::{Error, Log, PageId, Stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -217,4 +217,18 @@ fn an_opening_on_a_full_disk_takes_the_segments_that_are_prepared() {
     }
     println!("{{\"opened_on_a_full_disk\": {opened}}}");
     assert!(opened > 10, "{opened}");
+}
+
+/// The foreground stream had no room for a COMMIT, the background stream had no segment, and so no
+/// less room: what made room on a full disk went there, and took two segments where there was one.
+#[test]
+fn a_stream_that_needs_a_segment_for_the_commit_has_the_most_room() {
+    for bytes in (3000..4000).step_by(8) {
+        let (log, _) = Log::open(Arc::new(MemoryDisk::new()), small()).unwrap();
+        let mut appender = log.appender();
+        appender.begin([], b"", 0).unwrap();
+        appender.append(Stream::Foreground, PageId::new(1), KIND, 0, &[], &vec![7; bytes]).unwrap();
+        appender.commit(1).unwrap();
+        assert_eq!(appender.roomier(), Stream::Foreground, "a part of {bytes} bytes");
+    }
 }
