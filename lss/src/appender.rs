@@ -5,6 +5,7 @@
 //! 1. The background frame is written and its file synced, if anything in it is not durable yet.
 //! 2. The foreground frame is written as COMMIT, with or without parts.
 //! 3. The foreground file is synced. Only then is the group durable.
+//! 4. If the group has opened segments, a link says so outside of them (`link.rs`).
 //!
 //! A segment that a stream leaves is synced before the stream writes to the next one. So on the
 //! common path there is one sync, and a COMMIT never names what is not durable.
@@ -26,6 +27,7 @@ use types::{Address, PageId};
 use crate::error::Error;
 use crate::frame::{self, FrameBuffer, Header, SEQUENCE_LIMIT};
 use crate::io::File;
+use crate::link::{LINK_BYTES, Link, ROOM_FOR_LINKS};
 use crate::log::Log;
 use crate::open_segment::Segment;
 use crate::options::Options;
@@ -54,6 +56,14 @@ struct StreamState {
     unsynced: bool,
 }
 
+impl StreamState {
+    /// Bytes that still fit in the open segment, with links behind them.
+    fn room(&self) -> u64 {
+        let end = u64::from(self.offset) + ROOM_FOR_LINKS;
+        self.segment.as_ref().map_or(0, |segment| segment.size.saturating_sub(end))
+    }
+}
+
 /// The streams' places just behind a COMMIT.
 #[derive(Debug, Default)]
 struct Mark {
@@ -76,6 +86,8 @@ pub(crate) struct AppendState {
     fresh: Vec<Address>,
     /// Segments opened since the last COMMIT.
     opened: Vec<Arc<Segment>>,
+    /// The home of the next link, if the foreground stream has left it, and where in it.
+    left: Option<(Arc<Segment>, u32)>,
     /// What free segments are wanted for.
     pub(crate) claim: Claim,
     /// There was no room, or no descriptor: only a rollback goes on from here.
@@ -110,6 +122,7 @@ impl AppendState {
             committed: Mark { sequence, places: Default::default() },
             fresh: Vec::new(),
             opened: Vec::new(),
+            left: None,
             claim: Claim::Commit,
             full: None,
             doubtful_commit: None,
@@ -126,6 +139,11 @@ impl AppendState {
     /// The last COMMIT.
     pub(crate) fn committed_sequence(&self) -> u64 {
         self.committed.sequence
+    }
+
+    /// Whether a segment was opened since the last COMMIT.
+    fn has_opened(&self, segment: &Segment) -> bool {
+        self.opened.iter().any(|opened| opened.id == segment.id)
     }
 
     /// The segments that the streams write to.
@@ -195,21 +213,11 @@ impl Appender<'_> {
     /// abandoned segment back.
     pub fn rollback(&mut self) -> Result<(), Error> {
         self.check_writable()?;
-        let state = &mut *self.state;
-        if !state.is_dirty() && state.full.is_none() {
+        if !self.state.is_dirty() && self.state.full.is_none() {
             return Ok(());
         }
-        let doubtful = state.doubtful_commit.is_some();
-        if let Some((segment, offset)) = &state.doubtful_commit {
-            // If this passes, only another rollback goes on from here.
-            segment
-                .file
-                .write_at(&[0; frame::HEADER_BYTES], u64::from(*offset))
-                .map_err(|e| self.log.segments.failed("write", segment.id, e))
-                .map_err(|error| self.log.fail_unless_passing(error))?;
-            self.log.segments.sync(segment).map_err(|error| self.log.fail(error))?;
-            state.doubtful_commit = None;
-        }
+        // If this passes, only another rollback goes on from here.
+        let doubtful = self.wipe_commit()?;
         let state = &mut *self.state;
         for address in state.fresh.drain(..) {
             self.log.segments.retire(address);
@@ -232,7 +240,9 @@ impl Appender<'_> {
                 segment.wrote(u64::from(*offset), state.committed.sequence);
             }
         }
-        if doubtful && self.log.segments.look_for_readers().map_or(true, |readers| readers > 0) {
+        let is_doubtful = doubtful.is_some();
+        let wiped = doubtful.filter(|(home, _)| opened.iter().all(|segment| segment.id != home.id));
+        if is_doubtful && self.log.segments.look_for_readers().map_or(true, |readers| readers > 0) {
             // A reader may have met the COMMIT, and then it needs what is voided.
             for segment in opened.drain(..) {
                 segment.abandon();
@@ -244,6 +254,10 @@ impl Appender<'_> {
                 stream.unsynced = false;
                 *place = (None, 0);
             }
+            // No reader needs the bytes behind the last frame, nor those of the COMMIT.
+            state.left = state.left.take().or(wiped);
+        } else if state.committed.places[Stream::Foreground.index()].0.is_some() {
+            state.left = None;
         }
         self.log.segments.void(&mut opened);
         state.next_sequence = state.committed.sequence + 1;
@@ -255,6 +269,19 @@ impl Appender<'_> {
             Err(error) if !error.is_passing() => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Wipes a COMMIT that was refused and may be whole on disk; says where it was.
+    fn wipe_commit(&mut self) -> Result<Option<(Arc<Segment>, u32)>, Error> {
+        let Some((segment, offset)) = self.state.doubtful_commit.clone() else { return Ok(None) };
+        segment
+            .file
+            .write_at(&[0; frame::HEADER_BYTES], u64::from(offset))
+            .map_err(|e| self.log.segments.failed("write", segment.id, e))
+            .map_err(|error| self.log.fail_unless_passing(error))?;
+        self.log.segments.sync(&segment).map_err(|error| self.log.fail(error))?;
+        self.state.doubtful_commit = None;
+        Ok(Some((segment, offset)))
     }
 
     /// Lets what is appended from now on, up to dropping this appender, have the segments that are
@@ -274,25 +301,18 @@ impl Appender<'_> {
     /// the sizes of the free segments that they may have: all but the last one, and all.
     pub fn reserved_room(&self) -> (Stream, u64, [Vec<u64>; 2]) {
         let stream = self.roomier();
-        let open = &self.state.streams[stream.index()];
-        let size = open.segment.as_ref().map_or(0, |segment| segment.size);
+        let room = self.state.streams[stream.index()].room();
         let free = [Claim::Relief, Claim::Exchange].map(|claim| self.log.segments.takeable(claim));
-        (stream, size.saturating_sub(u64::from(open.offset)), free)
+        (stream, room, free)
     }
 
     /// The stream with more room in its open segment: what goes there needs no new one as soon. The
     /// foreground stream if that needs one in any case, for the COMMIT: it has room for the rest.
     pub fn roomier(&self) -> Stream {
-        let [foreground, background] = [Stream::Foreground, Stream::Background].map(|stream| {
-            let open = &self.state.streams[stream.index()];
-            open.segment.as_ref().map_or(0, |s| s.size.saturating_sub(u64::from(open.offset)))
-        });
+        let [foreground, background] = [Stream::Foreground, Stream::Background]
+            .map(|stream| self.state.streams[stream.index()].room());
         let needs_one = foreground < frame::HEADER_BYTES as u64;
-        if needs_one || foreground >= background {
-            Stream::Foreground
-        } else {
-            Stream::Background
-        }
+        if needs_one || foreground >= background { Stream::Foreground } else { Stream::Background }
     }
 
     /// The appender can be used: begun, not poisoned, not waiting for a rollback.
@@ -362,6 +382,7 @@ impl Appender<'_> {
         }
         let sequence = self.write_frame(Stream::Foreground, Some(version))?;
         self.sync_stream(Stream::Foreground)?;
+        self.link(sequence)?;
         let state = &mut *self.state;
         state.committed.sequence = sequence;
         for (place, stream) in state.committed.places.iter_mut().zip(&state.streams) {
@@ -370,6 +391,7 @@ impl Appender<'_> {
         }
         state.fresh.clear();
         state.opened.clear();
+        state.left = None;
         self.log.segments.tally.commits.add(1);
         // ORDERING: Release, paired with the Acquire of `durable_version`: who sees the version
         // may read its parts.
@@ -378,10 +400,41 @@ impl Appender<'_> {
         Ok(())
     }
 
-    /// Whether a frame of this size still fits in the stream's segment.
+    /// Says outside of the segments that a group has opened that it is durable, up to this
+    /// sequence.
+    fn link(&mut self, durable: u64) -> Result<(), Error> {
+        let state = &mut *self.state;
+        let opened = |at: usize| state.streams[at].segment.clone().filter(|s| state.has_opened(s));
+        let next = [0, 1].map(|at| opened(at).map_or(0, |segment| segment.id));
+        let fits_here = next[Stream::Foreground.index()] == 0;
+        let open = &mut state.streams[Stream::Foreground.index()];
+        let (home, offset) = match (&state.left, &open.segment) {
+            _ if next == [0; 2] => return Ok(()),
+            (Some((home, offset)), _) => (Arc::clone(home), *offset),
+            (None, Some(home)) if fits_here => (Arc::clone(home), open.offset),
+            // The first group of an opening has no home.
+            _ => return Ok(()),
+        };
+        let (generation, attempt) = (self.log.segments.generation, state.attempt);
+        let link = Link { segment: home.id, generation, durable, next, attempt };
+        let bytes = link.encode(self.log.segments.store, offset);
+        if let Err(error) = home.file.write_at(&bytes, u64::from(offset)) {
+            let error = self.log.segments.failed("write", home.id, error);
+            // What passes makes the group no less durable.
+            return if error.is_passing() { Ok(()) } else { Err(self.log.fail(error)) };
+        }
+        self.log.segments.tally.bytes_written.add(LINK_BYTES);
+        self.log.segments.sync(&home).map_err(|error| self.log.fail(error))?;
+        if fits_here {
+            open.offset += LINK_BYTES as u32;
+            home.wrote(u64::from(open.offset), durable);
+        }
+        Ok(())
+    }
+
+    /// Whether a frame of this size still fits in the stream's segment, and links behind it.
     fn fits(&self, index: usize, bytes: usize) -> bool {
-        let stream = &self.state.streams[index];
-        stream.segment.as_ref().is_some_and(|s| u64::from(stream.offset) + bytes as u64 <= s.size)
+        bytes as u64 <= self.state.streams[index].room()
     }
 
     /// Opens the next segment of a stream whose frame is empty, if this size does not fit.
@@ -390,17 +443,23 @@ impl Appender<'_> {
         if self.fits(index, bytes) {
             return Ok(());
         }
+        let needed = bytes as u64 + ROOM_FOR_LINKS;
         let next = self
             .log
             .segments
-            .begin(stream, self.state.next_sequence, bytes as u64, self.state.claim)
+            .begin(stream, self.state.next_sequence, needed, self.state.claim)
             .map_err(|error| self.refuse(error))?;
         self.sync_stream(stream)?;
         let state = &mut *self.state;
         let open = &mut state.streams[index];
         if let Some(left) = open.segment.replace(Arc::clone(&next)) {
             left.seal();
+            let end = open.offset;
+            if stream == Stream::Foreground && state.left.is_none() && !state.has_opened(&left) {
+                state.left = Some((left, end));
+            }
         }
+        let open = &mut state.streams[index];
         open.offset = segment::HEADER_BYTES as u32;
         open.unsynced = true;
         state.opened.push(next);

@@ -10,6 +10,7 @@ use types::{Address, PageId};
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
 use crate::io::File;
+use crate::link::{LINK_BYTES, Link};
 use crate::log::Log;
 use crate::open_segment::Segment;
 use crate::part::{self, FIRST_RESERVED_KIND};
@@ -60,7 +61,12 @@ impl Contents<'_> {
         loop {
             let Ok(offset) = u32::try_from(self.at) else { return Ok(None) };
             let Some(bytes) = self.bytes(self.at, HEADER_BYTES as u64)? else { return Ok(None) };
-            let header = Header::decode(&bytes, self.log.segments.store, offset);
+            let store = self.log.segments.store;
+            let header = Header::decode(&bytes, store, offset);
+            if header.is_none() && Link::decode(&bytes, store, offset).is_some() {
+                self.at += LINK_BYTES;
+                continue;
+            }
             let Some(header) = header.filter(|header| header.segment == self.segment.id) else {
                 return Ok(None);
             };

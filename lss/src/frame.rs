@@ -18,6 +18,8 @@ pub(crate) const HEADER_BYTES: usize = 64;
 
 const FLAG_COMMIT: u32 = 1;
 const FLAG_BACKGROUND: u32 = 2;
+/// No frame but a [`Link`](crate::link::Link).
+pub(crate) const FLAG_LINK: u32 = 4;
 
 /// Sequences stay below this, so that no sum of them can overflow.
 pub(crate) const SEQUENCE_LIMIT: u64 = 1 << 62;
@@ -112,7 +114,7 @@ impl Header {
     }
 }
 
-fn header_checksum(store: u64, offset: u32, rest: &[u8]) -> u32 {
+pub(crate) fn header_checksum(store: u64, offset: u32, rest: &[u8]) -> u32 {
     let mut seed = [0; 12];
     put(&mut seed, 0, store.to_le_bytes());
     put(&mut seed, 8, offset.to_le_bytes());

@@ -37,8 +37,12 @@
 //! - A log writes only into the directory that it opened, whatever happens to its path, and only in
 //!   the process that opened it.
 //!
-//! Not promised: that damage to the very last commit can be told from a torn tail. Nothing behind
-//! it says that it was durable, until the next frame or a checkpoint does.
+//! - A segment that is missing, empty or full of zeros, and held a frame of an acknowledged commit
+//!   behind the checkpoint, is an [`Error::Corrupt`] (`link.rs`).
+//!
+//! Not promised: that other damage to the very last commit, or zeros from behind the first group of
+//! the newest segment to its end, can be told from a torn tail. Nothing behind it says that it was
+//! durable, until the next frame or a checkpoint does.
 
 mod appender;
 mod checkpoint;
@@ -50,6 +54,7 @@ mod fields;
 mod files;
 mod frame;
 pub mod io;
+mod link;
 mod log;
 mod open;
 mod open_segment;

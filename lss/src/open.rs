@@ -54,6 +54,9 @@ use crate::turn::Turns;
 /// the next.
 const MAX_LOOKS: u32 = 100;
 
+/// Bytes at the end of a frame that hold more than its padding.
+const FRAME_END_BYTES: u64 = 128;
+
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -177,6 +180,16 @@ fn create(disk: &dyn Disk, options: Options) -> Result<(), Error> {
     SuperblockFile::create(disk, &first)
 }
 
+/// What is wrong with a segment that must be there.
+fn wrong_with(found: Option<&FoundFile>) -> Option<&'static str> {
+    match found {
+        None => Some("the segment is missing"),
+        Some(found) if found.owner == Owner::Other => Some("the segment is of another store"),
+        Some(found) if found.size == 0 => Some("the segment is empty"),
+        Some(_) => None,
+    }
+}
+
 /// An opening in progress.
 #[derive(Debug)]
 struct Opening {
@@ -239,36 +252,17 @@ impl Opening {
         };
         let durable = superblock.sequence + u64::from(superblock.durable_behind);
         let mut scan = Scan { durable, ..Scan::default() };
-        for position in superblock.positions {
-            let found = files.iter().find(|f| f.id == position.segment);
-            let wrong = match found.map(|f| f.owner) {
-                _ if position.segment == 0 => continue,
-                Some(Owner::Store | Owner::Unclear) => continue,
-                Some(Owner::Other) => "the segment is of another store",
-                None => "the segment is missing",
-            };
-            let what = format!("{wrong}, though recovery starts in it");
-            return Err(Error::corrupt(self.path(position.segment), 0, what));
-        }
+        self.check_positions(files)?;
         for found in files {
             let path = self.path(found.id);
             let mut window = Window::new(&*found.file, &path, found.size);
-            if let Some(header) = found.header {
-                if let Some(start) = self.scan_start(&header) {
-                    scan.segment(&mut window, found.id, start, wanted)?;
-                }
-                continue;
-            }
-            if self.options.read_only {
-                scan.segment(&mut window, found.id, HEADER_BYTES as u64, wanted)?;
-                continue;
-            }
-            // A file without a header is one whose creation was cut short, or none of this store,
-            // unless there are frames in it that count.
-            let mut inside = Scan::default();
-            inside.segment(&mut window, found.id, HEADER_BYTES as u64, wanted)?;
-            if !inside.frames.is_empty() || !inside.broken.is_empty() {
-                return Err(Error::corrupt(path, 0, "the segment's header is damaged"));
+            let start = match &found.header {
+                Some(header) => self.scan_start(header),
+                // Its creation was cut short, or it is none of this store; or a header was damaged.
+                None => Some(HEADER_BYTES as u64),
+            };
+            if let Some(start) = start {
+                scan.segment(&mut window, found.id, start, wanted)?;
             }
         }
         let whole = scan.frames.iter().map(|found| found.segment);
@@ -296,12 +290,46 @@ impl Opening {
             version: superblock.version,
             attempt: superblock.attempt,
         };
-        let replayed = replay(&scan, start, required, &mut verify, &|id| self.path(id))?;
+        let lost = |id: u32| wrong_with(by_id.get(&id).copied()).unwrap_or("nothing is left in it");
+        let replayed = replay(&scan, start, required, &mut verify, &|id| self.path(id), &lost)?;
         let headless = files.iter().filter(|found| found.header.is_none());
         match headless.map(|found| found.id).find(|id| replayed.segments.contains(id)) {
             Some(id) => Err(Error::corrupt(self.path(id), 0, "the segment's header is damaged")),
             None => Ok(replayed),
         }
+    }
+
+    /// Looks whether the segments in which recovery starts are there, and whether there is anything
+    /// in them before its start: the last frame of a checkpoint's commits.
+    fn check_positions(&self, files: &[FoundFile]) -> Result<(), Error> {
+        for position in self.superblock.positions.iter().filter(|p| p.segment != 0) {
+            let found = files.iter().find(|found| found.id == position.segment);
+            let end = u64::from(position.offset);
+            let wrong = match (wrong_with(found), found) {
+                (None, Some(found)) if self.is_blank(found, end)? => "nothing is left in it",
+                (None, _) => continue,
+                (Some(wrong), _) => wrong,
+            };
+            let what = format!("{wrong}, though recovery starts in it");
+            return Err(Error::corrupt(
+                self.path(position.segment),
+                end.min(found.map_or(0, |f| f.size)),
+                what,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether there are zeros, or nothing, where a frame or a link ended. The last
+    /// [`FRAME_END_BYTES`] of a frame, or all of a shorter one, are never all zeros: its directory
+    /// lies there, or its header.
+    fn is_blank(&self, found: &FoundFile, end: u64) -> Result<bool, Error> {
+        let start = end.saturating_sub(FRAME_END_BYTES).max(HEADER_BYTES as u64);
+        let Some(len) = end.checked_sub(start).filter(|&len| len > 0) else { return Ok(false) };
+        let path = self.path(found.id);
+        let mut window = Window::new(&*found.file, &path, end);
+        let bytes = window.get(start, len)?;
+        Ok(bytes.is_none_or(|bytes| bytes.iter().all(|&byte| byte == 0)))
     }
 
     /// From where on a segment may hold frames behind the checkpoint.

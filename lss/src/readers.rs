@@ -40,6 +40,8 @@
 //! # Who else changes bytes
 //!
 //! - A segment that is free was let go, or never held a frame that counts: no reader needs it.
+//! - A link (`link.rs`) is written behind the last frame of a commit, where nothing is that a
+//!   reader needs.
 //! - An opening for writing finds dead segments and does not know since when. It holds them at its
 //!   first look, which finds every reader that may need them. That look may be the one before it
 //!   uses some at once ([`Segments::take_unused`]).

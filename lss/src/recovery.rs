@@ -1,9 +1,9 @@
 //! Which commits count: the longest run of whole groups behind the checkpoint.
 //!
 //! A group is the frames from behind one COMMIT up to the next, with no sequence missing and all
-//! of one attempt. Up to the highest sequence that any frame says was durable, a missing group is
-//! damage; beyond it, payloads are checked too, and the first group that is not whole is the torn
-//! tail.
+//! of one attempt. Up to the highest sequence that any frame or link says was durable, a missing
+//! group is damage; beyond it, payloads are checked too, and the first group that is not whole is
+//! the torn tail.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -45,13 +45,15 @@ pub(crate) struct Replay {
 }
 
 /// Follows the groups, which must reach up to `required`. `verify` says whether all payloads of a
-/// frame are whole; `path` names a segment's file.
+/// frame are whole; `path` names a segment's file; `lost` says what is wrong with a segment of
+/// which nothing was found.
 pub(crate) fn replay(
     scan: &Scan,
     start: Start,
     required: u64,
     verify: &mut dyn FnMut(&Found) -> Result<bool, Error>,
     path: &dyn Fn(u32) -> String,
+    lost: &dyn Fn(u32) -> &'static str,
 ) -> Result<Replay, Error> {
     let mut by_sequence: BTreeMap<(u64, u32), &Found> = BTreeMap::new();
     for found in &scan.frames {
@@ -79,7 +81,14 @@ pub(crate) fn replay(
         last = Some(commit);
     }
     if replay.sequence < required {
-        return Err(missing(scan, (replay.sequence + 1, required), last, path));
+        let first = replay.sequence + 1;
+        return Err(match lost_segment(scan, first) {
+            Some((id, durable)) => {
+                let what = format!("{}, though frames up to {durable} were durable", lost(id));
+                Error::corrupt(path(id), 0, what)
+            }
+            None => missing(scan, (first, required), last, path),
+        });
     }
     Ok(replay)
 }
@@ -129,6 +138,17 @@ impl Replay {
             });
         }
     }
+}
+
+/// A segment with a frame from this sequence on of which nothing is left, as a link says, and the
+/// sequence up to which that was durable.
+fn lost_segment(scan: &Scan, first: u64) -> Option<(u32, u64)> {
+    let frames = scan.frames.iter().map(|found| found.segment);
+    let found: HashSet<u32> = frames.chain(scan.broken.iter().map(|&(_, id, _)| id)).collect();
+    let links = scan.links.iter().filter(|link| link.durable >= first);
+    let next = links.flat_map(|link| link.next.map(|id| (id, link.durable)));
+    next.filter(|(id, _)| *id != 0 && !found.contains(id))
+        .min_by_key(|&(id, durable)| (durable, id))
 }
 
 /// The error for a group that was durable and is not whole.

@@ -1,13 +1,14 @@
 //! Finding frames in a segment file.
 //!
 //! Behind a bad frame the search goes on in steps of 64 bytes: a later frame may prove that the
-//! bad one was durable, and then it is damage and not a torn tail.
+//! bad one was durable, and then it is damage and not a torn tail. So may a link.
 
 use std::io;
 
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
 use crate::io::File;
+use crate::link::Link;
 use crate::part::{self, CHECKSUM_BYTES, Line, Seed};
 
 /// Bytes read at once.
@@ -30,7 +31,7 @@ impl<'a> Window<'a> {
     }
 
     /// `n` bytes from `offset`, or `None` if the file ends before.
-    fn get(&mut self, offset: u64, n: u64) -> Result<Option<&[u8]>, Error> {
+    pub(crate) fn get(&mut self, offset: u64, n: u64) -> Result<Option<&[u8]>, Error> {
         let Some(end) = offset.checked_add(n).filter(|&end| end <= self.len) else {
             return Ok(None);
         };
@@ -89,7 +90,9 @@ pub(crate) struct Scan {
     pub(crate) frames: Vec<Found>,
     /// Sequence, segment and offset of frames with a whole header and a bad directory.
     pub(crate) broken: Vec<(u64, u32, u64)>,
-    /// Everything up to this sequence was durable, some frame says.
+    /// Links, which are no frames.
+    pub(crate) links: Vec<Link>,
+    /// Everything up to this sequence was durable, some frame or link says.
     pub(crate) durable: u64,
 }
 
@@ -120,10 +123,19 @@ impl Scan {
                     && header.generation == wanted.generation
                     && header.sequence > wanted.after
             });
+            let link = Link::decode(bytes, wanted.store, place).filter(|link| {
+                link.segment == id
+                    && link.generation == wanted.generation
+                    && link.durable > wanted.after
+            });
             let step = match header {
                 Some(header) => self.frame(window, header, id, place)?,
                 None => HEADER_BYTES as u64,
             };
+            if let Some(link) = link {
+                self.durable = self.durable.max(link.durable);
+                self.links.push(link);
+            }
             at += step;
         }
         Ok(())

@@ -10,6 +10,7 @@ mod directory;
 mod driver;
 mod faults;
 mod foreign;
+mod links;
 mod opening;
 mod passing;
 mod random;
