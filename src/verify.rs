@@ -203,7 +203,7 @@ fn page_facts<S: Store>(
         }
         let chain = match engine.table.load(id, guard) {
             Word::Resident(chain) => chain,
-            Word::Disk(_) => return Err(crate::engine::Away(id)),
+            Word::Disk(_) | Word::Partial(_) => return Err(crate::engine::Away(id)),
             other => return Ok(Err(format!("it is not a live page: {other:?} (I12)"))),
         };
         let base = Base::new(chain.base());

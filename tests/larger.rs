@@ -133,7 +133,8 @@ fn segments_with_separated_values_are_emptied() {
     for number in (0..2000_u64).filter(|number| !number.is_multiple_of(3)) {
         tree.remove(key(number)).unwrap();
     }
-    let options = CleanOptions { target_ratio: 1.2, ..CleanOptions::default() };
+    // Twelve values fill a segment of the smallest size to 92 of 100, and links have room in each.
+    let options = CleanOptions { target_ratio: 1.25, ..CleanOptions::default() };
     let report = db.clean(options).unwrap();
     assert_eq!(report.end, CleanEnd::Reached, "{report:?}");
     assert!(report.moved_bytes > 1 << 20, "{report:?}");

@@ -16,7 +16,7 @@ const MAX_COLUMNS: usize = 100;
 /// Largest binary file, in bytes.
 const MAX_BINARY_BYTES: usize = 64 << 10;
 /// Number of invariants that ARCHITECTURE.md lists.
-const INVARIANTS: u32 = 16;
+const INVARIANTS: u32 = 17;
 
 /// Who may use whom, of our own packages: the edges of ARCHITECTURE.md. `.` is the engine.
 const EDGES: &[(&str, &[&str])] = &[
@@ -449,7 +449,7 @@ fn untidy_text_is_caught_by_every_rule() {
 
 #[test]
 fn wrong_references_are_caught() {
-    assert_eq!(citations("a.rs", "// (I3, I14)\n// I17\n// I/O, I0\nlet I99;").len(), 1);
+    assert_eq!(citations("a.rs", "// (I3, I14)\n// I18\n// I/O, I0\nlet I99;").len(), 1);
     assert_eq!(cited("I3 and I14, not XI5 or I/O").collect::<Vec<_>>(), [3, 14]);
     let text = "[a](b.md) [b](../c.md#x) [c](https://x.y/z) [d](#here) [e](../no.md)";
     let exists = |path: &str| ["docs/b.md", "c.md"].contains(&path);

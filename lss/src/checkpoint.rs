@@ -372,7 +372,7 @@ impl Appender<'_> {
                 }
                 let Some(segment) = self.log.segments.get(part.segment) else { continue };
                 let name = PageId::new(index);
-                match read_part(&self.log.segments, &segment, *part, name, [KIND_CHUNK; 2]) {
+                match read_part(&self.log.segments, &segment, *part, name, &[KIND_CHUNK]) {
                     Ok(payload) => {
                         *part = self.add(stream, (name, KIND_CHUNK, 0), &[], &payload)?;
                         fresh.push(*part);

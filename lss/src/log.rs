@@ -88,20 +88,15 @@ impl Log {
     /// [`Error::Gone`]: the segment was given back meanwhile; look the address up again.
     /// [`Error::Corrupt`]: the bytes there are not this part. [`Error::Io`]: the system refused.
     pub fn read(&self, address: Address, page: PageId, kind: u8) -> Result<Bytes, Error> {
-        self.read_either(address, page, [kind; 2])
+        self.read_any(address, page, &[kind])
     }
 
-    /// Reads a committed part that is of one of two kinds.
+    /// Reads a committed part that is of one of these kinds.
     ///
     /// # Errors
     ///
     /// As [`read`](Self::read).
-    pub fn read_either(
-        &self,
-        address: Address,
-        page: PageId,
-        kinds: [u8; 2],
-    ) -> Result<Bytes, Error> {
+    pub fn read_any(&self, address: Address, page: PageId, kinds: &[u8]) -> Result<Bytes, Error> {
         let segment = self.segments.get(address.segment).ok_or(Error::Gone { address })?;
         let payload = read_part(&self.segments, &segment, address, page, kinds)?;
         let tally = &self.segments.tally;
@@ -486,7 +481,7 @@ pub(crate) fn read_part(
     segment: &Segment,
     address: Address,
     page: PageId,
-    kinds: [u8; 2],
+    kinds: &[u8],
 ) -> Result<Bytes, Error> {
     let offset = u64::from(address.offset);
     let wrong = |what: &str| Error::corrupt(segments.path(segment.id), offset, what);
@@ -509,7 +504,7 @@ pub(crate) fn read_part(
     let stored = payload.split_off(address.len as usize);
     let seed = Seed::of(segment.format, segment.id, address.offset);
     let is_of = |kind| stored == part::checksum(seed, page, kind, &payload).to_le_bytes();
-    if !kinds.into_iter().any(is_of) {
+    if !kinds.iter().copied().any(is_of) {
         let kind = kinds[0];
         return Err(wrong(&format!(
             "the checksum of the part of page {page}, kind {kind}, is wrong"

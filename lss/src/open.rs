@@ -477,7 +477,7 @@ impl Opening {
         let kind = if whole { KIND_WHOLE_CHUNKS_DIRECTORY } else { KIND_CHUNK_DIRECTORY };
         let address = superblock.directory;
         let segment = self.own_segment(segments, address)?;
-        let payload = read_part(segments, &segment, address, PageId::NONE, [kind; 2])?;
+        let payload = read_part(segments, &segment, address, PageId::NONE, &[kind])?;
         segments.adopt(address);
         segments.note_chunk(part::stored_bytes(payload.len()) as u64);
         let list = if whole { chunks::decode_whole(&payload) } else { chunks::decode(&payload) };

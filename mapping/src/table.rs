@@ -13,7 +13,7 @@ use crate::buckets::Buckets;
 use crate::page::{
     Chain, Installed, Page, PageBox, PageRef, Written, prefetch, prefetch_base, prefetch_behind,
 };
-use crate::word::{CAPPED, DISK, FREE, MERGED, RESIDENT, Seen, Tomb, UNBORN, Word};
+use crate::word::{CAPPED, DISK, FREE, MERGED, PARTIAL, RESIDENT, Seen, Tomb, UNBORN, Word};
 use core::fmt;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
@@ -152,6 +152,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         match seen.tag() {
             RESIDENT => Word::Resident(chain()),
             CAPPED => Word::Capped(chain()),
+            PARTIAL => Word::Partial(chain()),
             UNBORN => Word::Unborn,
             MERGED => {
                 // SAFETY: a Merged word points to a tomb, retired under epochs like a page.
@@ -187,9 +188,36 @@ impl<D: Send + Sync + 'static> Table<D> {
         seen: Chain<'_>,
         record: Written<'g>,
     ) -> Result<Installed<'g>, Written<'g>> {
+        self.append_to(RESIDENT, id, seen, record)
+    }
+
+    /// As [`append`](Self::append), on top of a Partial page.
+    ///
+    /// # Errors
+    /// The record, if the word has changed.
+    ///
+    /// # Panics
+    /// If the record was reserved in another page.
+    pub fn append_partial<'g>(
+        &self,
+        id: PageId,
+        seen: Chain<'_>,
+        record: Written<'g>,
+    ) -> Result<Installed<'g>, Written<'g>> {
+        self.append_to(PARTIAL, id, seen, record)
+    }
+
+    #[inline]
+    fn append_to<'g>(
+        &self,
+        tag: usize,
+        id: PageId,
+        seen: Chain<'_>,
+        record: Written<'g>,
+    ) -> Result<Installed<'g>, Written<'g>> {
         record.link(seen);
-        let old = Seen::of(seen.page(), seen.head(), RESIDENT);
-        let won = self.swap(id, old, Seen::of(seen.page(), record.head(), RESIDENT));
+        let old = Seen::of(seen.page(), seen.head(), tag);
+        let won = self.swap(id, old, Seen::of(seen.page(), record.head(), tag));
         if won { Ok(record.installed()) } else { Err(record) }
     }
 
@@ -198,7 +226,44 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// # Errors
     /// The new page, if the word has changed.
     pub fn replace(&self, id: PageId, seen: Chain<'_>, page: PageBox) -> Result<Unlinked, PageBox> {
-        self.publish(id, Seen::of(seen.page(), seen.head(), RESIDENT), page)?;
+        self.publish(id, Seen::of(seen.page(), seen.head(), RESIDENT), page, RESIDENT)?;
+        Ok(Self::unlinked(seen))
+    }
+
+    /// Publishes a page of records in place of `Disk(token)`: Disk -> Partial.
+    ///
+    /// # Errors
+    /// The page, if the word has changed.
+    pub fn begin_partial(&self, id: PageId, token: u64, page: PageBox) -> Result<(), PageBox> {
+        self.publish(id, Seen::with_number(token, DISK), page, PARTIAL)
+    }
+
+    /// As [`replace`](Self::replace), a Partial page by one with more room.
+    ///
+    /// # Errors
+    /// The new page, if the word has changed.
+    pub fn replace_partial(
+        &self,
+        id: PageId,
+        seen: Chain<'_>,
+        page: PageBox,
+    ) -> Result<Unlinked, PageBox> {
+        self.publish(id, Seen::of(seen.page(), seen.head(), PARTIAL), page, PARTIAL)?;
+        Ok(Self::unlinked(seen))
+    }
+
+    /// Publishes a page read from the log, with the records of the Partial page that was seen:
+    /// Partial -> Resident.
+    ///
+    /// # Errors
+    /// The new page, if the word has changed.
+    pub fn complete(
+        &self,
+        id: PageId,
+        seen: Chain<'_>,
+        page: PageBox,
+    ) -> Result<Unlinked, PageBox> {
+        self.publish(id, Seen::of(seen.page(), seen.head(), PARTIAL), page, RESIDENT)?;
         Ok(Self::unlinked(seen))
     }
 
@@ -213,13 +278,13 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// # Errors
     /// The page, if the word has changed.
     pub fn page_in(&self, id: PageId, token: u64, page: PageBox) -> Result<(), PageBox> {
-        self.publish(id, Seen::with_number(token, DISK), page)
+        self.publish(id, Seen::with_number(token, DISK), page, RESIDENT)
     }
 
-    fn publish(&self, id: PageId, old: Seen, page: PageBox) -> Result<(), PageBox> {
+    fn publish(&self, id: PageId, old: Seen, page: PageBox, tag: usize) -> Result<(), PageBox> {
         let sketch = page.sketch();
         let (raw, head) = page.into_raw();
-        if self.swap(id, old, Seen::with_pointer(raw, head, RESIDENT)) {
+        if self.swap(id, old, Seen::with_pointer(raw, head, tag)) {
             self.set_sketch(id, sketch);
             return Ok(());
         }
@@ -324,12 +389,13 @@ impl<D: Send + Sync + 'static> Table<D> {
         true
     }
 
-    /// Resident or Capped, as it was seen -> Free. Gives the page to the winner. The id is not
-    /// handed out again before [`Table::release`].
+    /// Resident, Partial or Capped, as it was seen -> Free. Gives the page to the winner. The id is
+    /// not handed out again before [`Table::release`].
     pub fn clear(&self, id: PageId, seen: Word<'_>) -> Option<Unlinked> {
         let (chain, tag) = match seen {
             Word::Resident(chain) => (chain, RESIDENT),
             Word::Capped(chain) => (chain, CAPPED),
+            Word::Partial(chain) => (chain, PARTIAL),
             Word::Unborn | Word::Merged { .. } | Word::Disk(_) | Word::Free => return None,
         };
         self.take_out(id, chain, tag, Seen::with_number(0, FREE))
@@ -343,6 +409,11 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// Resident -> Disk. Gives the page to the winner.
     pub fn evict(&self, id: PageId, seen: Chain<'_>, token: u64) -> Option<Unlinked> {
         self.take_out(id, seen, RESIDENT, Seen::with_number(token, DISK))
+    }
+
+    /// Partial -> Disk. Gives the page of records to the winner.
+    pub fn evict_partial(&self, id: PageId, seen: Chain<'_>, token: u64) -> Option<Unlinked> {
+        self.take_out(id, seen, PARTIAL, Seen::with_number(token, DISK))
     }
 
     fn take_out(&self, id: PageId, seen: Chain<'_>, tag: usize, new: Seen) -> Option<Unlinked> {
@@ -411,7 +482,7 @@ impl<D> Drop for Table<D> {
         for slot in self.slots.drain() {
             let seen = Seen(slot.word.load(Ordering::Relaxed));
             match seen.tag() {
-                RESIDENT | CAPPED | UNBORN => {
+                RESIDENT | CAPPED | UNBORN | PARTIAL => {
                     // SAFETY: the word owns its page; replaced pages were retired instead.
                     drop(unsafe { PageBox::from_raw(seen.pointer(), 0) });
                 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   63        48 47                                3 2   0
-//!   head         pointer (pages are 64-aligned)      tag      Resident, Capped, Unborn, Merged
+//!   head         pointer (pages are 64-aligned)      tag      Resident, Capped, Unborn, Merged,
+//!                                                             Partial
 //!   token                                            tag      Disk
 //!   next free page id                                tag      Free
 //! ```
@@ -19,6 +20,7 @@ pub(crate) const CAPPED: usize = 2;
 pub(crate) const UNBORN: usize = 3;
 pub(crate) const MERGED: usize = 4;
 pub(crate) const DISK: usize = 5;
+pub(crate) const PARTIAL: usize = 6;
 
 pub(crate) const TAG_BITS: u32 = 3;
 const TAG_MASK: usize = (1 << TAG_BITS) - 1;
@@ -50,6 +52,9 @@ pub enum Word<'g> {
     },
     /// The page is in the log only. The token is new at each eviction.
     Disk(u64),
+    /// The page is in the log, but for records that were written without reading it: what is in
+    /// memory is a page of these, whose base is empty and has, as its version, the token.
+    Partial(Chain<'g>),
 }
 
 /// What a Merged word points to.

@@ -21,7 +21,8 @@ use crate::paging::clean::Cleaned;
 use crate::paging::sparse::SparseWalk;
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
 use gc::{
-    Budget, Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Wake, Worker,
+    Budget, Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Swept, Wake,
+    Worker,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +54,18 @@ const MAX_LOG_BYTES: u64 = 4 << 20;
 
 /// What lies free between pages is counted by no more than this part of the budget at a tick.
 const SLACK_STEP_SHARE: u64 = 128;
+
+/// After a turn that found too little, the evictor rests this many times as long as it took, if
+/// nothing happens.
+const FRUITLESS_REST: u32 = 8;
+
+/// When memory runs short, a sync is asked for once writes of this part of the budget are not
+/// durable: what a commit covers stays in memory until it is over, and writers go on meanwhile.
+const DIRTY_SHARE: u64 = 32;
+
+/// Where pages come and go, an allocator holds this part more than the locations of all pages take:
+/// they grow and shrink, and what a commit lists lies between them.
+const HOLES_SHARE: u64 = 3;
 
 /// Part of the memory budget that the table is counted for at most.
 const MOST_TABLE_SHARE: f64 = 0.75;
@@ -203,17 +216,54 @@ fn start_evictor(
     engine: &Arc<DurableEngine>,
     ask_for_sync: impl Fn() + Send + 'static,
 ) -> Result<Worker> {
-    let mut sweeper = Sweeper::default();
+    let mut sweep = Sweep::default();
     let evictor = spawn(engine, "bwtree-evict", MEMORY_TICK, move |engine, _| {
         engine.count_table();
-        Ok(relieve(engine, &mut sweeper, &ask_for_sync))
+        Ok(relieve(engine, &mut sweep, &ask_for_sync))
     })?;
     let _once = engine.store.evictor.set(evictor.waker());
     Ok(evictor)
 }
 
+/// The evictor's hand, and what it knows.
+#[derive(Debug, Default)]
+struct Sweep {
+    sweeper: Sweeper,
+    fruitless: Option<Fruitless>,
+}
+
+/// The hand went round and found too little that is clean: commits and page-ins make more of it.
+/// Until there were some it does not go round all the time, which costs a look at every page.
+#[derive(Debug)]
+struct Fruitless {
+    published: u64,
+    page_ins: u64,
+    again_at: Instant,
+}
+
+impl Sweep {
+    fn run(&mut self, engine: &DurableEngine, goal_bytes: u64) -> Swept {
+        let published = engine.store.published.load(Ordering::Acquire);
+        let page_ins = engine.counters.page_ins.load(Ordering::Relaxed);
+        let begun = Instant::now();
+        if let Some(last) = &self.fruitless
+            && last.published == published
+            && (page_ins - last.page_ins) * (engine.limits.leaf_bytes as u64) < goal_bytes
+            && begun < last.again_at
+        {
+            return Swept { dirty: 1, ..Swept::default() };
+        }
+        let swept = self.sweeper.run(engine, goal_bytes);
+        let now = Instant::now();
+        let again_at = now + (FRUITLESS_REST * (now - begun)).min(MEMORY_TICK);
+        let fruitless = swept.freed_bytes < goal_bytes;
+        self.fruitless = fruitless.then_some(Fruitless { published, page_ins, again_at });
+        swept
+    }
+}
+
 /// Evicts down to the budget, and asks for a sync if what is left is dirty.
-fn relieve(engine: &DurableEngine, sweeper: &mut Sweeper, ask: impl FnOnce()) -> Next {
+fn relieve(engine: &DurableEngine, sweep: &mut Sweep, ask: impl FnOnce()) -> Next {
     let budget = &engine.store.budget;
     if budget.goal_bytes() == 0 {
         return Next::Wait;
@@ -221,8 +271,9 @@ fn relieve(engine: &DurableEngine, sweeper: &mut Sweeper, ask: impl FnOnce()) ->
     // Garbage is as good as gone; to evict more in its place would leave no page in memory.
     let garbage = budget.held_bytes(Category::Garbage);
     let goal = budget.goal_bytes().saturating_sub(garbage);
-    let swept = sweeper.run(engine, goal);
-    if swept.freed_bytes < goal && swept.dirty > 0 {
+    let swept = sweep.run(engine, goal);
+    let dirty = engine.undurable_bytes();
+    if swept.freed_bytes < goal && swept.dirty > 0 || dirty > budget.limit_bytes() / DIRTY_SHARE {
         ask();
     }
     // Evicted pages are garbage until their epoch has passed: help it along.
@@ -417,6 +468,7 @@ impl DurableEngine {
     pub(crate) fn count_table(&self) {
         let budget = &self.store.budget;
         let places = self.store.places.memory_bytes();
+        let places = places + places / HOLES_SHARE;
         // Pages must have room, or nothing can be done at all: what is more than this is not
         // counted, and is above the budget.
         let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;

@@ -82,14 +82,14 @@ impl Catalog {
         let fresh = engine.table.id_limit() <= 1;
         let root = if fresh { engine.plant(0, Layout::Var)? } else { ROOT };
         let core = Arc::new(TreeCore::new(0, root, Layout::Var).named("the catalog"));
-        core.count(counts.get(&0).copied().unwrap_or(0));
+        core.adopt(counts.get(&0).copied().unwrap_or_default());
         engine.store.insert_tree(Arc::clone(&core));
         let catalog = Self { core, open: Mutex::default(), giving_back: Mutex::default() };
         let entries = catalog.all_entries(engine)?;
         // Every tree is known from the start: the appender may have to descend in it.
         for (name, entry) in entries.iter().filter_map(|(name, entry)| Some((name, (*entry)?))) {
             let core = entry.core(&String::from_utf8_lossy(name));
-            core.count(counts.get(&entry.id).copied().unwrap_or(0));
+            core.adopt(counts.get(&entry.id).copied().unwrap_or_default());
             engine.store.insert_tree(core);
         }
         let garbage = garbage(engine, counts);

@@ -53,6 +53,9 @@ pub struct Stats {
     pub evictions: u64,
     /// Pages that were brought back.
     pub page_ins: u64,
+    /// Writes to pages that were not in memory and were not read for them, see
+    /// [`Tree::put`](super::Tree::put).
+    pub blind_writes: u64,
     /// Pages that could not be read when they were wanted, and have not been given up since.
     pub damaged_pages: u64,
     /// Memory, by what holds it.
@@ -67,7 +70,8 @@ pub struct Stats {
 pub struct TreeStats {
     /// Its name.
     pub name: String,
-    /// Its entries.
+    /// Its entries, as far as they are counted without reading pages, see
+    /// [`Tree::len`](super::Tree::len).
     pub entries: u64,
     /// Its pages that the log knows.
     pub pages: u64,
@@ -145,6 +149,7 @@ pub(super) fn stats(db: &Db) -> Stats {
         records_carried: read(&counters.carried),
         evictions: read(&counters.evictions),
         page_ins: read(&counters.page_ins),
+        blind_writes: read(&engine.store.blind_writes),
         damaged_pages: engine.store.damaged_pages(),
         memory: MemoryStats {
             budget: budget.limit_bytes(),

@@ -1,7 +1,7 @@
 //! `Tree`: one named tree of a store, byte keys and values.
 
 use super::Inner;
-use super::value::{Read, Write, check_key, exchange, look, write, write_if};
+use super::value::{Ask, Read, Write, check_key, exchange, look, write, write_if, write_unseen};
 use crate::damage::Damage;
 use crate::engine::{Found, TreeCore};
 use crate::error::{Error, Result};
@@ -203,7 +203,7 @@ impl Tree {
         self.check()?;
         let engine = &self.inner.engine;
         let at_hand = |found: Option<Found<'_>>| found.is_none_or(Read::is_at_hand);
-        let before = self.named(write_if(engine, &self.core, key, write, at_hand, true))?;
+        let before = self.named(write_if(engine, &self.core, key, write, at_hand, Ask::Value))?;
         let before = match before {
             Some(before) => {
                 let value = before.map(|before| before.load(engine)).transpose();
@@ -223,6 +223,10 @@ impl Tree {
 
     /// Gives `key` this value.
     ///
+    /// Nothing is read for it: where the page of the key was evicted, the value waits in memory and
+    /// then in the log until the page is read for something else, or has a few dozen such values.
+    /// So it costs far less there than [`insert`](Self::insert), which returns the value before.
+    ///
     /// LINEARIZES: at the CAS of the leaf's page word.
     ///
     /// # Errors
@@ -241,7 +245,7 @@ impl Tree {
         self.check()?;
         let (key, value) = (key.as_ref(), value.into());
         let put = Write::put(&self.inner.engine, &value)?;
-        self.named(write(&self.inner.engine, &self.core, key, &put))?;
+        self.named(write_unseen(&self.inner.engine, &self.core, key, &put))?;
         self.inner.after_write(key.len() + value.len())
     }
 
@@ -267,6 +271,33 @@ impl Tree {
         let had = self.take_out(key)?;
         self.inner.after_write(key.len())?;
         Ok(had)
+    }
+
+    /// Removes `key`, whether it has a value or not: as [`put`](Self::put), reads nothing. Where
+    /// the value is not in memory this costs far less than [`delete`](Self::delete).
+    ///
+    /// LINEARIZES: at the CAS of the leaf's page word; where that is in memory and has no such key,
+    /// at its load.
+    ///
+    /// # Errors
+    /// See [`Tree`].
+    ///
+    /// ```
+    /// # fn main() -> bwtree::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
+    /// tree.put("a", "1")?;
+    /// tree.discard("a")?;
+    /// tree.discard("b")?;
+    /// assert_eq!(tree.get("a")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn discard(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.check()?;
+        let key = key.as_ref();
+        self.named(write_unseen(&self.inner.engine, &self.core, key, &Write::Remove))?;
+        self.inner.after_write(key.len())
     }
 
     /// Removes `key`, and leaves it to the caller when that is synced.
@@ -442,20 +473,33 @@ impl Tree {
         }
     }
 
-    /// How many entries there are: `O(1)`. It lags behind operations that are under way, and is
-    /// exact after a crash. A tree that was dropped has none.
+    /// How many entries there are. It lags behind operations that are under way, and is exact after
+    /// a crash. A tree that was dropped has none.
+    ///
+    /// `O(1)`, if all pages are counted: whether [`put`](Self::put) and [`discard`](Self::discard)
+    /// have changed the number is not known where they read nothing, and the first call after them
+    /// reads such pages. Those that cannot be read have as many entries as they were known to have.
+    /// [`TreeStats::entries`](super::TreeStats::entries) tells what is known without reading.
     pub fn len(&self) -> u64 {
-        if self.core.is_dropped() { 0 } else { self.core.len() }
+        if self.core.is_dropped() {
+            return 0;
+        }
+        self.inner.engine.count_pages(&self.core);
+        self.core.len()
     }
 
-    /// Whether there are no entries. As [`len`](Self::len).
+    /// Whether there are no entries. As [`len`](Self::len), but reads at most what the search for
+    /// one entry does.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        if self.core.is_dropped() || !self.core.has_uncounted() {
+            return self.core.is_dropped() || self.core.len() == 0;
+        }
+        self.first_key_value().map_or_else(|_| self.core.len() == 0, |first| first.is_none())
     }
 }
 
 impl fmt::Debug for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tree({:?}, {} entries)", self.name, self.len())
+        write!(f, "Tree({:?}, {} entries)", self.name, self.core.len())
     }
 }

@@ -1,12 +1,13 @@
 //! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
 
-use crate::engine::{Change, Decision, Found, TreeCore};
+use crate::engine::{Change, Decision, Found, TreeCore, Unseen};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
+use crate::paging::partial::blind_record;
 use crate::paging::values::Separated;
 use bytes::Bytes;
 use core::cell::Cell;
-use delta::{FLAG_SEPARATED, Hashed};
+use delta::{FLAG_SEPARATED, Hashed, Probe as _};
 use std::sync::Arc;
 use types::limits::{MAX_INLINE_VALUE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
@@ -87,6 +88,17 @@ impl Write<'_> {
     }
 }
 
+/// What is to be told of what a write finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// What it was.
+    Value,
+    /// Whether there was anything.
+    Whether,
+    /// Nothing: so a page that is away need not be read.
+    Nothing,
+}
+
 /// What a write found before it: nothing was there, or this. `None` outside: not written, since
 /// `wanted` said no.
 type Before = Option<Option<Read>>;
@@ -105,7 +117,7 @@ pub(crate) fn write_if(
     key: &[u8],
     write: &Write<'_>,
     mut wanted: impl FnMut(Option<Found<'_>>) -> bool,
-    keep_old: bool,
+    ask: Ask,
 ) -> Result<Before> {
     check_key(key)?;
     // The catalog is let through: a tree must be droppable on a full disk.
@@ -130,7 +142,7 @@ pub(crate) fn write_if(
             return Decision::Keep(None);
         }
         let before = match found {
-            Some(found) if keep_old => Some(Read::of(found)),
+            Some(found) if ask == Ask::Value => Some(Read::of(found)),
             // Only whether there was one is wanted: nothing is copied.
             Some(_) => Some(Read::Inline(Bytes::new())),
             None => None,
@@ -141,7 +153,18 @@ pub(crate) fn write_if(
         Decision::Write(change, Some(before))
     };
     let (Write::Separated(value), Some(handle)) = (write, &handle) else {
-        return engine.update(tree, Hashed::new(key), decide, &Cell::new(0));
+        let key = Hashed::new(key);
+        if ask != Ask::Nothing {
+            return engine.update(tree, key, decide, &Cell::new(0));
+        }
+        let record = blind_record(change, key.bytes());
+        return engine.update_or(tree, key, decide, &Cell::new(0), |away, guard| {
+            match engine.write_blind(tree, away, key, record, guard) {
+                Unseen::Done(()) => Unseen::Done(Some(None)),
+                Unseen::Again => Unseen::Again,
+                Unseen::Refused => Unseen::Refused,
+            }
+        });
     };
     // By this much the memory may be above the budget, and not by as much for each thread.
     let _turn = engine.store.turn_of_large(value.len());
@@ -201,8 +224,18 @@ pub(crate) fn write(
     key: &[u8],
     write: &Write<'_>,
 ) -> Result<bool> {
-    let before = write_if(engine, tree, key, write, |_| true, false)?;
+    let before = write_if(engine, tree, key, write, |_| true, Ask::Whether)?;
     Ok(before.flatten().is_some())
+}
+
+/// Writes, whatever was there.
+pub(crate) fn write_unseen(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    key: &[u8],
+    write: &Write<'_>,
+) -> Result<()> {
+    write_if(engine, tree, key, write, |_| true, Ask::Nothing).map(drop)
 }
 
 /// Writes if the key still has the value that was `seen`.
@@ -218,6 +251,6 @@ pub(crate) fn exchange(
         (Some(seen), Some(found)) => seen.is(found),
         _ => false,
     };
-    let before = write_if(engine, tree, key, write, same, false)?;
+    let before = write_if(engine, tree, key, write, same, Ask::Whether)?;
     Ok(before.is_some())
 }

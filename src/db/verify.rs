@@ -187,7 +187,7 @@ fn check_page(
         keys.extend(separated.filter_map(|e| Some((Address::decode(e.value)?, e.key.to_vec()))));
         if shape.level == 0 { entries.len() as i64 } else { 0 }
     })?;
-    if count != i64::from(place.count) {
+    if count != i64::from(place.count) && !place.uncounted {
         let what = format!("page {id} has {count} entries and {} were counted", place.count);
         return Err(Error::Corrupt { what });
     }
@@ -234,7 +234,7 @@ fn owner(engine: &DurableEngine, id: PageId) -> Owner {
         Word::Merged { .. } => return Owner::Merged,
         // Of a page in memory that the log does not have: a commit is the affair of the next sync,
         // and to be reached is not.
-        Word::Resident(chain) | Word::Capped(chain) => chain.page().tree(),
+        Word::Resident(chain) | Word::Capped(chain) | Word::Partial(chain) => chain.page().tree(),
         // What the table says free is, whatever a commit under way has yet to say about it.
         Word::Free => return Owner::Nobody,
         Word::Disk(_) | Word::Unborn => match place {

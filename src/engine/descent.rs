@@ -263,7 +263,7 @@ impl<S: Store> Engine<S> {
             loop {
                 let chain = match self.table.load(id, guard) {
                     Word::Resident(chain) => chain,
-                    Word::Disk(_) => return Err(Away(id)),
+                    Word::Disk(_) | Word::Partial(_) => return Err(Away(id)),
                     Word::Unborn => {
                         self.deliver(from, id);
                         continue;

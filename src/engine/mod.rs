@@ -46,9 +46,9 @@ pub(crate) use many::GROUP;
 pub(crate) use neighbour::{End, Span, Vacancy, within};
 pub(crate) use past::{AsOf, Moment, Now, Past};
 pub(crate) use scan::Wish;
-pub(crate) use tree_core::{SHARDS, TreeCore, shard};
+pub(crate) use tree_core::{Count, SHARDS, TreeCore, shard};
 pub(crate) use unread::Unread;
-pub(crate) use update::{Change, Decision};
+pub(crate) use update::{Change, Decision, Unseen};
 
 use crate::paging::PackedPlace;
 use delta::{Base, Contents, Fill, Layout, Op, Position, Record, Shape, Sheet, uncounted};
@@ -369,6 +369,18 @@ impl<S: Store> Engine<S> {
             0
         };
         Self::build_of(shape, contents, carried, (base_bytes, room), birth)
+    }
+
+    /// The same, with as much area for new records as was asked for, and no more.
+    pub(crate) fn build_exact(
+        shape: &Shape<'_>,
+        contents: &Contents<'_>,
+        carried: &[(u64, Record<'_>)],
+        need: usize,
+        birth: Birth,
+    ) -> PageBox {
+        let room = record_bytes(shape.layout, carried) + need;
+        Self::build_of(shape, contents, carried, (contents.base_bytes(shape), room), birth)
     }
 
     /// The same, with a base and an area of these sizes.

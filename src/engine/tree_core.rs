@@ -5,7 +5,7 @@ use delta::Layout;
 use mapping::{Directory, HashHints};
 use std::sync::OnceLock;
 use sync::CachePadded;
-use sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
+use sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use types::PageId;
 
 /// What is counted by each thread for itself, or nearly, has so many counts.
@@ -18,6 +18,13 @@ pub(crate) const SHARDS: usize = 1;
 const LIVE: u8 = 0;
 const DROPPED: u8 = 1;
 const GONE: u8 = 2;
+
+/// Entries of a tree, about, and how many of its pages are not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) entries: i64,
+    pub(crate) uncounted: u32,
+}
 
 /// One tree. Its root keeps its page id for as long as the tree is there.
 #[derive(Debug)]
@@ -33,6 +40,9 @@ pub(crate) struct TreeCore {
     first: AtomicI64,
     /// Those that were counted since, by threads: a small tree is not to take 2 KiB for this.
     entries: OnceLock<Box<[CachePadded<AtomicI64>; SHARDS]>>,
+    /// Pages whose entries are not counted: records were written to them that nobody has compared
+    /// with what is below them. Of a tree in a store.
+    uncounted: AtomicU32,
     /// Hints to the leaves of a tree of numbers.
     pub(crate) directory: Directory,
     /// Hints to the leaves of a tree of keys of any length, in memory.
@@ -49,6 +59,7 @@ impl TreeCore {
             state: AtomicU8::new(LIVE),
             first: AtomicI64::new(0),
             entries: OnceLock::new(),
+            uncounted: AtomicU32::new(0),
             directory: Directory::new(),
             hints: HashHints::new(),
         };
@@ -79,7 +90,29 @@ impl TreeCore {
         self.entries.get_or_init(|| Box::new(core::array::from_fn(|_| CachePadded::default())));
     }
 
-    /// How many entries there are. Exact when no operation is under way.
+    /// The entries of one more page are not counted. Said before the page's word says so.
+    pub(crate) fn uncounted_page(&self) {
+        self.uncounted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The entries of one page are counted now. Said after they were added.
+    pub(crate) fn counted_page(&self) {
+        self.uncounted.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether there are pages whose entries are not counted.
+    pub(crate) fn has_uncounted(&self) -> bool {
+        self.uncounted.load(Ordering::SeqCst) > 0
+    }
+
+    /// Counts what a recovery has found of the tree.
+    pub(crate) fn adopt(&self, found: Count) {
+        self.count(found.entries);
+        self.uncounted.fetch_add(found.uncounted, Ordering::SeqCst);
+    }
+
+    /// How many entries there are, as far as they are counted. Exact when no operation is under way
+    /// and every page is counted.
     pub(crate) fn len(&self) -> u64 {
         let shards = self.entries.get().into_iter().flat_map(|entries| entries.iter());
         let sum: i64 = shards.map(|shard| shard.load(Ordering::Relaxed)).sum();

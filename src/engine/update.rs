@@ -4,11 +4,12 @@
 //! the page stays the same its reservation is used again.
 
 use super::lookup::Answer;
-use super::{Engine, FoldLimit, Found, Stop, Store, TreeCore, payload_len, records_of};
+use super::{Away, Engine, FoldLimit, Found, Stop, Store, TreeCore, payload_len, records_of};
 use core::cell::Cell;
 use delta::{Layout, Op, Probe, Record};
 use mapping::Word;
 use sync::epoch::Guard;
+use types::PageId;
 
 /// What a write does to its key.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,16 @@ pub(crate) enum Decision<'a, R> {
     Write(Change<'a>, R),
     /// Change nothing.
     Keep(R),
+}
+
+/// What came of a write to a page that is away, without reading it.
+#[derive(Debug)]
+pub(crate) enum Unseen<R> {
+    Done(R),
+    /// The page is not away any more.
+    Again,
+    /// The page has to be read for it.
+    Refused,
 }
 
 /// How an attempt on one page has ended.
@@ -43,15 +54,34 @@ impl<S: Store> Engine<S> {
         &self,
         tree: &TreeCore,
         key: impl Probe,
+        decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
+        taken: &Cell<usize>,
+    ) -> Result<R, S::Error> {
+        self.update_or(tree, key, decide, taken, |_, _| Unseen::Refused)
+    }
+
+    /// The same, but if the leaf is away `blind` is asked first, pinned, with its id.
+    pub(crate) fn update_or<'a, R>(
+        &self,
+        tree: &TreeCore,
+        key: impl Probe,
         mut decide: impl FnMut(Option<Found<'_>>) -> Decision<'a, R>,
         taken: &Cell<usize>,
+        mut blind: impl FnMut(PageId, &Guard) -> Unseen<R>,
     ) -> Result<R, S::Error> {
         S::admit(self)?;
         let fingerprint = key.fingerprint();
         loop {
             let attempt = self.retrying(|guard| {
                 Self::check_dropped(tree)?;
-                let leaf = self.leaf(tree, key, guard)?;
+                let leaf = match self.leaf(tree, key, guard) {
+                    Err(Away(id)) => match blind(id, guard) {
+                        Unseen::Done(result) => return Ok(Attempt::Done(result)),
+                        Unseen::Again => return Ok(Attempt::Again),
+                        Unseen::Refused => return Err(Away(id)),
+                    },
+                    leaf => leaf?,
+                };
                 self.attempt(tree, leaf, key, fingerprint, (&mut decide, taken), guard)
             })?;
             if let Attempt::Done(result) = attempt {
@@ -68,7 +98,7 @@ impl<S: Store> Engine<S> {
         fingerprint: u8,
         (decide, taken): (&mut impl FnMut(Option<Found<'_>>) -> Decision<'a, R>, &Cell<usize>),
         guard: &'g Guard,
-    ) -> Result<Attempt<R>, super::Away> {
+    ) -> Result<Attempt<R>, Away> {
         let page = leaf.chain.page();
         // Of numbers it is on its way, if the word told where it is.
         if !P::NUMBER || leaf.chain.head() == 0 {

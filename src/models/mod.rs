@@ -16,6 +16,7 @@
 //! | `retired` | a displaced value is kept for the cuts that see it, and no longer |
 //! | `cuts` | each commit is a prefix of history, through the real log and recovery |
 //! | `evictions` | a page that has something the log has not is not given up |
+//! | `partial` | a write that reads nothing is in its page, once, and counted |
 //! | `ids` | no page id has two owners |
 //!
 //! Run: `RUSTFLAGS="--cfg loom" cargo test --release -p bwtree --lib models -- --nocapture`. The
@@ -36,6 +37,7 @@ mod installs;
 mod merges;
 mod neighbours;
 mod pairs;
+mod partial;
 mod retired;
 mod setting;
 mod snapshots;

@@ -9,11 +9,12 @@ use crate::engine::{
 };
 use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
+use crate::paging::partial::blind_record;
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::fmt::Debug;
 use delta::{Base, Contents, Entry, Hashed, Layout, Number, Probe, Shape};
-use gc::Budget;
+use gc::{Budget, Evictable, Evicted};
 use lss::io::MemoryDisk;
 use lss::{Log, Options, Recovered};
 use std::sync::Arc;
@@ -364,6 +365,31 @@ impl Logged {
         Arc::new(Self { disk, setting })
     }
 
+    /// Gives `key` this value without reading its page, if that is away and this can be done.
+    pub(super) fn put_blind(&self, key: u8, value: u8) {
+        let Setting { engine, tree } = &self.setting;
+        let (key, change) = ([key], Change::Put { flags: 0, value: &[value] });
+        let record = blind_record(change, &key);
+        let key = Hashed::new(&key);
+        let blind = |away, guard: &Guard| engine.write_blind(tree, away, key, record, guard);
+        let decide = |_: Option<Found<'_>>| Decision::Write(change, ());
+        sure(engine.update_or(tree, key, decide, &Cell::new(0), blind));
+    }
+
+    /// Tries to evict a page until it has no mark of a reader.
+    pub(super) fn evict(&self, id: u32) {
+        while self.setting.engine.try_evict(id) == Evicted::Referenced {}
+    }
+
+    /// The tree has these entries, and counts them.
+    pub(super) fn expect(&self, entries: &[(u8, u8)]) {
+        let Setting { engine, tree } = &self.setting;
+        engine.count_pages(tree);
+        assert_eq!(tree.len(), entries.len() as u64, "entries that are counted");
+        self.setting.expect(entries);
+        assert_eq!(tree.len(), entries.len() as u64, "entries that are counted");
+    }
+
     /// Syncs, and returns what a crash right after that would leave.
     pub(super) fn sync(&self) -> MemoryDisk {
         sure(self.setting.engine.sync());
@@ -382,11 +408,12 @@ pub(super) fn recovered(disk: &MemoryDisk, limits: Limits) -> Vec<(u8, u8)> {
     let engine = Engine::new(store, limits);
     let counts = sure(engine.recover(recovered));
     let tree = Arc::new(TreeCore::new(TREE, ROOT, Layout::Var));
-    tree.count(counts.get(&TREE).copied().unwrap_or(0));
+    tree.adopt(counts.get(&TREE).copied().unwrap_or_default());
     engine.store.trees.insert(TREE, Arc::clone(&tree));
     let setting = Setting { engine, tree };
     let content = setting.content();
     setting.expect(&content);
+    assert_eq!(setting.tree.len(), content.len() as u64, "entries that are counted");
     content
 }
 

@@ -164,7 +164,7 @@ impl DurableEngine {
                 }
                 // Capped: its absorber takes the list over. Disk: a page comes back without one.
                 Word::Capped(_) | Word::Unborn => return Ok(true),
-                Word::Disk(_) | Word::Free => return Ok(false),
+                Word::Disk(_) | Word::Partial(_) | Word::Free => return Ok(false),
             }
         }
     }

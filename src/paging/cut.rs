@@ -23,7 +23,8 @@ use sync::atomic::Ordering;
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
-/// Most leaves that are noted as nearly empty: where no background work takes them, they are few.
+/// Most leaves that are noted as nearly empty, or to be read: where no background work takes them,
+/// they are few.
 const MAX_DRY: usize = 1 << 16;
 
 /// What a cut has appended and not yet published.
@@ -46,6 +47,8 @@ pub(crate) struct Cut<'e, 'a> {
     pub(crate) values: HashMap<usize, (Arc<Separated>, Address)>,
     /// Segments that are being emptied: what lies in them is written anew.
     pub(crate) victims: HashSet<u32>,
+    /// Pages that could not be read: what is in memory of them is written as it is.
+    pub(crate) unreadable: HashSet<PageId>,
     /// Pages that the commit takes away.
     pub(crate) gone: Vec<PageId>,
     /// Every part of a page and every value that was appended.
@@ -123,6 +126,7 @@ impl DurableEngine {
         // Before the clock: what is counted by now is in the cut.
         let changed = self.changed_bytes();
         let open = self.clock.open(&self.pin());
+        self.store.cutting.store(open.version(), Ordering::Relaxed);
         let mut cut = Cut::new(self, appender, open.version(), stream);
         cut.work = self.dirty.drain(open.version()).into();
         cut.victims.clone_from(victims);
@@ -171,6 +175,7 @@ impl<'e, 'a> Cut<'e, 'a> {
             places: BTreeMap::new(),
             values: HashMap::new(),
             victims: HashSet::new(),
+            unreadable: HashSet::new(),
             gone: Vec::new(),
             written: Vec::new(),
             again: Vec::new(),
@@ -215,12 +220,14 @@ impl Cut<'_, '_> {
         let dead = self.dead(&guard);
         let mut dry = engine.store.dry();
         for (id, place) in std::mem::take(&mut self.places) {
-            if place.is_small(engine.limits.merge_below(0)) && dry.len() < MAX_DRY {
+            let wanted = || place.is_small(engine.limits.merge_below(0)) || place.wants_reading();
+            if dry.len() < MAX_DRY && wanted() {
                 dry.push(id);
             }
             engine.set_packed(id, Some(place), &guard);
         }
         drop(dry);
+        engine.store.published.fetch_add(1, Ordering::Release);
         for id in std::mem::take(&mut self.gone) {
             engine.forget_page(id, &guard);
         }

@@ -97,7 +97,9 @@ impl DurableEngine {
 
     fn is_page_of(&self, id: PageId, trees: &HashSet<u32>, guard: &Guard) -> bool {
         match self.table.load(id, guard) {
-            Word::Resident(chain) | Word::Capped(chain) => trees.contains(&chain.page().tree()),
+            Word::Resident(chain) | Word::Capped(chain) | Word::Partial(chain) => {
+                trees.contains(&chain.page().tree())
+            }
             _ => {
                 let place = self.place_without_lists(id, guard);
                 place.is_some_and(|place| !place.is_merged() && trees.contains(&place.tree))
@@ -112,7 +114,7 @@ impl DurableEngine {
             let word = self.table.load(id, guard);
             // The evictor may come between.
             match word {
-                Word::Resident(chain) => {
+                Word::Resident(chain) | Word::Partial(chain) => {
                     let Some(page) = self.table.clear(id, word) else { continue };
                     self.retire(page, super::fetch::owned_handles(chain), guard);
                 }

@@ -39,7 +39,7 @@
 use super::cut::Cut;
 use super::fetch;
 use super::place::Place;
-use super::store::{DELTA, DurableEngine, IMAGE};
+use super::store::{BLIND, DELTA, DurableEngine, IMAGE};
 use super::values::VALUE;
 use super::visit::with_pointers;
 use crate::error::{Error, Result};
@@ -464,7 +464,8 @@ impl Cut<'_, '_> {
         let mut records = Vec::new();
         self.payload.clear();
         let image = &mut self.payload;
-        let (values, repointed) = fetch::decoded(id, &parts, |shape, entries| {
+        let (count, values, repointed) = fetch::decoded(id, &parts, |shape, entries| {
+            let count = if shape.level == 0 { entries.len() as i32 } else { 0 };
             let new = |entry: &Entry<'_>| value_of(entry).and_then(|old| moved.get(&old)).copied();
             let pointers: Vec<_> = entries.iter().map(|e| new(e).map(Address::encode)).collect();
             let entries = with_pointers(entries, &pointers);
@@ -477,25 +478,27 @@ impl Cut<'_, '_> {
             });
             delta::encode_records(puts, &mut records);
             let repointed: Vec<Address> = changed().filter_map(|(e, _)| value_of(e)).collect();
-            (entries.iter().filter_map(value_of).collect::<Vec<Address>>(), repointed)
+            (count, entries.iter().filter_map(value_of).collect::<Vec<Address>>(), repointed)
         })?;
         let records_len = if repointed.is_empty() { 0 } else { records.len() as u64 };
         let tree = u64::from(place.tree) << 32;
         // As it was reckoned with; once it is an image, that is exact.
         let bytes = part_bytes + records_len;
         if self.payload.len() as u64 <= bytes || place.live_bytes() as u64 <= bytes {
-            let tag = tree | u64::from(place.count.cast_unsigned());
+            let tag = tree | u64::from(count.cast_unsigned());
             let refs = &values;
             place.image = self.appender.append(self.stream, id, IMAGE, tag, refs, &self.payload)?;
             self.written.push(place.image);
             place.deltas.clear();
-            (place.image_values, place.image_count) = (values.len(), place.count);
+            (place.count, place.uncounted) = (count, false);
+            (place.image_values, place.image_count) = (values.len(), count);
             place.values = values;
             self.set_place(id, &place);
             return Ok(());
         }
         if !repointed.is_empty() {
-            let part = self.appender.append(self.stream, id, DELTA, tree, &repointed, &records)?;
+            let kind = if place.uncounted { BLIND } else { DELTA };
+            let part = self.appender.append(self.stream, id, kind, tree, &repointed, &records)?;
             self.written.push(part);
             place.deltas.push(part);
             place.keep_values(|value| !moved.contains_key(&value));

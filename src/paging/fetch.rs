@@ -9,14 +9,17 @@
 //! it is, and is split at once.
 
 use super::place::Place;
-use super::store::{DELTA, DurableEngine, IMAGE, MOVED_DELTA, MOVED_IMAGE};
+use super::store::{DELTAS, DurableEngine, IMAGES};
+use super::token::Token;
 use super::values::Separated;
-use crate::engine::{Counters, Span, Vacancy, within};
+use crate::engine::{Counters, Span, Vacancy, Versioned, within};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use delta::{Contents, Entry, FLAG_SEPARATED, Op, Record, Shape};
-use mapping::{Birth, PageBox, Word};
-use std::sync::{Arc, PoisonError};
+use mapping::{Birth, Chain, PageBox, Word};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use sync::epoch::Guard;
 use types::{Address, PageId};
 
 /// Makes sure that the page is in memory, if it is not being merged away.
@@ -29,41 +32,92 @@ pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
     let turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
     let result = bring(engine, id);
     drop(turn);
-    engine.store.page_ins.remove_if(&id, |_, gate| Arc::strong_count(gate) <= 2);
+    leave(engine, id, &gate);
     result
 }
 
-fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
+/// Takes a gate away, unless others than this thread know it.
+fn leave(engine: &DurableEngine, id: PageId, _mine: &Arc<Mutex<()>>) {
+    engine.store.page_ins.remove_if(&id, |_, gate| Arc::strong_count(gate) <= 2);
+}
+
+/// What is in memory of a page that is away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Below<'g> {
+    pub(super) token: Token,
+    /// Records that were written without reading the page.
+    pub(super) partial: Option<Chain<'g>>,
+}
+
+/// What a word says of a page that is away.
+pub(super) fn below(word: Word<'_>) -> Option<Below<'_>> {
+    match word {
+        Word::Disk(token) => Some(Below { token: Token::of(token), partial: None }),
+        Word::Partial(chain) => {
+            let token = Token::of(chain.page().base_version());
+            Some(Below { token, partial: Some(chain) })
+        }
+        _ => None,
+    }
+}
+
+/// Waits until the page-ins that are under way now are over.
+pub(super) fn wait_for_page_ins(engine: &DurableEngine) {
+    let gates = engine.store.page_ins.iter().map(|gate| (*gate.key(), Arc::clone(&gate)));
+    for (id, gate) in gates.collect::<Vec<_>>() {
+        drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+        leave(engine, id, &gate);
+    }
+}
+
+/// Brings a page in, if it is away. Several threads at once would each read it.
+pub(crate) fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
     loop {
         let (token, place) = {
             let guard = engine.pin();
-            match (engine.table.load(id, &guard), engine.place(id, &guard)) {
-                (Word::Disk(token), Some(place)) => (token, place),
-                (Word::Disk(token), None) if is_away(engine, id, token) => {
+            match (below(engine.table.load(id, &guard)), engine.place(id, &guard)) {
+                (Some(Below { token, .. }), Some(place)) => (token, place),
+                (Some(Below { token, .. }), None) if is_away(engine, id, token) => {
                     return Err(Error::Corrupt { what: format!("page {id} has no place") });
                 }
                 _ => return Ok(()),
             }
         };
-        let page = match read(engine, id, &place) {
+        let parts = match parts(engine, id, &place) {
             Err(Error::Log(lss::Error::Gone { .. })) if moved(engine, id, &place) => continue,
             result => result?,
         };
+        if land(engine, id, token, &place, &parts)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Puts a page together and publishes it, if it is away since the same eviction. `false` if its
+/// place is another one by now.
+fn land(
+    engine: &DurableEngine,
+    id: PageId,
+    token: Token,
+    place: &Place,
+    parts: &[Bytes],
+) -> Result<bool> {
+    loop {
+        let guard = engine.pin();
+        let now = below(engine.table.load(id, &guard)).filter(|below| below.token == token);
+        let Some(Below { partial, .. }) = now else { return Ok(true) };
+        let (page, count) = decoded(id, parts, |shape, entries| {
+            built(engine, id, (shape, entries), place, partial)
+        })?;
         // Its values are those that a cut moves, or were looked for when the cut had ended: then
         // the place is another one by now.
-        if moved(engine, id, &place) {
+        if moved(engine, id, place) {
             release_all(&page);
-            continue;
+            return Ok(false);
         }
-        let size = page.page().size_bytes();
-        engine.charge(size);
-        if let Err(page) = engine.table.page_in(id, token, page) {
-            engine.discharge(size);
-            release_all(&page);
-        } else {
+        if publish(engine, (id, place.tree), Below { token, partial }, page, count, &guard) {
             Counters::count(&engine.counters.page_ins);
             engine.store.is_sound(id);
-            let guard = engine.pin();
             // A split makes pages that must be written before they can be evicted again: where
             // nothing can be written, the page stays as it is, and takes no record. On a disk that
             // is nearly full reads make nothing dirty.
@@ -71,14 +125,50 @@ fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
             if let Some(tree) = engine.tree(place.tree).filter(|_| splits) {
                 engine.restore_bound(&tree, id, &guard);
             }
-            return Ok(());
+            return Ok(true);
         }
     }
 }
 
+/// Publishes a page in place of what a word said of it while it was away, and counts its entries,
+/// of which it has so many. `false` if the word has changed: then nothing is left of the page.
+pub(super) fn publish(
+    engine: &DurableEngine,
+    (id, tree): (PageId, u32),
+    below: Below<'_>,
+    page: PageBox,
+    count: usize,
+    guard: &Guard,
+) -> bool {
+    let size = page.page().size_bytes();
+    engine.charge(size);
+    let published = match below.partial {
+        None => engine.table.page_in(id, below.token.bits(), page).map(|()| None),
+        Some(seen) => engine.table.complete(id, seen, page).map(Some),
+    };
+    let replaced = match published {
+        Ok(replaced) => replaced,
+        Err(page) => {
+            engine.discharge(size);
+            release_all(&page);
+            return false;
+        }
+    };
+    if let Some(records) = replaced {
+        engine.retire(records, Vec::new(), guard);
+    }
+    if let Some(tree) = engine.store.trees.get(&tree) {
+        tree.count(count as i64 - i64::from(below.token.count));
+        if !below.token.counted || below.partial.is_some() {
+            tree.counted_page();
+        }
+    }
+    true
+}
+
 /// Whether the page is away since the same eviction; that of a dropped tree is not.
-fn is_away(engine: &DurableEngine, id: PageId, token: u64) -> bool {
-    matches!(engine.table.load(id, &engine.pin()), Word::Disk(now) if now == token)
+fn is_away(engine: &DurableEngine, id: PageId, token: Token) -> bool {
+    below(engine.table.load(id, &engine.pin())).is_some_and(|below| below.token == token)
 }
 
 fn moved(engine: &DurableEngine, id: PageId, place: &Place) -> bool {
@@ -116,9 +206,9 @@ pub(crate) fn vacant(
 /// The bytes of the parts of a page.
 pub(crate) fn parts(engine: &DurableEngine, id: PageId, place: &Place) -> Result<Vec<Bytes>> {
     let log = &engine.store.log;
-    let mut parts = vec![log.read_either(place.image, id, [IMAGE, MOVED_IMAGE])?];
+    let mut parts = vec![log.read_any(place.image, id, IMAGES)?];
     for delta in &place.deltas {
-        parts.push(log.read_either(*delta, id, [DELTA, MOVED_DELTA])?);
+        parts.push(log.read_any(*delta, id, DELTAS)?);
     }
     Ok(parts)
 }
@@ -154,30 +244,55 @@ pub(crate) fn decoded<R>(
     Ok(with(&shape, &entries))
 }
 
-fn read(engine: &DurableEngine, id: PageId, place: &Place) -> Result<PageBox> {
-    let parts = parts(engine, id, place)?;
-    decoded(id, &parts, |shape, entries| {
-        let handles: Vec<Option<[u8; 8]>> = entries
-            .iter()
-            .map(|entry| {
-                let address = Address::decode(entry.value);
-                let address = address.filter(|_| entry.flags & FLAG_SEPARATED != 0)?;
-                let moving = engine.store.moving.get(&address).map(|value| Arc::clone(&value));
-                let fresh = || Separated::at(address, engine.store.value_meter());
-                Some(moving.unwrap_or_else(fresh).into_handle())
-            })
-            .collect();
-        let entries: Vec<Entry<'_>> = entries
-            .iter()
-            .zip(&handles)
-            .map(|(entry, handle)| match handle {
-                Some(handle) => Entry { value: handle, ..*entry },
-                None => *entry,
-            })
-            .collect();
-        let birth = Birth { base_version: place.flushed, serial: place.serial, tree: place.tree };
-        engine.build(shape, &Contents::Entries(entries), &[], 0, birth)
-    })
+/// A page of these entries, which are those of its parts, and of records that the log does not hold
+/// yet; and how many entries it has.
+fn built(
+    engine: &DurableEngine,
+    id: PageId,
+    (shape, entries): (&Shape<'_>, &[Entry<'_>]),
+    place: &Place,
+    partial: Option<Chain<'_>>,
+) -> (PageBox, usize) {
+    let handles: Vec<Option<[u8; 8]>> = entries
+        .iter()
+        .map(|entry| {
+            let address = Address::decode(entry.value);
+            let address = address.filter(|_| entry.flags & FLAG_SEPARATED != 0)?;
+            let moving = engine.store.moving.get(&address).map(|value| Arc::clone(&value));
+            let fresh = || Separated::at(address, engine.store.value_meter());
+            Some(moving.unwrap_or_else(fresh).into_handle())
+        })
+        .collect();
+    let entries: Vec<Entry<'_>> = entries
+        .iter()
+        .zip(&handles)
+        .map(|(entry, handle)| match handle {
+            Some(handle) => Entry { value: handle, ..*entry },
+            None => *entry,
+        })
+        .collect();
+    let mut records =
+        partial.map_or_else(Vec::new, |chain| engine.unflushed(id, chain, place.flushed));
+    let count = if shape.level == 0 { count_on(&entries, &mut records) } else { 0 };
+    let birth = Birth { base_version: place.flushed, serial: place.serial, tree: place.tree };
+    (engine.build(shape, &Contents::Entries(entries), &records, 0, birth), count)
+}
+
+/// Says of records, newest first, by how much each changes the number of entries. Returns how many
+/// there are then.
+pub(super) fn count_on(entries: &[Entry<'_>], records: &mut Versioned<'_>) -> usize {
+    let mut there: HashMap<&[u8], bool> = HashMap::new();
+    let mut count = entries.len() as i64;
+    for (_, record) in records.iter_mut().rev() {
+        let is_there = there.entry(record.key).or_insert_with(|| {
+            entries.binary_search_by(|entry| entry.key.cmp_bytes(record.key)).is_ok()
+        });
+        let put = record.op == Op::Put;
+        record.net = i8::from(put) - i8::from(*is_there);
+        *is_there = put;
+        count += i64::from(record.net);
+    }
+    usize::try_from(count).unwrap_or(0)
 }
 
 /// Gives back what a page that was never published owns.
@@ -190,7 +305,7 @@ fn release_all(page: &PageBox) {
 }
 
 /// The handles that a resident leaf owns: in its base page and in all its records.
-pub(crate) fn owned_handles(chain: mapping::Chain<'_>) -> Vec<u64> {
+pub(crate) fn owned_handles(chain: Chain<'_>) -> Vec<u64> {
     let base = delta::Base::new(chain.base());
     let mut handles = Vec::new();
     if !base.is_leaf() {

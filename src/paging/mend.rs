@@ -73,6 +73,11 @@ impl super::store::LogStore {
         self.damaged().len() as u64
     }
 
+    /// Whether the page could not be read when it was last wanted.
+    pub(crate) fn is_damaged(&self, id: PageId) -> bool {
+        self.damaged().contains_key(&id)
+    }
+
     /// The page is readable, or no page any more.
     pub(crate) fn is_sound(&self, id: PageId) {
         self.damaged().remove(&id);
@@ -231,8 +236,8 @@ pub(crate) fn give_up(
         return Err(error);
     };
     let guard = engine.pin();
-    let (Word::Disk(token), Some(place)) =
-        (engine.table.load(id, &guard), engine.place(id, &guard))
+    let (Some(below), Some(place)) =
+        (fetch::below(engine.table.load(id, &guard)), engine.place(id, &guard))
     else {
         return Ok(None);
     };
@@ -243,18 +248,18 @@ pub(crate) fn give_up(
         ..Shape::whole(Layout::Var)
     };
     let birth = engine.smo_birth(tree.id, place.flushed);
-    let page = engine.build(&shape, &Contents::empty(Layout::Var), &[], 0, birth);
-    let size = page.page().size_bytes();
-    engine.charge(size);
+    // What was written without reading the page, and is in no damaged part, stays.
+    let mut records =
+        below.partial.map_or_else(Vec::new, |chain| engine.unflushed(id, chain, place.flushed));
+    let count = fetch::count_on(&[], &mut records);
+    let page = engine.build(&shape, &Contents::empty(Layout::Var), &records, 0, birth);
     engine.list(id);
-    if engine.table.page_in(id, token, page).is_err() {
-        engine.discharge(size);
+    if !fetch::publish(engine, (id, tree.id), below, page, count, &guard) {
         return Ok(None);
     }
     engine.list(id);
-    tree.count(-i64::from(place.count));
     engine.store.is_sound(id);
     // What held segments back is dead with the next commit; what still does is found again.
     engine.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    Ok(Some(u64::try_from(place.count).unwrap_or(0)))
+    Ok(Some(u64::try_from(below.token.count).unwrap_or(0)))
 }

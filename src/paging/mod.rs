@@ -8,6 +8,8 @@
 //! | `visit` | one page of a cut: a delta part or an image, and what a closed commit needs beside |
 //! | `dropped` | the pages of a tree that was dropped are given back |
 //! | `fetch` | a page comes back from the log |
+//! | `partial` | a page that is away takes records without being read |
+//! | `token` | what the word of a page that is away says of it |
 //! | `mend` | what a page is that cannot be read, and an empty page in its place |
 //! | `evict` | a page that is in the log gives its memory back |
 //! | `settle` | leaves that have gone quiet become base pages again |
@@ -34,6 +36,7 @@ pub(crate) mod evict;
 pub(crate) mod fetch;
 pub(crate) mod mend;
 mod packed;
+pub(crate) mod partial;
 mod place;
 mod rebuild;
 pub(crate) mod recover;
@@ -41,6 +44,7 @@ mod relief;
 mod settle;
 pub(crate) mod sparse;
 pub(crate) mod store;
+mod token;
 pub(crate) mod values;
 mod visit;
 

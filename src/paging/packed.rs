@@ -9,6 +9,7 @@
 //! commit take turns: opening, flushing and cleaning each left holes as large as all locations.
 
 use super::place::Place;
+use super::visit::is_crowded;
 use std::sync::{Mutex, PoisonError};
 use types::PageId;
 use types::varint::{put, put_address, take, take_address, unzigzag, zigzag};
@@ -22,6 +23,9 @@ const GRAIN_BYTES: usize = 32;
 const MAX_POOLED_BYTES: usize = 992;
 /// Of the locations in use, one part in so many may be kept for use again.
 const POOLED_PART: u64 = 4;
+
+/// Added to the number of delta parts if the entries are not counted.
+const UNCOUNTED: u64 = 1 << 20;
 
 /// A [`Place`], packed.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,8 +109,10 @@ impl PackedPlace {
         for number in [place.count, place.image_count] {
             put(out, zigzag(i64::from(number)));
         }
-        for number in [place.image_values, place.deltas.len(), place.values.len()] {
-            put(out, number as u64);
+        let uncounted = if place.uncounted { UNCOUNTED } else { 0 };
+        let deltas = place.deltas.len() as u64 | uncounted;
+        for number in [place.image_values as u64, deltas, place.values.len() as u64] {
+            put(out, number);
         }
         let mut segment = 0;
         let lists = place.deltas.iter().chain(&place.values);
@@ -164,6 +170,11 @@ impl PackedPlace {
         !place.is_merged() && place.live_bytes() < bytes
     }
 
+    /// Whether the page was written to without being read until it has more parts than it should.
+    pub(crate) fn wants_reading(&self) -> bool {
+        self.without_lists().uncounted && is_crowded(&self.unpack())
+    }
+
     /// Bytes of memory that this takes, those that the allocator adds included.
     pub(crate) fn memory_bytes(&self) -> u64 {
         Self::OVERHEAD_BYTES + self.bytes.capacity() as u64
@@ -172,7 +183,7 @@ impl PackedPlace {
 
 /// The numbers in front of the addresses, and how many delta parts and values there are.
 fn head(bytes: &mut &[u8]) -> Option<(Place, usize, usize)> {
-    let place = Place {
+    let mut place = Place {
         flushed: take(bytes)?,
         serial: take(bytes)? as u32,
         tree: take(bytes)? as u32,
@@ -182,7 +193,9 @@ fn head(bytes: &mut &[u8]) -> Option<(Place, usize, usize)> {
         image_values: take(bytes)? as usize,
         ..Place::default()
     };
-    Some((place, take(bytes)? as usize, take(bytes)? as usize))
+    let deltas = take(bytes)?;
+    place.uncounted = deltas & UNCOUNTED != 0;
+    Some((place, (deltas & !UNCOUNTED) as usize, take(bytes)? as usize))
 }
 
 #[cfg(test)]
@@ -220,6 +233,7 @@ mod tests {
                 image_values: round % 3,
                 count: one() as i32,
                 image_count: one() as i32,
+                uncounted: round.is_multiple_of(2),
                 merged_into: PageId::new(one() as u32),
             };
             let packed = pool.pack(&place);

@@ -29,8 +29,10 @@ pub(crate) struct Place {
     pub(crate) values: Vec<Address>,
     /// How many of `values` the image names; those behind them came with delta parts.
     pub(crate) image_values: usize,
-    /// Entries in the page.
+    /// Entries in the page; about, if it is `uncounted`.
     pub(crate) count: i32,
+    /// Whether the newest delta parts have records that were not compared with what is below them.
+    pub(crate) uncounted: bool,
     /// Entries in the image; as many as `count` if it was made before the last opening.
     pub(crate) image_count: i32,
     /// The page that has absorbed this one, and a durable commit says so.

@@ -161,7 +161,7 @@ fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Child>> {
                 (Word::Resident(chain), _) => {
                     return Ok(Some(child(&Base::new(chain.base()).shape(&[]))));
                 }
-                (Word::Disk(_), Some(place)) => place,
+                (Word::Disk(_) | Word::Partial(_), Some(place)) => place,
                 _ => return Ok(None),
             }
         };

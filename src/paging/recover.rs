@@ -6,16 +6,18 @@
 
 use super::chunk::{CHUNK_PAGES, ChangedPages, chunk_of, decode};
 use super::place::Place;
-use super::store::{DELTA, DurableEngine, FREED, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
+use super::store::{BLIND, DELTA, DurableEngine, FREED, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
+use super::token::Token;
 use super::values::VALUE;
+use crate::engine::Count;
 use crate::error::{Error, Result};
 use lss::{Recovered, RecoveredChunk, RecoveredPart};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 use types::{Address, PageId};
 
-/// Entries of each tree, by its number.
-pub(crate) type Counts = HashMap<u32, i64>;
+/// What was found of each tree, by its number.
+pub(crate) type Counts = HashMap<u32, Count>;
 
 impl DurableEngine {
     /// Fills the table. Nobody else uses the engine yet.
@@ -101,7 +103,12 @@ impl DurableEngine {
                 self.table.release(id);
                 continue;
             };
-            *counts.entry(place.tree).or_default() += i64::from(place.count);
+            let token = Token::recovered(self.next_serial(), &place);
+            let count = counts.entry(place.tree).or_default();
+            if !place.is_merged() {
+                count.entries += i64::from(token.count);
+                count.uncounted += u32::from(!token.counted);
+            }
             let missing: Vec<Address> =
                 place.addresses().filter(|address| !self.store.log.adopt(*address)).collect();
             if !missing.is_empty() {
@@ -111,7 +118,7 @@ impl DurableEngine {
                 self.table.set_merged(id, place.merged_into, version);
                 unfinished.push(id);
             } else {
-                self.table.set_disk(id, self.next_serial());
+                self.table.set_disk(id, token.bits());
             }
         }
         *self.store.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = unfinished;
@@ -165,7 +172,7 @@ fn apply(known: &mut Option<Place>, part: &RecoveredPart) -> Result<()> {
             };
             *known = Some(place);
         }
-        DELTA => {
+        DELTA | BLIND => {
             let place = known
                 .as_mut()
                 .filter(|place| !place.is_merged() && place.tree == tree)
@@ -173,6 +180,7 @@ fn apply(known: &mut Option<Place>, part: &RecoveredPart) -> Result<()> {
             place.deltas.push(part.address);
             place.values.extend(&part.refs);
             place.count = place.count.saturating_add(number.cast_signed());
+            place.uncounted = part.kind == BLIND;
         }
         MOVED_IMAGE | MOVED_DELTA => {
             let place = known

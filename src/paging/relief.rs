@@ -67,6 +67,12 @@ impl DurableEngine {
         before / every != (before + bytes) / every
     }
 
+    /// Bytes that were written by puts and removals, and may not be durable.
+    pub(crate) fn undurable_bytes(&self) -> u64 {
+        let committed = self.store.committed_bytes.load(Ordering::Relaxed);
+        self.changed_bytes().saturating_sub(committed)
+    }
+
     /// Bytes that were written so far, by puts and removals.
     pub(crate) fn changed_bytes(&self) -> u64 {
         let store = &self.store;
@@ -76,8 +82,7 @@ impl DurableEngine {
     /// Whether what is dirty, and as much more, needs nearly as much room as there is.
     #[cold]
     fn wants_room(&self, more: u64) -> bool {
-        let committed = self.store.committed_bytes.load(Ordering::Relaxed);
-        let dirty = self.changed_bytes().saturating_sub(committed) + more;
+        let dirty = self.undurable_bytes() + more;
         let room = self.store.log.room_bytes();
         room.is_some_and(|room| room / ROOM_PER_DIRTY_BYTE < dirty) && self.store.check().is_ok()
     }

@@ -15,6 +15,7 @@
 //! commit since the last one began, and after a round that has merged nothing an idle store has no
 //! commit any more.
 
+use super::packed::PackedPlace;
 use super::store::DurableEngine;
 use crate::engine::{Away, Covering, FoldLimit, Stop, TreeCore, fence_excess};
 use crate::error::{Error, Result};
@@ -99,7 +100,7 @@ impl DurableEngine {
     /// tree of one leaf has nothing to merge, and is not brought in to be told so.
     fn is_evicted_leaf(&self, id: PageId) -> bool {
         let guard = self.pin();
-        matches!(self.table.load(id, &guard), Word::Disk(_))
+        matches!(self.table.load(id, &guard), Word::Disk(_) | Word::Partial(_))
             && self.place_without_lists(id, &guard).is_some_and(|place| place.count > 0)
     }
 
@@ -169,7 +170,14 @@ impl DurableEngine {
             Word::Resident(chain) => Some(chain).filter(|chain| Base::new(chain.base()).is_leaf()),
             _ => None,
         };
-        let Some(chain) = leaf() else { return Ok(()) };
+        let Some(chain) = leaf() else {
+            let away = matches!(self.table.load(id, guard), Word::Disk(_) | Word::Partial(_));
+            return if away && self.wants_reading(id, guard) { Err(Away(id)) } else { Ok(()) };
+        };
+        if self.wants_reading(id, guard) {
+            // The next commit writes an image of it.
+            self.list(id);
+        }
         let base = Base::new(chain.base());
         let Some(tree) = self.tree(chain.page().tree()).filter(|tree| tree.root != id) else {
             return Ok(());
@@ -195,6 +203,11 @@ impl DurableEngine {
         Ok(())
     }
 
+    /// Whether the page is to be read, or was, since it has more parts than it should.
+    fn wants_reading(&self, id: PageId, guard: &Guard) -> bool {
+        self.table.place(id, guard).is_some_and(PackedPlace::wants_reading)
+    }
+
     fn merge_at(
         &self,
         tree: &TreeCore,
@@ -214,7 +227,7 @@ impl DurableEngine {
             return Ok(false);
         }
         for id in [left, right] {
-            if matches!(self.table.load(id, guard), Word::Disk(_)) {
+            if matches!(self.table.load(id, guard), Word::Disk(_) | Word::Partial(_)) {
                 return Err(Away(id));
             }
         }
@@ -234,7 +247,8 @@ impl DurableEngine {
             }
             // The location of an inner page does not say what it holds.
             Word::Disk(_) if level > 0 => None,
-            Word::Disk(_) => Some(self.place(id, guard)?.live_bytes()),
+            // What was written since it was read is not much.
+            Word::Disk(_) | Word::Partial(_) => Some(self.place(id, guard)?.live_bytes()),
             _ => None,
         }
     }

@@ -28,9 +28,20 @@ pub(crate) const MERGED: u8 = 4;
 pub(crate) const FREED: u8 = 5;
 pub(crate) const MOVED_IMAGE: u8 = 6;
 pub(crate) const MOVED_DELTA: u8 = 7;
+/// A delta part of records that were not compared with what is below them.
+pub(crate) const BLIND: u8 = 8;
+
+/// The kinds that an image, and a delta part, can be of.
+pub(super) const IMAGES: &[u8] = &[IMAGE, MOVED_IMAGE];
+pub(super) const DELTAS: &[u8] = &[DELTA, BLIND, MOVED_DELTA];
 
 /// How long who brings a page in waits for memory before doing it anyway.
 const READ_PATIENCE: Duration = Duration::from_millis(10);
+
+/// When memory runs short, writes of this part of the budget may wait for their commit. Whoever
+/// comes then waits for the commit that is under way. What a commit covers stays in memory until it
+/// is over: so no writer waits for one that is as large as the memory.
+const UNDURABLE_SHARE: u64 = 16;
 
 /// Garbage is handed over when all of it is more than this part of the budget.
 const GARBAGE_SHARE: u64 = 64;
@@ -120,6 +131,12 @@ pub(crate) struct LogStore {
     pub(crate) places: Arc<PlacePool>,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
+    /// What the last commit covers that has begun.
+    pub(crate) cutting: AtomicU64,
+    /// Commits whose pages can be evicted.
+    pub(crate) published: AtomicU64,
+    /// Writes to pages that were not read for them.
+    pub(crate) blind_writes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
     /// Of the bytes of puts and removals, at least so many are durable.
     pub(crate) committed_bytes: AtomicU64,
@@ -200,6 +217,9 @@ impl LogStore {
             places: Arc::default(),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
+            cutting: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            blind_writes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),
             relief: Mutex::default(),
@@ -378,6 +398,17 @@ impl LogStore {
 }
 
 impl DurableEngine {
+    /// Lets the commit that is under way get ahead, if too much waits for the next one.
+    fn wait_for_commit(&self) {
+        let store = &self.store;
+        if self.undurable_bytes() > store.budget.limit_bytes() / UNDURABLE_SHARE
+            && !store.sync_is_failing()
+        {
+            // The right to append may come instead, which is none of a writer's.
+            let _next = store.log.wait_durable_or_appender(store.cutting.load(Ordering::Relaxed));
+        }
+    }
+
     /// The tree of this number, unless it was dropped. Who is pinned may then change its shape.
     pub(crate) fn tree(&self, number: u32) -> Option<Arc<TreeCore>> {
         let tree = self.store.trees.get(&number).map(|tree| Arc::clone(&tree));
@@ -415,7 +446,7 @@ impl Store for LogStore {
         store.check()?;
         match store.budget.pressure() {
             Pressure::None => return Ok(()),
-            Pressure::Evict => {}
+            Pressure::Evict => engine.wait_for_commit(),
             Pressure::Stall => {
                 if let Some(evictor) = store.evictor.get() {
                     evictor.wake();

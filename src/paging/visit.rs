@@ -25,7 +25,7 @@
 
 use super::cut::Cut;
 use super::place::Place;
-use super::store::{DELTA, IMAGE, MERGED, MOVED_DELTA, MOVED_IMAGE};
+use super::store::{BLIND, DELTA, DELTAS, IMAGE, IMAGES, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::{Separated, VALUE};
 use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
 use crate::error::{Error, Result};
@@ -36,8 +36,12 @@ use std::sync::Arc;
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
-/// Most delta parts on top of an image.
+/// Delta parts on top of an image from which on another image is cheaper.
 const MAX_DELTAS: usize = 32;
+/// Most delta parts of a page that is written to without being read. Those that have more than they
+/// should are brought in by their next writer, or behind the commit, which is not to wait for them,
+/// nor to hold them in memory.
+const MAX_BLIND_DELTAS: usize = 2 * MAX_DELTAS;
 /// An image is written when the delta parts have this many times its bytes.
 const DELTAS_PER_IMAGE: u64 = 3;
 /// An image of at most this many bytes is not written again because its entries are gone.
@@ -85,7 +89,9 @@ impl Cut<'_, '_> {
                     // Its values cannot be moved, for what names them cannot be read.
                     Err(error) if error.is_damage() && away == id => {
                         self.leave_in_place(id);
-                        return Ok(());
+                        if !self.unreadable.insert(id) {
+                            return Ok(());
+                        }
                     }
                     brought => brought?,
                 },
@@ -113,14 +119,14 @@ impl Cut<'_, '_> {
         };
         let Some(mut place) = moved(self) else { return Ok(()) };
         let log = &self.engine.store.log;
-        let image = (MOVED_IMAGE, 0, [IMAGE, MOVED_IMAGE], &mut place.image);
+        let image = (MOVED_IMAGE, 0, IMAGES, &mut place.image);
         let deltas = place.deltas.iter_mut().enumerate();
-        let deltas = deltas.map(|(at, delta)| (MOVED_DELTA, at, [DELTA, MOVED_DELTA], delta));
+        let deltas = deltas.map(|(at, delta)| (MOVED_DELTA, at, DELTAS, delta));
         for (kind, at, kinds, address) in std::iter::once(image).chain(deltas) {
             if !self.victims.contains(&address.segment) {
                 continue;
             }
-            let payload = match log.read_either(*address, id, kinds).map_err(Error::from) {
+            let payload = match log.read_any(*address, id, kinds).map_err(Error::from) {
                 Err(error) if error.is_damage() => {
                     self.engine.store.leave_alone(address.segment);
                     continue;
@@ -217,14 +223,21 @@ impl Cut<'_, '_> {
         let guard = engine.pin();
         let chain = match engine.table.load(id, &guard) {
             // Of a tree that this cut does not have.
-            Word::Resident(chain) | Word::Capped(chain) if engine.is_gone(chain.page().tree()) => {
+            Word::Resident(chain) | Word::Capped(chain) | Word::Partial(chain)
+                if engine.is_gone(chain.page().tree()) =>
+            {
                 return Need::Nothing;
             }
             Word::Resident(chain) => chain,
             Word::Merged { into, .. } => return Need::Instead(into),
             Word::Capped(chain) => return self.cover(id, chain, &guard),
             // Evicted means committed, unless values of it are to leave their segment.
-            Word::Disk(_) if self.has_values_in_victims(id, &guard) => return Need::Away(id),
+            Word::Disk(_) | Word::Partial(_)
+                if self.has_values_in_victims(id, &guard) && !self.unreadable.contains(&id) =>
+            {
+                return Need::Away(id);
+            }
+            Word::Partial(chain) => return self.partial(id, chain, &guard),
             Word::Disk(_) | Word::Unborn | Word::Free => return Need::Nothing,
         };
         if self.visited.get(&id) == Some(&chain.page().serial()) {
@@ -261,9 +274,9 @@ impl Cut<'_, '_> {
         }
     }
 
-    fn leaf(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
-        let engine = self.engine;
-        let mut records: Versioned<'_> = engine.versioned(stop.id, stop.chain);
+    /// The records of a page that the cut sees. If there are newer ones, it is listed again.
+    fn seen<'g>(&mut self, stop: &Stop<'g>) -> Versioned<'g> {
+        let mut records: Versioned<'_> = self.engine.versioned(stop.id, stop.chain);
         let all = records.len();
         records.retain(|(version, _)| *version <= self.version);
         if records.len() < all {
@@ -271,18 +284,48 @@ impl Cut<'_, '_> {
             // since; and once this cut has written the page, nobody pulls it in any more.
             self.again.push(stop.id);
         }
+        records
+    }
+
+    /// What a page was written to without being read: its records become a delta part like any. If
+    /// it has as many as it ever may, it is brought in, unless it cannot be read.
+    fn partial(&mut self, id: PageId, chain: Chain<'_>, guard: &Guard) -> Need {
+        if self.visited.get(&id) == Some(&chain.page().serial()) {
+            return Need::Nothing;
+        }
+        let stop = Stop { id, chain, base: Base::new(chain.base()), parent: PageId::NONE };
+        let records = self.seen(&stop);
+        let Some(old) = self.place(id, guard) else { return Need::Nothing };
+        match self.delta_part(&stop, &records, &old, BLIND) {
+            None => Need::Nothing,
+            Some(Err(missing)) => Need::Values(missing),
+            Some(Ok((part, _)))
+                if part.place.deltas.len() >= MAX_BLIND_DELTAS
+                    && !self.unreadable.contains(&id) =>
+            {
+                Need::Away(id)
+            }
+            Some(Ok((part, newest))) => {
+                self.encode_records(&newest);
+                Need::Part(Box::new(part))
+            }
+        }
+    }
+
+    fn leaf(&mut self, stop: &Stop<'_>, guard: &Guard) -> Need {
+        let records = self.seen(stop);
         let old = self.place(stop.id, guard);
         let page = stop.chain.page();
         let relocate = self.has_values_in_victims(stop.id, guard);
         if let Some(old) = old.as_ref().filter(|old| !relocate && !old.wants_image(page)) {
-            match self.delta_part(stop, &records, old) {
-                None => return Need::Nothing,
+            match self.delta_part(stop, &records, old, DELTA) {
+                None if !is_crowded(old) => return Need::Nothing,
                 Some(Err(missing)) => return Need::Values(missing),
-                Some(Ok((part, newest))) if !crowded(&part.place) => {
+                Some(Ok((part, newest))) if !is_crowded(&part.place) => {
                     self.encode_records(&newest);
                     return Need::Part(Box::new(part));
                 }
-                Some(Ok(_)) => {}
+                None | Some(Ok(_)) => {}
             }
         }
         let changes: Vec<Record<'_>> = records.into_iter().map(|(_, record)| record).collect();
@@ -303,6 +346,7 @@ impl Cut<'_, '_> {
         stop: &Stop<'g>,
         records: &Versioned<'g>,
         old: &Place,
+        kind: u8,
     ) -> Option<DeltaPart<'g>> {
         let newer = records.iter().take_while(|(version, _)| *version > old.flushed);
         let mut net = 0;
@@ -317,6 +361,14 @@ impl Cut<'_, '_> {
         if newest.is_empty() {
             return None;
         }
+        if kind == BLIND {
+            // Not known; but a page of which much was removed is to be seen as one.
+            net = -(newest.iter().filter(|record| record.op == Op::Remove).count() as i32);
+        } else if old.uncounted {
+            // From now on it is.
+            let all: i32 = records.iter().map(|(_, record)| i32::from(record.net)).sum();
+            net = stop.base.count() as i32 + all - old.count;
+        }
         let puts = newest.iter().filter(|record| record.op == Op::Put);
         let missing = self.unplaced(puts.clone().map(|r| (r.flags, r.value)));
         if !missing.is_empty() {
@@ -327,10 +379,11 @@ impl Cut<'_, '_> {
         let mut place = old.clone();
         place.flushed = self.version;
         place.count += net;
+        place.uncounted = kind == BLIND;
         place.values.extend(&refs);
         newest.sort_by(|left, right| left.key.cmp(right.key));
         let part = Part {
-            kind: DELTA,
+            kind,
             net,
             refs,
             place,
@@ -486,7 +539,7 @@ pub(super) fn with_pointers<'a>(
 }
 
 /// Whether an image is cheaper by now than another delta part on this place.
-fn crowded(place: &Place) -> bool {
+pub(super) fn is_crowded(place: &Place) -> bool {
     let bytes = |addresses: &[Address]| -> u64 {
         addresses.iter().map(|address| u64::from(address.len)).sum()
     };

@@ -184,7 +184,7 @@ impl<S: Store> Engine<S> {
                     }
                     continue;
                 }
-                Word::Disk(_) => return Err(Away(right)),
+                Word::Disk(_) | Word::Partial(_) => return Err(Away(right)),
                 Word::Unborn | Word::Merged { .. } | Word::Free => continue,
             };
             let Some(left) = self.absorb(base.child(at - 1), right, capped, guard)? else {
@@ -220,7 +220,7 @@ impl<S: Store> Engine<S> {
         loop {
             let chain = match self.table.load(left, guard) {
                 Word::Resident(chain) => chain,
-                Word::Disk(_) => return Err(Away(left)),
+                Word::Disk(_) | Word::Partial(_) => return Err(Away(left)),
                 Word::Unborn if from.is_some() => {
                     self.deliver(from, left);
                     continue;
