@@ -5,7 +5,10 @@ use crate::out::{self, Format};
 use crate::store::{self, Place, Within};
 use serde_json::json;
 
-/// Count the entries of a tree: at once without a range, else by reading the range
+/// Count the entries of a tree, or of a range of it
+///
+/// A range is read for it. Of a tree only the pages are read that were written to without being read
+/// before, as `put` does where memory is short.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

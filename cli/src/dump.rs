@@ -40,7 +40,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let bar = if io::stdout().is_terminal() {
         ProgressBar::hidden()
     } else {
-        let entries = trees.iter().map(Tree::len).sum();
+        // About: to count what was written without being read would be to read it twice.
+        let dumped = |name: &str| trees.iter().any(|tree| tree.name() == name);
+        let known = db.stats().trees.into_iter().filter(|tree| dumped(&tree.name));
+        let entries = known.map(|tree| tree.entries).sum();
         out::progress(Some(entries), "dumping", Unit::Of("entries"))
     };
     for tree in &trees {

@@ -25,6 +25,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let db = store::open_to_read(&args.dir)?;
+    // From here on their entries are counted, and not about: a store that was written without being
+    // read is read for that.
+    for name in db.tree_names()? {
+        let _entries = db.find_tree(&name)?.map(|tree| tree.len());
+    }
     let stats = db.stats();
     let allocated = process::disk_bytes(&args.dir);
     out::answer(args.format, &to_json(&stats, allocated), || text(&stats, allocated))
