@@ -107,3 +107,32 @@ fn many_removals_are_durable_by_one_sync() {
         assert_eq!(after.tree("t").unwrap().len(), left);
     }
 }
+
+/// Inner pages and the table, which stay in memory, take more than the whole budget: nothing can be
+/// evicted, and nothing is dirty. Writes, removals among them, waited for 60 s and failed.
+#[test]
+fn what_stays_in_memory_may_be_more_than_the_budget() {
+    const KEYS: u64 = 20_000;
+    let builder = Db::builder("memory").memory_budget_bytes(1 << 20);
+    let builder = builder.sync_policy(SyncPolicy::EveryMillis(20));
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    // Two keys beside one another have 2,000 bytes in common, so an inner page has few children.
+    let key = |n: u64| {
+        let (group, n) = (n % 100, n * 7919 % KEYS);
+        [[group as u8; 2000].as_slice(), &n.to_be_bytes()].concat()
+    };
+    let mut longest = Duration::ZERO;
+    let mut timed = |write: &dyn Fn()| {
+        let begun = Instant::now();
+        write();
+        longest = longest.max(begun.elapsed());
+    };
+    (0..KEYS).for_each(|n| timed(&|| tree.put(key(n), vec![7; 300]).unwrap()));
+    let memory = db.stats().memory;
+    assert_eq!(tree.len(), KEYS);
+    (0..KEYS).for_each(|n| timed(&|| tree.discard(key(n)).unwrap()));
+    assert_eq!(tree.len(), 0);
+    println!("longest write {longest:?}; {memory:?}");
+    assert!(longest < Duration::from_secs(20), "{longest:?}");
+}

@@ -7,8 +7,8 @@ use serde_json::json;
 
 /// Count the entries of a tree, or of a range of it
 ///
-/// A range is read for it. Of a tree only the pages are read that were written to without being read
-/// before, as `put` does where memory is short.
+/// A range is read for it. Of a tree only those pages are read that were written to without being
+/// read before, as `put` does where memory is short.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -238,6 +238,7 @@ struct Sweep {
 struct Fruitless {
     published: u64,
     page_ins: u64,
+    dirty: u32,
     again_at: Instant,
 }
 
@@ -247,17 +248,19 @@ impl Sweep {
         let page_ins = engine.counters.page_ins.load(Ordering::Relaxed);
         let begun = Instant::now();
         if let Some(last) = &self.fruitless
+            && last.dirty > 0
             && last.published == published
             && (page_ins - last.page_ins) * (engine.limits.leaf_bytes as u64) < goal_bytes
             && begun < last.again_at
         {
-            return Swept { dirty: 1, ..Swept::default() };
+            return Swept { dirty: last.dirty, ..Swept::default() };
         }
         let swept = self.sweeper.run(engine, goal_bytes);
         let now = Instant::now();
         let again_at = now + (FRUITLESS_REST * (now - begun)).min(MEMORY_TICK);
+        let dirty = swept.dirty;
         let fruitless = swept.freed_bytes < goal_bytes;
-        self.fruitless = fruitless.then_some(Fruitless { published, page_ins, again_at });
+        self.fruitless = fruitless.then_some(Fruitless { published, page_ins, dirty, again_at });
         swept
     }
 }
@@ -266,6 +269,7 @@ impl Sweep {
 fn relieve(engine: &DurableEngine, sweep: &mut Sweep, ask: impl FnOnce()) -> Next {
     let budget = &engine.store.budget;
     if budget.goal_bytes() == 0 {
+        engine.store.set_exhausted(false);
         return Next::Wait;
     }
     // Garbage is as good as gone; to evict more in its place would leave no page in memory.
@@ -276,6 +280,8 @@ fn relieve(engine: &DurableEngine, sweep: &mut Sweep, ask: impl FnOnce()) -> Nex
     if swept.freed_bytes < goal && swept.dirty > 0 || dirty > budget.limit_bytes() / DIRTY_SHARE {
         ask();
     }
+    // What cannot be evicted is above the budget by itself.
+    engine.store.set_exhausted(goal > 0 && swept.freed_bytes == 0 && swept.dirty == 0);
     // Evicted pages are garbage until their epoch has passed: help it along.
     for _ in 0..4 {
         engine.pin().flush();

@@ -125,7 +125,8 @@ impl Tree {
     ///
     /// A damaged page all of whose keys lie in `range` is given up without being read: an empty one
     /// takes its place, and its keys can be written again. [`Error::Damaged`] says which keys that
-    /// are. After a crash such a page may be empty although what was written just before is lost.
+    /// are. It had as many entries as were counted, see [`len`](Self::len). After a
+    /// crash such a page may be empty although what was written just before is lost.
     ///
     /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
     ///
@@ -179,13 +180,10 @@ impl Tree {
         };
         let Some(damage) = found.first().filter(within) else { return Err(error) };
         let page = PageId::new(damage.page);
-        let next = damage.end.as_ref().and_then(|next| Unread::bytes_from(next, end.as_deref()));
         let given_up = mend::give_up(&self.inner.engine, &self.core, page, error.clone());
-        Ok(match self.named(given_up)? {
-            Some(entries) => (entries, next),
-            // Another thread was faster, or it can be read after all.
-            None => (0, Some(unread)),
-        })
+        // If there was none, another thread was faster, or it can be read after all. And what was
+        // put to the page without reading it is still there.
+        Ok((self.named(given_up)?.unwrap_or(0), Some(unread)))
     }
 
     /// Removes every entry, one after the other. Entries inserted meanwhile may stay. Damaged pages

@@ -14,8 +14,8 @@ use lss::Log;
 use mapping::DirtyList;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::time::Duration;
-use sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -42,6 +42,11 @@ const READ_PATIENCE: Duration = Duration::from_millis(10);
 /// comes then waits for the commit that is under way. What a commit covers stays in memory until it
 /// is over: so no writer waits for one that is as large as the memory.
 const UNDURABLE_SHARE: u64 = 16;
+
+/// Where nothing can be evicted, writes go this part of the budget above it before the evictor
+/// looks again, by about so many bytes each.
+const OVERDRAFT_SHARE: u64 = 16;
+const OVERDRAFT_STEP: i64 = 512;
 
 /// Garbage is handed over when all of it is more than this part of the budget.
 const GARBAGE_SHARE: u64 = 64;
@@ -131,6 +136,9 @@ pub(crate) struct LogStore {
     pub(crate) places: Arc<PlacePool>,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
+    /// Bytes that writes may still take above the budget: there are some only while nothing can be
+    /// evicted, nor made so by a sync.
+    overdraft: AtomicI64,
     /// What the last commit covers that has begun.
     pub(crate) cutting: AtomicU64,
     /// Commits whose pages can be evicted.
@@ -217,6 +225,7 @@ impl LogStore {
             places: Arc::default(),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
+            overdraft: AtomicI64::new(0),
             cutting: AtomicU64::new(0),
             published: AtomicU64::new(0),
             blind_writes: AtomicU64::new(0),
@@ -369,6 +378,21 @@ impl LogStore {
         self.dry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The evictor says whether it has found nothing to evict, and nothing that a sync would let it
+    /// evict. Then to wait for memory is in vain: pages that stay in memory, and the table, take
+    /// all of the budget. Writers go on, above it, by as much as is then dirty.
+    pub(crate) fn set_exhausted(&self, exhausted: bool) {
+        let most = if exhausted { self.budget.limit_bytes() / OVERDRAFT_SHARE } else { 0 };
+        self.overdraft.store(most as i64, Ordering::Release);
+        if exhausted {
+            self.budget.wake();
+        }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.overdraft.load(Ordering::Acquire) > 0
+    }
+
     /// Wakes the evictor if memory runs short, and lets it get ahead. Who brings pages in calls
     /// this: it does not depend on room, but must not outrun the evictor either. Never pinned, and
     /// never by who has the appender.
@@ -378,7 +402,7 @@ impl LogStore {
             && let Some(evictor) = self.evictor.get()
         {
             evictor.wake();
-            if pressure == Pressure::Stall {
+            if pressure == Pressure::Stall && !self.is_exhausted() {
                 self.budget.wait_below(self.budget.limit_bytes(), READ_PATIENCE);
             }
         }
@@ -453,20 +477,30 @@ impl Store for LogStore {
                     // What was retired by this thread may be what is waited for.
                     engine.pin().flush();
                     let limit = store.budget.limit_bytes();
-                    let hopeless = || store.sync_is_failing() || store.check().is_err();
-                    let mut synced = store.log.counters().syncs;
+                    let hopeless = || {
+                        store.sync_is_failing() || store.check().is_err() || store.is_exhausted()
+                    };
+                    let (mut synced, mut since) = (store.log.counters().syncs, Instant::now());
                     while !store.budget.wait_below_unless(limit, store.patience, hopeless) {
                         store.check()?;
                         // On a full disk a removal goes on, and one put of each thread that waited.
                         if store.sync_is_failing() {
                             break;
                         }
+                        if store.is_exhausted() {
+                            store.overdraft.fetch_sub(OVERDRAFT_STEP, Ordering::AcqRel);
+                            break;
+                        }
+                        // There was no hope for a moment, and there is again.
+                        if since.elapsed() < store.patience {
+                            continue;
+                        }
                         // What is being synced will be evicted, however long that takes.
                         let now = store.log.counters().syncs;
                         if now == synced {
                             return Err(Error::OutOfBudget { budget_bytes: limit });
                         }
-                        synced = now;
+                        (synced, since) = (now, Instant::now());
                     }
                 }
             }
