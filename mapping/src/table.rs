@@ -226,8 +226,7 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// # Errors
     /// The new page, if the word has changed.
     pub fn replace(&self, id: PageId, seen: Chain<'_>, page: PageBox) -> Result<Unlinked, PageBox> {
-        self.publish(id, Seen::of(seen.page(), seen.head(), RESIDENT), page, RESIDENT)?;
-        Ok(Self::unlinked(seen))
+        self.exchange(id, (seen, RESIDENT), (page, RESIDENT))
     }
 
     /// Publishes a page of records in place of `Disk(token)`: Disk -> Partial.
@@ -248,8 +247,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         seen: Chain<'_>,
         page: PageBox,
     ) -> Result<Unlinked, PageBox> {
-        self.publish(id, Seen::of(seen.page(), seen.head(), PARTIAL), page, PARTIAL)?;
-        Ok(Self::unlinked(seen))
+        self.exchange(id, (seen, PARTIAL), (page, PARTIAL))
     }
 
     /// Publishes a page read from the log, with the records of the Partial page that was seen:
@@ -263,8 +261,7 @@ impl<D: Send + Sync + 'static> Table<D> {
         seen: Chain<'_>,
         page: PageBox,
     ) -> Result<Unlinked, PageBox> {
-        self.publish(id, Seen::of(seen.page(), seen.head(), PARTIAL), page, RESIDENT)?;
-        Ok(Self::unlinked(seen))
+        self.exchange(id, (seen, PARTIAL), (page, RESIDENT))
     }
 
     /// The page that a CAS of this caller has taken out of a word. No other CAS has: a page is in
@@ -279,6 +276,17 @@ impl<D: Send + Sync + 'static> Table<D> {
     /// The page, if the word has changed.
     pub fn page_in(&self, id: PageId, token: u64, page: PageBox) -> Result<(), PageBox> {
         self.publish(id, Seen::with_number(token, DISK), page, RESIDENT)
+    }
+
+    /// Publishes a page with a tag in place of one that was seen with a tag, and gives that.
+    fn exchange(
+        &self,
+        id: PageId,
+        (seen, old_tag): (Chain<'_>, usize),
+        (page, tag): (PageBox, usize),
+    ) -> Result<Unlinked, PageBox> {
+        self.publish(id, Seen::of(seen.page(), seen.head(), old_tag), page, tag)?;
+        Ok(Self::unlinked(seen))
     }
 
     fn publish(&self, id: PageId, old: Seen, page: PageBox, tag: usize) -> Result<(), PageBox> {

@@ -160,7 +160,7 @@ impl Tree {
                 self.inner.after_one_of_many(key.len())
             });
             if let Err(error) = done {
-                let (given_up, unread) = self.give_up(error, unread)?;
+                let (given_up, unread) = self.give_up(error, &unread)?;
                 removed += given_up;
                 rest = unread;
             }
@@ -170,8 +170,8 @@ impl Tree {
 
     /// Gives up the damaged page that a removal has met, if all its keys are to go; else returns
     /// the error. Returns how many entries it had, and what is left of the range.
-    fn give_up(&self, error: Error, unread: Unread) -> Result<(u64, Option<Unread>)> {
-        let (Error::Damaged { found }, Unread::Bytes(start, end)) = (&error, &unread) else {
+    fn give_up(&self, error: Error, unread: &Unread) -> Result<(u64, Option<Unread>)> {
+        let (Error::Damaged { found }, Unread::Bytes(start, end)) = (&error, unread) else {
             return Err(error);
         };
         let within = |damage: &&Damage| {
@@ -180,10 +180,12 @@ impl Tree {
         };
         let Some(damage) = found.first().filter(within) else { return Err(error) };
         let page = PageId::new(damage.page);
+        // All before the page is gone, and what was put to it without reading it is there still.
+        let from = damage.first.as_ref().unwrap_or(start);
+        let rest = Unread::bytes_from(from, end.as_deref());
         let given_up = mend::give_up(&self.inner.engine, &self.core, page, error.clone());
-        // If there was none, another thread was faster, or it can be read after all. And what was
-        // put to the page without reading it is still there.
-        Ok((self.named(given_up)?.unwrap_or(0), Some(unread)))
+        // If nothing was, another thread was faster, or it can be read after all.
+        Ok((self.named(given_up)?.unwrap_or(0), rest))
     }
 
     /// Removes every entry, one after the other. Entries inserted meanwhile may stay. Damaged pages

@@ -3,7 +3,6 @@
 use crate::engine::{Change, Decision, Found, TreeCore, Unseen};
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
-use crate::paging::partial::blind_record;
 use crate::paging::values::Separated;
 use bytes::Bytes;
 use core::cell::Cell;
@@ -157,7 +156,7 @@ pub(crate) fn write_if(
         if ask != Ask::Nothing {
             return engine.update(tree, key, decide, &Cell::new(0));
         }
-        let record = blind_record(change, key.bytes());
+        let record = change.record(key.bytes(), 0);
         return engine.update_or(tree, key, decide, &Cell::new(0), |away, guard| {
             match engine.write_blind(tree, away, key, record, guard) {
                 Unseen::Done(()) => Unseen::Done(Some(None)),

@@ -18,6 +18,18 @@ pub(crate) enum Change<'a> {
     Remove,
 }
 
+impl<'a> Change<'a> {
+    /// The record that does this to a key, and changes the number of entries by `net`.
+    #[inline]
+    pub(crate) fn record(self, key: &'a [u8], net: i8) -> Record<'a> {
+        let (op, flags, value): (_, _, &[u8]) = match self {
+            Change::Put { flags, value } => (Op::Put, flags, value),
+            Change::Remove => (Op::Remove, 0, &[]),
+        };
+        Record { op, flags, net, key, value }
+    }
+}
+
 /// What an operation makes of the value it has found.
 #[derive(Debug)]
 pub(crate) enum Decision<'a, R> {
@@ -117,12 +129,9 @@ impl<S: Store> Engine<S> {
                     return Ok(Attempt::Done(result));
                 }
             };
-            let (op, flags, value): (_, _, &[u8]) = match change {
-                Change::Put { flags, value } => (Op::Put, flags, value),
-                Change::Remove => (Op::Remove, 0, &[]),
-            };
-            let net = i8::from(op == Op::Put) - i8::from(found.is_some());
-            let record = Record { op, flags, net, key: key.bytes(), value };
+            let net = i8::from(matches!(change, Change::Put { .. })) - i8::from(found.is_some());
+            let record = change.record(key.bytes(), net);
+            let Record { op, flags, value, .. } = record;
             let bytes = payload_len(layout, &record);
             // What has been written once is not written again: others may look at it already.
             let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));

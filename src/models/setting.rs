@@ -9,7 +9,6 @@ use crate::engine::{
 };
 use crate::memory::{InMemory, NoMeter};
 use crate::paging::LogStore;
-use crate::paging::partial::blind_record;
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::fmt::Debug;
@@ -369,7 +368,7 @@ impl Logged {
     pub(super) fn put_blind(&self, key: u8, value: u8) {
         let Setting { engine, tree } = &self.setting;
         let (key, change) = ([key], Change::Put { flags: 0, value: &[value] });
-        let record = blind_record(change, &key);
+        let record = change.record(&key, 0);
         let key = Hashed::new(&key);
         let blind = |away, guard: &Guard| engine.write_blind(tree, away, key, record, guard);
         let decide = |_: Option<Found<'_>>| Decision::Write(change, ());

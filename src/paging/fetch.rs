@@ -18,7 +18,7 @@ use bytes::Bytes;
 use delta::{Contents, Entry, FLAG_SEPARATED, Op, Record, Shape};
 use mapping::{Birth, Chain, PageBox, Word};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -32,12 +32,12 @@ pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
     let turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
     let result = bring(engine, id);
     drop(turn);
-    leave(engine, id, &gate);
+    leave(engine, id);
     result
 }
 
-/// Takes a gate away, unless others than this thread know it.
-fn leave(engine: &DurableEngine, id: PageId, _mine: &Arc<Mutex<()>>) {
+/// Takes a gate away, unless others than the map and the calling thread know it.
+fn leave(engine: &DurableEngine, id: PageId) {
     engine.store.page_ins.remove_if(&id, |_, gate| Arc::strong_count(gate) <= 2);
 }
 
@@ -47,6 +47,13 @@ pub(super) struct Below<'g> {
     pub(super) token: Token,
     /// Records that were written without reading the page.
     pub(super) partial: Option<Chain<'g>>,
+}
+
+impl Below<'_> {
+    /// Whether the tree's number has as many entries of the page as it has.
+    pub(super) fn is_counted(self) -> bool {
+        self.token.counted && self.partial.is_none()
+    }
 }
 
 /// What a word says of a page that is away.
@@ -66,7 +73,7 @@ pub(super) fn wait_for_page_ins(engine: &DurableEngine) {
     let gates = engine.store.page_ins.iter().map(|gate| (*gate.key(), Arc::clone(&gate)));
     for (id, gate) in gates.collect::<Vec<_>>() {
         drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
-        leave(engine, id, &gate);
+        leave(engine, id);
     }
 }
 
@@ -159,7 +166,7 @@ pub(super) fn publish(
     }
     if let Some(tree) = engine.store.trees.get(&tree) {
         tree.count(count as i64 - i64::from(below.token.count));
-        if !below.token.counted || below.partial.is_some() {
+        if !below.is_counted() {
             tree.counted_page();
         }
     }

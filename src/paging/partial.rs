@@ -41,10 +41,10 @@ use super::store::DurableEngine;
 use super::token::Token;
 use super::visit::is_crowded;
 use crate::engine::{
-    Change, Counters, Engine, Store, TreeCore, Unseen, Versioned, payload_len, record_bytes,
+    Counters, Engine, Store, TreeCore, Unseen, Versioned, payload_len, record_bytes,
 };
 use core::cmp::Ordering;
-use delta::{Base, Contents, Hashed, KeyRef, Layout, Op, Position, Probe, Record, Shape, Side};
+use delta::{Base, Contents, Hashed, KeyRef, Layout, Position, Probe, Record, Shape, Side};
 use gc::Evicted;
 use mapping::{Birth, Chain, Records, Word};
 use sync::epoch::Guard;
@@ -279,7 +279,7 @@ impl DurableEngine {
     fn is_uncounted(&self, id: PageId, tree: &TreeCore) -> bool {
         let guard = self.pin();
         let below = fetch::below(self.table.load(id, &guard));
-        below.is_some_and(|below| !below.token.counted || below.partial.is_some())
+        below.is_some_and(|below| !below.is_counted())
             && self.place_without_lists(id, &guard).is_some_and(|place| place.tree == tree.id)
     }
 
@@ -300,13 +300,4 @@ impl DurableEngine {
         Counters::count(&self.counters.evictions);
         Evicted::Freed(bytes)
     }
-}
-
-/// What a record does to its key, for who reads no page.
-pub(crate) fn blind_record<'a>(change: Change<'a>, key: &'a [u8]) -> Record<'a> {
-    let (op, flags, value): (_, _, &[u8]) = match change {
-        Change::Put { flags, value } => (Op::Put, flags, value),
-        Change::Remove => (Op::Remove, 0, &[]),
-    };
-    Record { op, flags, net: 0, key, value }
 }
