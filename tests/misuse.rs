@@ -29,14 +29,14 @@ fn heir(old: &Arc<Old>) -> PageBox {
     page
 }
 
-fn table(page: PageBox) -> (Table<u8>, PageId) {
+fn table(page: PageBox) -> (Table, PageId) {
     let table = Table::new();
     let Ok(id) = table.allocate() else { panic!("no id is left") };
     table.set_resident(id, page);
     (table, id)
 }
 
-fn seen<'g>(table: &'g Table<u8>, id: PageId, guard: &'g Guard) -> Chain<'g> {
+fn seen<'g>(table: &'g Table, id: PageId, guard: &'g Guard) -> Chain<'g> {
     let Word::Resident(chain) = table.load(id, guard) else { panic!("no page") };
     chain
 }

@@ -47,6 +47,7 @@ const STD_ATOMICS: &[(&str, &str)] = &[
 const UNSAFE_FILES: &[&str] = &[
     "mapping/src/arena/models.rs",
     "mapping/src/arena/space.rs",
+    "mapping/src/block.rs",
     "mapping/src/buckets.rs",
     "mapping/src/directory.rs",
     "mapping/src/history.rs",
@@ -57,6 +58,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mapping/src/page/raw/ahead.rs",
     "mapping/src/page/raw/mod.rs",
     "mapping/src/page/raw/record.rs",
+    "mapping/src/places.rs",
     "mapping/src/registry.rs",
     "mapping/src/stack.rs",
     "mapping/src/table.rs",

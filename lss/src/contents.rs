@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use types::{Address, PageId};
+use types::{Address, PageId, Pieces};
 
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
@@ -57,7 +57,7 @@ impl Contents<'_> {
     /// # Errors
     ///
     /// [`Error::Io`]: the system refused to read.
-    pub fn next_frame(&mut self) -> Result<Option<Vec<(PageId, Address)>>, Error> {
+    pub fn next_frame(&mut self) -> Result<Option<Pieces<(PageId, Address)>>, Error> {
         loop {
             let Ok(offset) = u32::try_from(self.at) else { return Ok(None) };
             let Some(bytes) = self.bytes(self.at, HEADER_BYTES as u64)? else { return Ok(None) };
@@ -77,8 +77,8 @@ impl Contents<'_> {
                 .and_then(|bytes| header.lines(offset, &bytes));
             // A damaged directory names nothing.
             let Some(lines) = lines else { continue };
-            let of_pages = lines.iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
-            let address = |line: &part::Line| Address {
+            let of_pages = lines.into_iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
+            let address = |line: part::Line| Address {
                 segment: self.segment.id,
                 offset: line.offset,
                 len: line.len,

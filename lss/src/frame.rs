@@ -4,7 +4,7 @@
 //! only when the frame is sealed. The header's checksum is seeded with the store's id and the
 //! frame's offset: a frame that lies anywhere else, a copy inside a value for instance, is none.
 
-use types::{Address, PageId};
+use types::{Address, PageId, Pieces};
 
 use crate::FORMAT_VERSION;
 use crate::fields::{Fields, put, round_up};
@@ -105,7 +105,7 @@ impl Header {
     }
 
     /// The lines of this frame's directory, if these are its bytes.
-    pub(crate) fn lines(&self, offset: u32, directory: &[u8]) -> Option<Vec<Line>> {
+    pub(crate) fn lines(&self, offset: u32, directory: &[u8]) -> Option<Pieces<Line>> {
         if crc32c::crc32c(directory) != self.directory_checksum {
             return None;
         }

@@ -278,7 +278,7 @@ impl Opening {
             let path = self.path(found.id);
             let mut window = Window::new(&*found.file, &path, found.size);
             let format = found.header.map_or(FORMAT_VERSION, |header| header.format);
-            for line in &frame.lines {
+            for line in frame.lines.iter() {
                 if !window.holds((format, found.id), line)? {
                     return Ok(false);
                 }

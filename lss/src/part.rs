@@ -4,7 +4,7 @@
 //! over its place, page id, kind and payload: so one `pread` of payload and checksum is enough to
 //! know that these are the bytes of the page and kind that the reader expects.
 
-use types::{Address, PageId};
+use types::{Address, PageId, Pieces};
 
 use crate::fields::{Fields, round_up};
 
@@ -129,9 +129,9 @@ pub(crate) fn encode_line(
 
 /// The lines of a directory whose payloads lie, in order and apart, in `first..end` of the
 /// segment. `None` if the bytes are no such directory.
-pub(crate) fn decode_lines(directory: &[u8], first: u32, end: u32) -> Option<Vec<Line>> {
+pub(crate) fn decode_lines(directory: &[u8], first: u32, end: u32) -> Option<Pieces<Line>> {
     let mut fields = Fields::new(directory);
-    let mut lines = Vec::new();
+    let mut lines = Pieces::new();
     let mut free_from = u64::from(first);
     while !fields.is_empty() {
         let line = decode_line(&mut fields)?;

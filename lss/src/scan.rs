@@ -5,6 +5,8 @@
 
 use std::io;
 
+use types::Pieces;
+
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
 use crate::io::File;
@@ -81,7 +83,7 @@ pub(crate) struct Found {
     pub(crate) header: Header,
     pub(crate) segment: u32,
     pub(crate) offset: u32,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Pieces<Line>,
 }
 
 /// What a scan has found so far, over all segments.

@@ -3,7 +3,7 @@
 //! Anybody pushes to it, and one thread at a time drains it. An entry may be there twice.
 
 use crate::stack::Stack;
-use types::PageId;
+use types::{PageId, Pieces};
 
 /// An entry of the dirty list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,8 @@ impl DirtyList {
     }
 
     /// Takes all entries of intervals up to `cut` off the list; later ones stay.
-    pub fn drain(&self, cut: u64) -> Vec<PageId> {
-        let mut pages = Vec::new();
+    pub fn drain(&self, cut: u64) -> Pieces<PageId> {
+        let mut pages = Pieces::new();
         for listed in self.0.take() {
             if listed.interval <= cut {
                 pages.push(listed.page);

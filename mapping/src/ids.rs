@@ -12,7 +12,7 @@ fn head(count: u64, id: u64) -> u64 {
     (count & u64::from(u32::MAX)) << 32 | id
 }
 
-impl<D: Send + Sync + 'static> Table<D> {
+impl Table {
     /// An id that nobody uses. Its word is Free until the caller sets it.
     ///
     /// # Errors

@@ -36,6 +36,7 @@
     all(target_os = "linux", not(any(miri, bwtree_system_pages, loom, shuttle)))
 ))]
 mod arena;
+mod block;
 mod buckets;
 mod clock;
 mod directory;
@@ -48,6 +49,7 @@ mod kept;
 mod memory;
 mod misuse;
 mod page;
+mod places;
 mod registry;
 mod stack;
 mod stamp;
@@ -66,6 +68,7 @@ pub use page::{
     Birth, Chain, Head, Installed, MOST_MARKS, Match, PageBox, PageRef, PageWriter, Payload,
     RecordRef, Records, Reservation, Written,
 };
+pub use places::PlaceBytes;
 pub use stack::Stack;
 pub use stamp::{date, date_page, date_successors, stamp};
 pub use table::{Table, TableFull, Unlinked};

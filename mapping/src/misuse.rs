@@ -8,7 +8,7 @@
 //! # use bwtree_mapping::*;
 //! # use sync::epoch::Guard;
 //! # use types::PageId;
-//! fn put(table: &Table<u8>, id: PageId, guard: &Guard, bytes: &[u8]) -> bool {
+//! fn put(table: &Table, id: PageId, guard: &Guard, bytes: &[u8]) -> bool {
 //!     let Word::Resident(chain) = table.load(id, guard) else { return false };
 //!     let page = chain.page();
 //!     let Some(reserved) = page.reserve(Records::Sized, bytes.len()) else { return false };
@@ -16,7 +16,7 @@
 //!     table.append(id, chain, record).is_ok()
 //! }
 //!
-//! fn replace(table: &Table<u8>, id: PageId, guard: &Guard, page: PageBox) {
+//! fn replace(table: &Table, id: PageId, guard: &Guard, page: PageBox) {
 //!     let Word::Resident(chain) = table.load(id, guard) else { return };
 //!     let Ok(replaced) = table.replace(id, chain, page) else { return };
 //!     replaced.retire(guard, || ());
@@ -29,7 +29,7 @@
 //! # use bwtree_mapping::*;
 //! # use sync::epoch::Guard;
 //! # use types::PageId;
-//! fn table_is_gone(table: Table<u8>, id: PageId, guard: &Guard) {
+//! fn table_is_gone(table: Table, id: PageId, guard: &Guard) {
 //!     let Word::Resident(chain) = table.load(id, guard) else { return };
 //!     drop(table);
 //!     chain.base();
@@ -42,10 +42,10 @@
 //! # use bwtree_mapping::*;
 //! # use sync::epoch::Guard;
 //! # use types::PageId;
-//! fn place_is_gone(table: Table<u8>, id: PageId, guard: &Guard) -> Option<u8> {
+//! fn place_is_gone(table: Table, id: PageId, guard: &Guard) -> Option<Vec<u8>> {
 //!     let place = table.place(id, guard);
 //!     drop(table);
-//!     place.copied()
+//!     place.map(<[u8]>::to_vec)
 //! }
 //! ```
 //!
@@ -88,7 +88,7 @@
 //! # use bwtree_mapping::*;
 //! # use sync::epoch::Guard;
 //! # use types::PageId;
-//! fn not_written(table: &Table<u8>, id: PageId, chain: Chain<'_>) {
+//! fn not_written(table: &Table, id: PageId, chain: Chain<'_>) {
 //!     let Some(reserved) = chain.page().reserve(Records::Sized, 8) else { return };
 //!     let _ = table.append(id, chain, reserved);
 //! }
@@ -112,7 +112,7 @@
 //! # use bwtree_mapping::*;
 //! # use sync::epoch::Guard;
 //! # use types::PageId;
-//! fn installed_twice(table: &Table<u8>, id: PageId, chain: Chain<'_>, record: Written<'_>) {
+//! fn installed_twice(table: &Table, id: PageId, chain: Chain<'_>, record: Written<'_>) {
 //!     let _ = table.append(id, chain, record);
 //!     let _ = table.append(id, chain, record);
 //! }

@@ -53,21 +53,52 @@ impl<T: Copy> Stack<T> {
     }
 
     /// Takes everything, the newest first.
-    pub fn take(&self) -> Vec<T> {
+    pub fn take(&self) -> Taken<'_, T> {
         // ORDERING: AcqRel pairs with the pushes.
-        let mut entry = self.top.swap(ptr::null_mut(), Ordering::AcqRel);
-        let mut contents = Vec::new();
-        while !entry.is_null() {
-            // SAFETY: the swap made this thread the owner of the whole chain.
-            let taken = unsafe { Box::from_raw(entry) };
-            entry = taken.next;
-            contents.push(taken.content);
-            #[cfg(loom)]
-            if let Ok(mut spent) = self.spent.lock() {
-                spent.push(taken);
-            }
+        Taken { next: self.top.swap(ptr::null_mut(), Ordering::AcqRel), of: self }
+    }
+}
+
+/// What was taken. What is not asked for goes with it.
+#[derive(Debug)]
+pub struct Taken<'a, T> {
+    next: *mut Entry<T>,
+    #[cfg_attr(not(loom), expect(dead_code, reason = "for models"))]
+    of: &'a Stack<T>,
+}
+
+// SAFETY: the entries are this one's own.
+unsafe impl<T: Send> Send for Taken<'_, T> {}
+
+impl<T> Taken<'_, T> {
+    fn next_entry(&mut self) -> Option<Box<Entry<T>>> {
+        if self.next.is_null() {
+            return None;
         }
-        contents
+        // SAFETY: the swap made this the owner of the whole chain.
+        let entry = unsafe { Box::from_raw(self.next) };
+        self.next = entry.next;
+        Some(entry)
+    }
+}
+
+impl<T: Copy> Iterator for Taken<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let entry = self.next_entry()?;
+        let content = entry.content;
+        #[cfg(loom)]
+        if let Ok(mut spent) = self.of.spent.lock() {
+            spent.push(entry);
+        }
+        Some(content)
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        while self.next_entry().is_some() {}
     }
 }
 
@@ -87,11 +118,8 @@ impl<T: Copy> Default for Stack<T> {
 
 impl<T> Drop for Stack<T> {
     fn drop(&mut self) {
-        let mut entry = self.top.load(Ordering::Relaxed);
-        while !entry.is_null() {
-            // SAFETY: `&mut self`: nobody else has the chain.
-            entry = unsafe { Box::from_raw(entry) }.next;
-        }
+        // `&mut self`: nobody else has the chain.
+        drop(Taken { next: self.top.load(Ordering::Relaxed), of: self });
     }
 }
 

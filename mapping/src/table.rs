@@ -13,10 +13,12 @@ use crate::buckets::Buckets;
 use crate::page::{
     Chain, Installed, Page, PageBox, PageRef, Written, prefetch, prefetch_base, prefetch_behind,
 };
+use crate::places::{PlaceBytes, Places};
 use crate::word::{CAPPED, DISK, FREE, MERGED, PARTIAL, RESIDENT, Seen, Tomb, UNBORN, Word};
 use core::fmt;
 use core::ops::Range;
-use core::ptr::{self, NonNull};
+use core::ptr;
+use std::sync::OnceLock;
 use sync::Advice;
 use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use sync::epoch::Guard;
@@ -29,10 +31,11 @@ struct Slot {
     sketch: Advice,
 }
 
-/// The mapping table. `D` is what the owner keeps about a page's place in the log.
-pub struct Table<D> {
+/// The mapping table.
+pub struct Table {
     slots: Buckets<Slot>,
-    places: Buckets<AtomicPtr<D>>,
+    /// None in a tree in memory.
+    places: OnceLock<Box<Places>>,
     pub(crate) next: AtomicU64,
     pub(crate) free: AtomicU64,
 }
@@ -81,12 +84,12 @@ impl<T> Carry<T> {
     }
 }
 
-impl<D: Send + Sync + 'static> Table<D> {
+impl Table {
     /// An empty table. Id 0 is [`PageId::NONE`] and never handed out.
     pub fn new() -> Self {
         Self {
             slots: Buckets::new(),
-            places: Buckets::new(),
+            places: OnceLock::new(),
             next: AtomicU64::new(1),
             free: AtomicU64::new(0),
         }
@@ -102,9 +105,9 @@ impl<D: Send + Sync + 'static> Table<D> {
         if self.slots.grow(id.index()) { Ok(()) } else { Err(TableFull) }
     }
 
-    /// Bytes of memory that the table itself takes.
+    /// Bytes of memory that the table itself takes, without what it is told of places.
     pub fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes() + self.places.memory_bytes()
+        self.slots.memory_bytes() + self.places.get().map_or(0, |places| places.memory_bytes())
     }
 
     /// What the word of `id` says. An id without a slot is Free.
@@ -429,37 +432,23 @@ impl<D: Send + Sync + 'static> Table<D> {
         won.then(|| Self::unlinked(seen))
     }
 
-    /// What is known of the page's place in the log.
-    pub fn place<'g>(&'g self, id: PageId, _guard: &'g Guard) -> Option<&'g D> {
-        // ORDERING: Acquire pairs with the Release in `set_place`.
-        let place = self.places.get(id.index())?.load(Ordering::Acquire);
-        // SAFETY: a replaced place is retired under epochs, the last one goes with the table.
-        NonNull::new(place).map(|place| unsafe { place.as_ref() })
+    /// What is known of the page's place in the log: the bytes that were set last.
+    pub fn place<'g>(&'g self, id: PageId, guard: &'g Guard) -> Option<&'g [u8]> {
+        self.places.get()?.get(id, guard)
     }
 
-    /// Sets what is known of the page's place. Only one thread at a time does this: the appender.
-    /// `take` gets the old one, in whatever thread, when nobody looks at it any more.
+    /// Sets what is known of the page's place, or that nothing is. Only one thread at a time does
+    /// this, the appender; another one waits for it.
     ///
     /// # Panics
-    /// If there can be no such id.
-    pub fn set_place(
-        &self,
-        id: PageId,
-        place: Option<Box<D>>,
-        guard: &Guard,
-        take: impl FnOnce(Box<D>) + Send + 'static,
-    ) {
-        // A tree in memory has no places.
-        self.places.grow(id.index());
-        let Some(cell) = self.places.get(id.index()) else { panic!("page id {id} has no place") };
-        let new = place.map_or(ptr::null_mut(), Box::into_raw);
-        // ORDERING: Release publishes the place; Acquire for the one that is retired.
-        let old = cell.swap(new, Ordering::AcqRel);
-        if !old.is_null() {
-            let old = Carry(old);
-            // SAFETY: unlinked by the swap, retired once.
-            guard.defer(move || take(unsafe { Box::from_raw(old.get()) }));
-        }
+    /// If there can be no such id, or if there are more than 4 GiB.
+    pub fn set_place(&self, id: PageId, place: Option<&[u8]>, guard: &Guard) {
+        self.places.get_or_init(|| Box::new(Places::new())).set(id, place, guard);
+    }
+
+    /// How much there is of what [`set_place`](Self::set_place) has set.
+    pub fn place_bytes(&self) -> PlaceBytes {
+        self.places.get().map_or_else(PlaceBytes::default, |places| places.bytes())
     }
 
     /// One more than the largest id ever handed out.
@@ -485,7 +474,7 @@ impl Slot {
     }
 }
 
-impl<D> Drop for Table<D> {
+impl Drop for Table {
     fn drop(&mut self) {
         for slot in self.slots.drain() {
             let seen = Seen(slot.word.load(Ordering::Relaxed));
@@ -501,23 +490,16 @@ impl<D> Drop for Table<D> {
                 _ => {}
             }
         }
-        for place in self.places.drain() {
-            let place = place.load(Ordering::Relaxed);
-            if !place.is_null() {
-                // SAFETY: the cell owns its place.
-                drop(unsafe { Box::from_raw(place) });
-            }
-        }
     }
 }
 
-impl<D: Send + Sync + 'static> Default for Table<D> {
+impl Default for Table {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<D> fmt::Debug for Table<D> {
+impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Table")
     }

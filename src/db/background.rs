@@ -63,10 +63,6 @@ const FRUITLESS_REST: u32 = 8;
 /// durable: what a commit covers stays in memory until it is over, and writers go on meanwhile.
 const DIRTY_SHARE: u64 = 32;
 
-/// Where pages come and go, an allocator holds this part more than the locations of all pages take:
-/// they grow and shrink, and what a commit lists lies between them.
-const HOLES_SHARE: u64 = 3;
-
 /// Part of the memory budget that the table is counted for at most.
 const MOST_TABLE_SHARE: f64 = 0.75;
 
@@ -473,15 +469,17 @@ impl DurableEngine {
     /// lies free between pages, and of the log.
     pub(crate) fn count_table(&self) {
         let budget = &self.store.budget;
-        let places = self.store.places.memory_bytes();
-        let places = places + places / HOLES_SHARE;
+        let places = self.table.place_bytes().held;
         // Pages must have room, or nothing can be done at all: what is more than this is not
         // counted, and is above the budget.
         let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
         set_held(budget, Category::Table, (self.table.memory_bytes() as u64 + places).min(most));
         let pages = budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage);
-        // Little by little, so that pages are evicted for it as it comes.
-        let most = budget.held_bytes(Category::Slack) + budget.limit_bytes() / SLACK_STEP_SHARE;
+        // Little by little, so that pages are evicted for it as it comes; not while everyone waits
+        // already, mostly for an epoch to pass, after which garbage is what lies free.
+        let stalled = budget.pressure() == Pressure::Stall;
+        let step = if stalled { 0 } else { budget.limit_bytes() / SLACK_STEP_SHARE };
+        let most = budget.held_bytes(Category::Slack) + step;
         set_held(budget, Category::Slack, mapping::arena_slack(pages).min(most));
         if !self.store.read_only {
             let log = (budget.limit_bytes() / LOG_SHARE).min(MAX_LOG_BYTES);

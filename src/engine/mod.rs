@@ -50,7 +50,6 @@ pub(crate) use tree_core::{Count, SHARDS, TreeCore, shard};
 pub(crate) use unread::Unread;
 pub(crate) use update::{Change, Decision, Unseen};
 
-use crate::paging::PackedPlace;
 use delta::{Base, Contents, Fill, Layout, Op, Position, Record, Shape, Sheet, uncounted};
 use mapping::{
     Birth, Clock, DirtyList, PageBox, PageRef, PageWriter, RecordRef, Records, Table, TableFull,
@@ -235,7 +234,7 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct Engine<S: Store> {
     /// Shared with deferred actions that give page ids back.
-    pub(crate) table: std::sync::Arc<Table<PackedPlace>>,
+    pub(crate) table: std::sync::Arc<Table>,
     pub(crate) clock: Clock,
     /// Pages that have something for the next cut; in memory, where that writes nothing, pages that
     /// have a history.

@@ -301,7 +301,7 @@ impl<S: Store> Engine<S> {
     /// Goes through the list of pages with a history.
     fn trim_all(&self, guard: &Guard) {
         self.counters.histories.store(0, Ordering::Relaxed);
-        let mut ids = self.dirty.drain(u64::MAX);
+        let mut ids: Vec<PageId> = self.dirty.drain(u64::MAX).into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
         for id in ids {

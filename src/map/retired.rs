@@ -248,7 +248,7 @@ impl Retired {
 
     /// Everything that is left. Nobody else uses the map any more.
     pub(crate) fn take_all(&mut self) -> Vec<u64> {
-        let mut all: Vec<u64> = self.beside.take();
+        let mut all: Vec<u64> = self.beside.take().collect();
         for shard in &self.shards {
             shard.dead.try_lock().iter_mut().for_each(|dead| all.append(dead));
         }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use types::PageId;
 
-fn allocate(table: &Table<()>) -> PageId {
+fn allocate(table: &Table) -> PageId {
     match table.allocate() {
         Ok(id) => id,
         Err(full) => panic!("{full:?}"),
@@ -20,7 +20,7 @@ fn allocate(table: &Table<()>) -> PageId {
 #[test]
 fn no_id_has_two_owners() {
     explore("free/reuse of ids", || {
-        let table = Arc::new(Table::<()>::new());
+        let table = Arc::new(Table::new());
         let ids = [allocate(&table), allocate(&table)];
         ids.into_iter().for_each(|id| table.release(id));
         let (one, two) = (Arc::clone(&table), Arc::clone(&table));
@@ -40,7 +40,7 @@ fn no_id_has_two_owners() {
 #[test]
 fn two_that_give_back_lose_no_id() {
     explore("free/free of ids", || {
-        let table = Arc::new(Table::<()>::new());
+        let table = Arc::new(Table::new());
         let ids = [allocate(&table), allocate(&table)];
         let (one, two) = (Arc::clone(&table), Arc::clone(&table));
         join_both(start(move || one.release(ids[0])), start(move || two.release(ids[1])));

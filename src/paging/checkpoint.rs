@@ -155,7 +155,8 @@ impl DurableEngine {
 
     /// Bytes of a line of a chunk, on average.
     fn line_bytes(&self) -> u64 {
-        self.store.places.mean_bytes() + LINE_BYTES
+        let places = self.table.place_bytes();
+        places.live / places.count.max(1) + LINE_BYTES
     }
 
     /// What is to be written of a chunk of which these pages have changed: all of it, if its parts
@@ -194,7 +195,7 @@ impl DurableEngine {
         let is_wanted = |number: &u32| wanted.is_none_or(|pages| pages.contains(*number));
         for number in (0..CHUNK_PAGES).filter(is_wanted) {
             let id = PageId::new(chunk * CHUNK_PAGES + number);
-            let place = self.table.place(id, &guard);
+            let place = self.packed_place(id, &guard);
             if wanted.is_some() || place.is_some() {
                 out.add(id, place);
             }

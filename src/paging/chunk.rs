@@ -114,7 +114,7 @@ pub(crate) struct ChunkBytes {
 
 impl ChunkBytes {
     /// Adds the line of a page. Pages come in ascending order.
-    pub(crate) fn add(&mut self, id: PageId, place: Option<&PackedPlace>) {
+    pub(crate) fn add(&mut self, id: PageId, place: Option<PackedPlace<'_>>) {
         if self.bytes.is_empty() {
             self.bytes.extend_from_slice(&PACKED);
         }
@@ -221,8 +221,11 @@ mod tests {
             if let Some(place) = &mut place {
                 (place.flushed, place.serial) = (77, 78);
             }
-            let pool = crate::paging::packed::PlacePool::default();
-            bytes.add(*id, place.as_ref().map(|place| pool.pack(place)).as_deref());
+            let mut packed = Vec::new();
+            if let Some(place) = &place {
+                PackedPlace::write(place, &mut packed);
+            }
+            bytes.add(*id, place.as_ref().map(|_| PackedPlace::of(&packed)));
         }
         bytes.bytes
     }

@@ -12,16 +12,15 @@
 //! Nothing newer than the cut slips in, and nothing is published before it is durable. If the
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
-use super::packed::PackedPlace;
+use super::packed::PackedPlaces;
 use super::store::{DurableEngine, FREED};
 use super::values::Separated;
 use crate::error::Result;
 use lss::{Appender, Stream};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use sync::atomic::Ordering;
-use sync::epoch::Guard;
-use types::{Address, PageId};
+use types::{Address, PageId, Pieces};
 
 /// Most leaves that are noted as nearly empty, or to be read: where no background work takes them,
 /// they are few.
@@ -42,7 +41,7 @@ pub(crate) struct Cut<'e, 'a> {
     /// Serial of each page at its visit: a page with the same one has nothing new for this cut.
     pub(crate) visited: HashMap<PageId, u32>,
     /// New places; ordered, so that the same history does the same steps.
-    pub(crate) places: BTreeMap<PageId, Box<PackedPlace>>,
+    pub(crate) places: PackedPlaces,
     /// Separated values that were appended, by the address of what is behind the handle.
     pub(crate) values: HashMap<usize, (Arc<Separated>, Address)>,
     /// Segments that are being emptied: what lies in them is written anew.
@@ -51,8 +50,10 @@ pub(crate) struct Cut<'e, 'a> {
     pub(crate) unreadable: HashSet<PageId>,
     /// Pages that the commit takes away.
     pub(crate) gone: Vec<PageId>,
-    /// Every part of a page and every value that was appended.
-    pub(crate) written: Vec<Address>,
+    /// Parts that were appended and that no page has once this is committed.
+    pub(crate) passing: Pieces<Address>,
+    /// Separated values that were appended.
+    pub(crate) new_values: HashSet<Address>,
     /// Pages that the next cut must visit: they hold newer records, or the image left children out.
     pub(crate) again: Vec<PageId>,
     pub(crate) payload: Vec<u8>,
@@ -128,16 +129,17 @@ impl DurableEngine {
         let open = self.clock.open(&self.pin());
         self.store.cutting.store(open.version(), Ordering::Relaxed);
         let mut cut = Cut::new(self, appender, open.version(), stream);
-        cut.work = self.dirty.drain(open.version()).into();
+        let listed = self.dirty.drain(open.version());
+        cut.work.extend(extra);
         cut.victims.clone_from(victims);
         cut.gone = gone.to_vec();
-        let listed: Vec<PageId> = cut.work.iter().copied().collect();
-        cut.work.extend(extra);
-        let written = cut.write();
+        let written = cut.write(&listed);
         let done = match written.and_then(|()| cut.appender.commit(cut.version).map_err(Into::into))
         {
             Ok(()) => {
                 cut.publish();
+                // What the places lay in before goes soon.
+                self.pin().flush();
                 self.store.committed_bytes.store(changed, Ordering::Relaxed);
                 Ok(())
             }
@@ -172,34 +174,29 @@ impl<'e, 'a> Cut<'e, 'a> {
             stream,
             work: VecDeque::new(),
             visited: HashMap::new(),
-            places: BTreeMap::new(),
+            places: PackedPlaces::default(),
             values: HashMap::new(),
             victims: HashSet::new(),
             unreadable: HashSet::new(),
             gone: Vec::new(),
-            written: Vec::new(),
+            passing: Pieces::new(),
+            new_values: HashSet::new(),
             again: Vec::new(),
             payload: Vec::new(),
         }
     }
 }
 
-/// What was not published gives the memory of its locations back.
-impl Drop for Cut<'_, '_> {
-    fn drop(&mut self) {
-        for place in std::mem::take(&mut self.places).into_values() {
-            self.engine.store.places.put(place);
-        }
-    }
-}
-
 impl Cut<'_, '_> {
-    fn write(&mut self) -> Result<()> {
+    fn write(&mut self, listed: &Pieces<PageId>) -> Result<()> {
         let freed = self.take_freed();
         let known = |id: &PageId| self.engine.table.place(*id, &self.engine.pin()).is_some();
         let gone: Vec<PageId> = self.gone.iter().copied().filter(known).collect();
         for id in freed.into_iter().chain(gone) {
-            self.written.push(self.appender.append(self.stream, id, FREED, 0, &[], &[])?);
+            self.passing.push(self.appender.append(self.stream, id, FREED, 0, &[], &[])?);
+        }
+        for &id in listed.iter() {
+            self.visit(id)?;
         }
         while let Some(id) = self.work.pop_front() {
             self.visit(id)?;
@@ -213,61 +210,49 @@ impl Cut<'_, '_> {
         std::mem::take(&mut *freed)
     }
 
-    /// The commit is durable: tells everybody where the pages are now.
+    /// The commit is durable: tells everybody where the pages are now, and the log what it need not
+    /// hold any more. Of the parts of a page only those are looked at that are new, or were
+    /// replaced: most pages have got one more delta part on top of a dozen.
     pub(crate) fn publish(&mut self) {
         let (engine, log) = (self.engine, &self.engine.store.log);
         let guard = engine.pin();
-        let dead = self.dead(&guard);
+        // A value may have gone from one page of the commit to another, by a split or a merge: so
+        // what is dead can be told only over all of them.
+        let mut dead_values = std::mem::take(&mut self.new_values);
+        let mut values: Vec<Address> = Vec::new();
         let mut dry = engine.store.dry();
-        for (id, place) in std::mem::take(&mut self.places) {
-            let wanted = || place.is_small(engine.limits.merge_below(0)) || place.wants_reading();
+        for (id, packed) in self.places.iter() {
+            let wanted = || packed.is_small(engine.limits.merge_below(0)) || packed.wants_reading();
             if dry.len() < MAX_DRY && wanted() {
                 dry.push(id);
             }
-            engine.set_packed(id, Some(place), &guard);
+            let old = engine.place(id, &guard).unwrap_or_default();
+            engine.set_packed(id, Some(packed), &guard);
+            let new = packed.unpack();
+            // After the place is set: who finds a part gone finds its new address by looking again.
+            old.parts().filter(|part| !new.has_part(*part)).for_each(|part| log.retire(part));
+            dead_values.extend(old.values);
+            values.extend(new.values);
         }
         drop(dry);
         engine.store.published.fetch_add(1, Ordering::Release);
         for id in std::mem::take(&mut self.gone) {
+            let old = engine.place(id, &guard).unwrap_or_default();
             engine.forget_page(id, &guard);
+            old.parts().for_each(|part| log.retire(part));
+            dead_values.extend(old.values);
         }
         for (value, address) in self.values.values() {
             value.moved_to(*address);
         }
-        // Last: who finds a part gone finds its new address by looking again.
-        for address in dead {
-            log.retire(address);
+        for value in values {
+            dead_values.remove(&value);
         }
+        let passing = std::mem::take(&mut self.passing).into_iter();
+        passing.chain(dead_values).for_each(|address| log.retire(address));
+        self.places = PackedPlaces::default();
         for id in self.again.drain(..) {
             engine.list(id);
         }
-    }
-
-    /// What the log need not hold any more once the pages are where this cut has put them; what the
-    /// cut wrote twice is dead too.
-    ///
-    /// Of the parts of a page only those are looked at that are new, or were replaced: most pages
-    /// have got one more delta part on top of a dozen.
-    fn dead(&mut self, guard: &Guard) -> HashSet<Address> {
-        let mut dead: HashSet<Address> = self.written.drain(..).collect();
-        // A value may have gone from one page of the commit to another, by a split or a merge: so
-        // what is dead can be told only over all of them.
-        let mut named: Vec<Address> = Vec::new();
-        for id in self.places.keys().chain(&self.gone) {
-            let old = self.engine.place(*id, guard).unwrap_or_default();
-            let new = self.places.get(id).map(|place| place.unpack()).unwrap_or_default();
-            for part in old.parts().filter(|part| !new.has_part(*part)) {
-                dead.insert(part);
-            }
-            for part in new.parts().filter(|part| !old.has_part(*part)) {
-                dead.remove(&part);
-            }
-            dead.extend(old.values);
-            named.extend(new.values);
-        }
-        for value in named {
-            dead.remove(&value);
-        }
-        dead
     }
 }

@@ -458,7 +458,7 @@ impl Cut<'_, '_> {
                 bytes => bytes?,
             };
             let new = self.appender.append(self.stream, PageId::NONE, VALUE, 0, &[], &bytes)?;
-            self.written.push(new);
+            self.new_values.insert(new);
             moved.insert(*value, new);
         }
         let mut records = Vec::new();
@@ -488,7 +488,6 @@ impl Cut<'_, '_> {
             let tag = tree | u64::from(count.cast_unsigned());
             let refs = &values;
             place.image = self.appender.append(self.stream, id, IMAGE, tag, refs, &self.payload)?;
-            self.written.push(place.image);
             place.deltas.clear();
             (place.count, place.uncounted) = (count, false);
             (place.image_values, place.image_count) = (values.len(), count);
@@ -499,7 +498,6 @@ impl Cut<'_, '_> {
         if !repointed.is_empty() {
             let kind = if place.uncounted { BLIND } else { DELTA };
             let part = self.appender.append(self.stream, id, kind, tree, &repointed, &records)?;
-            self.written.push(part);
             place.deltas.push(part);
             place.keep_values(|value| !moved.contains_key(&value));
             place.values.extend(repointed);

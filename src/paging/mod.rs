@@ -48,6 +48,5 @@ mod token;
 pub(crate) mod values;
 mod visit;
 
-pub(crate) use packed::PackedPlace;
 pub(crate) use place::Place;
 pub(crate) use store::{DurableEngine, LogStore};

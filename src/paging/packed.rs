@@ -1,107 +1,75 @@
 //! A location as the table keeps it: every number in as few bytes as it needs.
 //!
 //! There is one for each page, whether that is in memory or not, so these are what a store costs
-//! that is many times larger than its memory: with a dozen delta parts some 140 bytes instead of
-//! 330. A reader of the table unpacks one; it costs far less than to read a page.
-//!
-//! The memory of those that are replaced is used again for those that replace them
-//! ([`PlacePool`]). An allocator keeps what each thread frees for that thread, and the threads that
-//! commit take turns: opening, flushing and cleaning each left holes as large as all locations.
+//! that is many times larger than its memory: with a dozen delta parts some 100 bytes instead of
+//! 330. A reader of the table unpacks one; it costs far less than to read a page. Where they lie:
+//! `mapping/src/places.rs`.
 
 use super::place::Place;
 use super::visit::is_crowded;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use types::PageId;
 use types::varint::{put, put_address, take, take_address, unzigzag, zigzag};
-
-/// What an allocation takes besides its bytes, about: its header, and what it is rounded up by.
-const ALLOCATION_BYTES: usize = 16;
-
-/// Memory is taken in multiples of this, so that it fits another location later.
-const GRAIN_BYTES: usize = 32;
-/// Larger ones are not kept for use again.
-const MAX_POOLED_BYTES: usize = 992;
-/// Of the locations in use, one part in so many may be kept for use again.
-const POOLED_PART: u64 = 4;
 
 /// Added to the number of delta parts if the entries are not counted.
 const UNCOUNTED: u64 = 1 << 20;
 
 /// A [`Place`], packed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct PackedPlace {
-    bytes: Vec<u8>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackedPlace<'a> {
+    bytes: &'a [u8],
 }
 
-/// Memory of locations that were replaced, by size.
+/// Packed locations of pages, in ascending order of these.
 #[derive(Debug, Default)]
-pub(crate) struct PlacePool {
-    kept: Mutex<Kept>,
+pub(crate) struct PackedPlaces {
+    /// In pieces: see [`Pieces`](types::Pieces).
+    pieces: Vec<Vec<u8>>,
+    /// In which piece, and where in it.
+    found: BTreeMap<PageId, (u32, Range<u32>)>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    /// Where a location is packed, to see how long it is.
-    scratch: Vec<u8>,
-    #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
-    free: [Vec<Box<PackedPlace>>; MAX_POOLED_BYTES / GRAIN_BYTES + 1],
-    free_bytes: u64,
-    used_bytes: u64,
-    used: u64,
-}
+/// Bytes of a piece, about.
+const PIECE_BYTES: usize = 32 << 10;
 
-impl PlacePool {
-    /// Packs a location, into memory of another one that is gone, if there is any.
-    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is used again")]
-    pub(crate) fn pack(&self, place: &Place) -> Box<PackedPlace> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scratch = std::mem::take(&mut kept.scratch);
-        scratch.clear();
-        PackedPlace::write(place, &mut scratch);
-        let grains = scratch.len().div_ceil(GRAIN_BYTES);
-        let old = kept.free.get_mut(grains).and_then(Vec::pop);
-        if let Some(old) = &old {
-            kept.free_bytes -= old.memory_bytes();
+impl PackedPlaces {
+    /// Sets the location of a page. One that it had takes memory still.
+    pub(crate) fn insert(&mut self, id: PageId, place: &Place) {
+        if self.pieces.last().is_none_or(|last| last.len() > PIECE_BYTES - PIECE_BYTES / 16) {
+            let first = self.pieces.is_empty();
+            self.pieces.push(Vec::with_capacity(if first { 0 } else { PIECE_BYTES }));
         }
-        let mut packed = old.unwrap_or_else(|| {
-            Box::new(PackedPlace { bytes: Vec::with_capacity(grains * GRAIN_BYTES) })
-        });
-        packed.bytes.clear();
-        packed.bytes.extend_from_slice(&scratch);
-        kept.scratch = scratch;
-        kept.used_bytes += packed.memory_bytes();
-        kept.used += 1;
-        packed
+        let at = self.pieces.len() - 1;
+        let piece = &mut self.pieces[at];
+        let start = piece.len() as u32;
+        PackedPlace::write(place, piece);
+        self.found.insert(id, (at as u32, start..piece.len() as u32));
     }
 
-    /// Takes a location that is not in use any more, for its memory.
-    pub(crate) fn put(&self, place: Box<PackedPlace>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (grains, bytes) = (place.bytes.capacity() / GRAIN_BYTES, place.memory_bytes());
-        kept.used_bytes -= bytes;
-        kept.used -= 1;
-        let enough = kept.free_bytes >= kept.used_bytes / POOLED_PART;
-        if let Some(free) = kept.free.get_mut(grains).filter(|_| !enough) {
-            free.push(place);
-            kept.free_bytes += bytes;
-        }
+    pub(crate) fn get(&self, id: PageId) -> Option<PackedPlace<'_>> {
+        self.found.get(&id).map(|found| self.at(found))
     }
 
-    /// Bytes of a packed location, on average, at most.
-    pub(crate) fn mean_bytes(&self) -> u64 {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        (kept.used_bytes / kept.used.max(1)).saturating_sub(PackedPlace::OVERHEAD_BYTES)
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PageId, PackedPlace<'_>)> {
+        self.found.iter().map(|(id, found)| (*id, self.at(found)))
     }
 
-    /// Bytes of memory of all locations, and of what is kept for more.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.used_bytes + kept.free_bytes
+    fn at(&self, (piece, range): &(u32, Range<u32>)) -> PackedPlace<'_> {
+        let bytes = &self.pieces[*piece as usize];
+        PackedPlace { bytes: &bytes[range.start as usize..range.end as usize] }
     }
 }
 
-impl PackedPlace {
-    fn write(place: &Place, out: &mut Vec<u8>) {
+impl<'a> PackedPlace<'a> {
+    /// What [`bytes`](Self::bytes) has given.
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// Packs a location behind these bytes.
+    pub(crate) fn write(place: &Place, out: &mut Vec<u8>) {
         put(out, place.flushed);
         for number in [place.serial, place.tree, place.merged_into.number()] {
             put(out, u64::from(number));
@@ -122,9 +90,9 @@ impl PackedPlace {
     }
 
     /// The whole of it.
-    pub(crate) fn unpack(&self) -> Place {
+    pub(crate) fn unpack(self) -> Place {
         // What was packed can be unpacked.
-        Self::parse(&self.bytes).unwrap_or_default()
+        Self::parse(self.bytes).unwrap_or_default()
     }
 
     /// What these bytes say, if they are those of a packed location, whole.
@@ -148,8 +116,8 @@ impl PackedPlace {
     }
 
     /// All but the lists of delta parts and values, which are empty; without an allocation.
-    pub(crate) fn without_lists(&self) -> Place {
-        let mut bytes = &*self.bytes;
+    pub(crate) fn without_lists(self) -> Place {
+        let mut bytes = self.bytes;
         let head = head(&mut bytes).and_then(|(place, ..)| {
             Some(Place { image: take_address(&mut bytes, &mut 0)?, ..place })
         });
@@ -157,27 +125,19 @@ impl PackedPlace {
     }
 
     /// The bytes that [`parse`](Self::parse) reads.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.bytes
     }
 
-    /// What a location takes in memory besides its bytes.
-    const OVERHEAD_BYTES: u64 = (size_of::<Self>() + 2 * ALLOCATION_BYTES) as u64;
-
     /// Whether it is the location of a page with less than so many live bytes: a leaf, perhaps.
-    pub(crate) fn is_small(&self, bytes: usize) -> bool {
+    pub(crate) fn is_small(self, bytes: usize) -> bool {
         let place = self.without_lists();
         !place.is_merged() && place.live_bytes() < bytes
     }
 
     /// Whether the page was written to without being read until it has more parts than it should.
-    pub(crate) fn wants_reading(&self) -> bool {
+    pub(crate) fn wants_reading(self) -> bool {
         self.without_lists().uncounted && is_crowded(&self.unpack())
-    }
-
-    /// Bytes of memory that this takes, those that the allocator adds included.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        Self::OVERHEAD_BYTES + self.bytes.capacity() as u64
     }
 }
 
@@ -215,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_unpacked() {
-        let (mut state, pool) = (7, PlacePool::default());
+        let (mut state, mut packed) = (7, PackedPlaces::default());
         for round in 0..20_000_usize {
             let mut list = |most: usize| -> Vec<Address> {
                 let mut one = || number(&mut state) as u32;
@@ -236,17 +196,18 @@ mod tests {
                 uncounted: round.is_multiple_of(2),
                 merged_into: PageId::new(one() as u32),
             };
-            let packed = pool.pack(&place);
+            let id = PageId::new(round as u32 % 100 + 1);
+            packed.insert(id, &place);
+            let packed = packed.get(id).unwrap();
             assert_eq!(packed.unpack(), place);
             let lists = (Vec::new(), Vec::new());
             let without = Place { deltas: lists.0, values: lists.1, ..place };
             assert_eq!(packed.without_lists(), without);
-            pool.put(packed);
         }
     }
 
     #[test]
-    fn a_page_with_a_dozen_delta_parts_takes_190_bytes() {
+    fn a_page_with_a_dozen_delta_parts_takes_110_bytes() {
         let at = |n: u32| Address { segment: 4000 - 3 * n, offset: 1_000_000 + 296 * n, len: 230 };
         let place = Place {
             tree: 1,
@@ -258,7 +219,8 @@ mod tests {
             image_count: 20,
             ..Place::default()
         };
-        let bytes = PlacePool::default().pack(&place).memory_bytes();
-        assert!(bytes <= 190, "{bytes}");
+        let mut bytes = Vec::new();
+        PackedPlace::write(&place, &mut bytes);
+        assert!(bytes.len() <= 110, "{}", bytes.len());
     }
 }

@@ -4,7 +4,6 @@ use super::packed::PackedPlace;
 use super::store::DurableEngine;
 use crate::engine::{Engine, Store};
 use mapping::PageRef;
-use std::sync::Arc;
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -85,14 +84,23 @@ impl Place {
 }
 
 impl<S: Store> Engine<S> {
+    /// What the log holds of a page, as the table has it.
+    pub(crate) fn packed_place<'g>(
+        &'g self,
+        id: PageId,
+        guard: &'g Guard,
+    ) -> Option<PackedPlace<'g>> {
+        self.table.place(id, guard).map(PackedPlace::of)
+    }
+
     /// What the log holds of a page.
     pub(crate) fn place(&self, id: PageId, guard: &Guard) -> Option<Place> {
-        self.table.place(id, guard).map(PackedPlace::unpack)
+        self.packed_place(id, guard).map(PackedPlace::unpack)
     }
 
     /// The same without the lists of delta parts and values, for who wants to know little.
     pub(crate) fn place_without_lists(&self, id: PageId, guard: &Guard) -> Option<Place> {
-        self.table.place(id, guard).map(PackedPlace::without_lists)
+        self.packed_place(id, guard).map(PackedPlace::without_lists)
     }
 }
 
@@ -100,13 +108,16 @@ impl DurableEngine {
     /// Sets, or forgets, what the log holds of a page. The next checkpoint says so. Called by who
     /// has the appender.
     pub(crate) fn set_place(&self, id: PageId, place: Option<&Place>, guard: &Guard) {
-        self.set_packed(id, place.map(|place| self.store.places.pack(place)), guard);
+        let mut bytes = Vec::new();
+        if let Some(place) = place {
+            PackedPlace::write(place, &mut bytes);
+        }
+        self.set_packed(id, place.map(|_| PackedPlace::of(&bytes)), guard);
     }
 
     /// The same, with a location that is packed already.
-    pub(crate) fn set_packed(&self, id: PageId, place: Option<Box<PackedPlace>>, guard: &Guard) {
-        let pool = Arc::clone(&self.store.places);
+    pub(crate) fn set_packed(&self, id: PageId, place: Option<PackedPlace<'_>>, guard: &Guard) {
         self.store.changed().insert(id);
-        self.table.set_place(id, place, guard, move |old| pool.put(old));
+        self.table.set_place(id, place.map(PackedPlace::bytes), guard);
     }
 }

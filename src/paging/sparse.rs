@@ -205,7 +205,7 @@ impl DurableEngine {
 
     /// Whether the page is to be read, or was, since it has more parts than it should.
     fn wants_reading(&self, id: PageId, guard: &Guard) -> bool {
-        self.table.place(id, guard).is_some_and(PackedPlace::wants_reading)
+        self.packed_place(id, guard).is_some_and(PackedPlace::wants_reading)
     }
 
     fn merge_at(

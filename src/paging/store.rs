@@ -2,7 +2,6 @@
 
 use super::chunk::ChangedPages;
 use super::evacuate::Relief;
-use super::packed::PlacePool;
 use super::values::Separated;
 use crate::damage::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
@@ -132,8 +131,6 @@ pub(crate) struct LogStore {
     sync_failure: Mutex<Option<Error>>,
     /// Wakes the evictor.
     pub(crate) evictor: OnceLock<Waker>,
-    /// The memory of all places.
-    pub(crate) places: Arc<PlacePool>,
     pub(crate) user_bytes: AtomicU64,
     pub(crate) cleaning_bytes: AtomicU64,
     /// Bytes that writes may still take above the budget: there are some only while nothing can be
@@ -222,7 +219,6 @@ impl LogStore {
             sync_failing: AtomicBool::new(false),
             sync_failure: Mutex::default(),
             evictor: OnceLock::new(),
-            places: Arc::default(),
             user_bytes: AtomicU64::new(0),
             cleaning_bytes: AtomicU64::new(0),
             overdraft: AtomicI64::new(0),

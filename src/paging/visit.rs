@@ -24,6 +24,7 @@
 //! pin, appended without one, and the page is looked at again.
 
 use super::cut::Cut;
+use super::packed::PackedPlace;
 use super::place::Place;
 use super::store::{BLIND, DELTA, DELTAS, IMAGE, IMAGES, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::{Separated, VALUE};
@@ -135,7 +136,6 @@ impl Cut<'_, '_> {
             };
             let tag = u64::from(place.tree) << 32 | at as u64;
             *address = self.appender.append(self.stream, id, kind, tag, &[], &payload)?;
-            self.written.push(*address);
         }
         self.set_place(id, &place);
         Ok(())
@@ -167,7 +167,7 @@ impl Cut<'_, '_> {
             bytes => bytes?,
         };
         let address = self.appender.append(self.stream, PageId::NONE, VALUE, 0, &[], &bytes)?;
-        self.written.push(address);
+        self.new_values.insert(address);
         self.values.insert(Arc::as_ptr(&value).addr(), (value, address));
         Ok(())
     }
@@ -176,7 +176,6 @@ impl Cut<'_, '_> {
         let Part { kind, net, refs, mut place, serial, pull, absorbed, incomplete } = part;
         let tag = u64::from(place.tree) << 32 | u64::from(net.cast_unsigned());
         let address = self.appender.append(self.stream, id, kind, tag, &refs, &self.payload)?;
-        self.written.push(address);
         if kind == IMAGE {
             place.image = address;
         } else {
@@ -188,7 +187,7 @@ impl Cut<'_, '_> {
         for merged in absorbed {
             let tag = u64::from(tree) << 32 | u64::from(id.number());
             // Needed by a recovery before the next checkpoint only, which no reclaiming forestalls.
-            self.written.push(self.appender.append(self.stream, merged, MERGED, tag, &[], &[])?);
+            self.passing.push(self.appender.append(self.stream, merged, MERGED, tag, &[], &[])?);
             let place = Place { tree, merged_into: id, ..Place::default() };
             self.set_place(merged, &place);
         }
@@ -201,19 +200,23 @@ impl Cut<'_, '_> {
 
     /// What the log will hold of a page once this cut is committed.
     fn place(&self, id: PageId, guard: &Guard) -> Option<Place> {
-        let written = self.places.get(&id).map(|place| place.unpack());
+        let written = self.places.get(id).map(PackedPlace::unpack);
         written.or_else(|| self.engine.place(id, guard))
     }
 
+    /// Sets what the log will hold of a page.
     pub(super) fn set_place(&mut self, id: PageId, place: &Place) {
-        let packed = self.engine.store.places.pack(place);
-        if let Some(old) = self.places.insert(id, packed) {
-            self.engine.store.places.put(old);
+        // Parts of this cut that it writes once more.
+        if let Some(written) = self.places.get(id).map(PackedPlace::unpack) {
+            let old = self.engine.place(id, &self.engine.pin()).unwrap_or_default();
+            let again = |part: &Address| !place.has_part(*part) && !old.has_part(*part);
+            written.parts().filter(again).for_each(|part| self.passing.push(part));
         }
+        self.places.insert(id, place);
     }
 
     fn has_image(&self, id: PageId, guard: &Guard) -> bool {
-        let written = self.places.get(&id).map(|place| place.without_lists());
+        let written = self.places.get(id).map(PackedPlace::without_lists);
         let place = written.or_else(|| self.engine.place_without_lists(id, guard));
         place.is_some_and(|place| !place.image.is_none())
     }

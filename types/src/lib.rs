@@ -2,9 +2,11 @@
 
 mod address;
 mod page_id;
+mod pieces;
 
 pub mod limits;
 pub mod varint;
 
 pub use address::Address;
 pub use page_id::PageId;
+pub use pieces::Pieces;
