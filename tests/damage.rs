@@ -1,5 +1,8 @@
 //! A store with one damaged byte, or a file that is cut off, opens to its right content or says
 //! what is damaged: never a wrong answer, a panic or a hang.
+//!
+//! `BWTREE_DAMAGE=1` writes, cleans, dumps and mends the store after each wrong byte, instead of
+//! after one in a dozen.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
@@ -11,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bwtree::io::MemoryDisk;
 use bwtree::{Builder, CleanOptions, Damage, Db, Error, SyncPolicy};
-use bwtree_tests::{Random, seed};
+use bwtree_tests::{Random, amount, seed};
 
 type Files = BTreeMap<String, Vec<u8>>;
 /// Tree by tree, entry by entry.
@@ -64,6 +67,9 @@ fn content(files: &Files, read_only: bool) -> bwtree::Result<Content> {
 struct Tally {
     harmless: u64,
     refused: u64,
+    /// Stores that did not open at all for one wrong byte.
+    shut: u64,
+    said: Vec<String>,
     /// Stores that opened with a page that cannot be read, and of these, those that were mended.
     with_loss: u64,
     mended: u64,
@@ -103,7 +109,18 @@ impl Tally {
     fn judge_loss(&mut self, damaged: &Files, right: &Content, mend: bool) -> Result<(), String> {
         let disk = MemoryDisk::with_files(damaged.clone());
         let builder = || builder().create(false).read_only(!mend);
-        let Ok(db) = builder().open_on(Arc::new(disk.clone())) else { return Ok(()) };
+        let db = match builder().open_on(Arc::new(disk.clone())) {
+            Ok(db) => db,
+            Err(error) => {
+                self.shut += 1;
+                let error = error.to_string();
+                if !self.said.contains(&error) {
+                    println!("does not open: {error}");
+                    self.said.push(error);
+                }
+                return Ok(());
+            }
+        };
         let Some((name, lost)) = lost(&db, right)? else {
             // An inner page: it is made again of what is below it, and written with the next
             // commit.
@@ -256,17 +273,19 @@ fn places(len: usize, random: &mut Random) -> Vec<usize> {
 #[test]
 fn every_byte() {
     let mut random = Random::new(seed("every_byte"));
+    let all = amount("BWTREE_DAMAGE", 0) != 0;
     let (files, right) = store(60);
     let sizes: Vec<_> = files.iter().map(|(name, bytes)| (name, bytes.len())).collect();
     println!("every_byte: {sizes:?}");
     let mut tally = Tally::default();
     for (name, bytes) in &files {
         let mut of_file = Tally::default();
+        let mut shut: Vec<usize> = Vec::new();
         for at in places(bytes.len(), &mut random) {
             // Nothing in a zero that was never written can be damaged to any effect worth much
             // time: of these, one in sixteen.
             let blank = &bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())];
-            if blank.iter().all(|&byte| byte == 0) && !random.once_in(16) {
+            if !all && blank.iter().all(|&byte| byte == 0) && !random.once_in(16) {
                 continue;
             }
             let mut damaged = files.clone();
@@ -277,20 +296,26 @@ fn every_byte() {
             };
             damaged.get_mut(name).unwrap()[at] ^= flip;
             let what = format!("{name}, byte {at} xor {flip:#x}");
-            let before = of_file.refused;
+            let before = (of_file.refused, of_file.shut);
             of_file.judge(&what, &damaged, &right, random.once_in(2));
-            if of_file.refused > before && random.once_in(3) {
-                let mend = random.once_in(4);
+            if of_file.refused > before.0 && (all || random.once_in(3)) {
+                let mend = all || random.once_in(4);
                 let judged = of_file.judge_loss(&damaged, &right, mend);
+                if of_file.shut > before.1 {
+                    shut.push(at);
+                }
                 judged.unwrap_or_else(|wrong| panic!("{what}, to mend: {mend}: {wrong}"));
             }
         }
         println!("every_byte: {name}: {of_file:?}");
+        let ranges = shut.chunk_by(|a, b| b - a < 8).map(|run| run[0]..=run[run.len() - 1]);
+        println!("every_byte: {name}: shut by {:?}", ranges.collect::<Vec<_>>());
         tally.harmless += of_file.harmless;
         tally.refused += of_file.refused;
         tally.with_loss += of_file.with_loss;
         tally.mended += of_file.mended;
         tally.healed += of_file.healed;
+        tally.shut += of_file.shut;
     }
     assert!(tally.refused > 1000 && tally.harmless > 100, "{tally:?}");
     assert!(tally.with_loss > 1000 && tally.mended > 100 && tally.healed > 5, "{tally:?}");

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `concurrent` | what the kinds of maps have in common |
 //! | `random` | one seed, printed, repeats a run |
+//! | `alone` | a case in a process of its own, its memory looked at from outside |
 //! | `resident` | how much memory the process has |
 //! | `rest` | until the background has given back what was dropped |
 //! | `history` | what each thread did, saw, and when |
@@ -15,6 +16,7 @@
 //! | `watch` | a test that hangs says where, and ends |
 //! | `lanes` | writers of which any prefix can be told from what is left |
 
+pub mod alone;
 pub mod concurrent;
 pub mod crash;
 pub mod history;
