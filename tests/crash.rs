@@ -96,6 +96,30 @@ fn write(shared: &Shared, tree: usize, key: &[u8], value: Option<Bytes>) -> bwtr
     Ok(())
 }
 
+/// Removes a range of keys, in the store first and then in the model.
+fn remove_range(shared: &Shared, tree: usize, from: &[u8], to: &[u8]) -> bwtree::Result<()> {
+    let Some(handle) = world(shared).trees[tree].clone() else { return Ok(()) };
+    let removed = handle.remove_range(from..to)?;
+    let mut world = world(shared);
+    let entries = world.now.entry(TREES[tree].to_owned()).or_default();
+    let before = entries.len();
+    entries.retain(|key, _| key.as_slice() < from || key.as_slice() >= to);
+    let gone = before - entries.len();
+    if removed != gone as u64 {
+        world.failure = Some(format!("remove_range says {removed} instead of {gone}"));
+    }
+    world.writes += 1;
+    Ok(())
+}
+
+/// A write of the hook has failed.
+fn told_by_hook(shared: &Shared, error: &Error) {
+    let mut world = world(shared);
+    if world.sim.is_powered() && !matches!(error, Error::Closed) {
+        world.failure = Some(format!("a write in the middle of a sync: {error}"));
+    }
+}
+
 /// What the hook does: a run of writes on neighbouring keys, so that pages split or merge.
 fn disturb(shared: &Shared) {
     let (tree, keys, removes) = {
@@ -117,14 +141,21 @@ fn disturb(shared: &Shared) {
     if let (true, Some(db)) = (evicts, &world(shared).db) {
         db.evict_pages();
     }
+    let ranges = removes && world(shared).random.once_in(3);
+    if ranges && world(shared).sim.is_powered() {
+        // Of so few pages, none of them damaged, that it does not wait for the turn to append,
+        // which this thread has.
+        let key = |number: u64| format!("k{number:03}").into_bytes();
+        if let Err(error) = remove_range(shared, tree, &key(keys.start), &key(keys.end)) {
+            told_by_hook(shared, &error);
+            return;
+        }
+    }
     for key in keys {
         let value = (!removes).then(|| world(shared).value());
         let written = write(shared, tree, format!("k{key:03}").as_bytes(), value);
         if let Err(error) = written {
-            let mut world = world(shared);
-            if world.sim.is_powered() && !matches!(error, Error::Closed) {
-                world.failure = Some(format!("a write in the middle of a sync: {error}"));
-            }
+            told_by_hook(shared, &error);
             return;
         }
     }
@@ -204,16 +235,7 @@ fn operate(
                 let to = first + world.random.below(60);
                 (format!("k{first:03}").into_bytes(), format!("k{to:03}").into_bytes())
             };
-            let removed = handle.remove_range(from.clone()..to.clone())?;
-            let mut world = world(shared);
-            let entries = world.now.entry(TREES[tree].to_owned()).or_default();
-            let before = entries.len();
-            entries.retain(|key, _| *key < from || *key >= to);
-            if removed != (before - entries.len()) as u64 {
-                world.failure = Some(format!("remove_range says {removed}"));
-            }
-            world.writes += 1;
-            Ok(())
+            remove_range(shared, tree, &from, &to)
         }
         110..113 => {
             handle.clear()?;

@@ -335,7 +335,7 @@ fn run(
         store.active = turn as usize % NAMES.len();
         let shrinks = turn / NAMES.len() as u64 % 2 == 1;
         let mix = match shrinks {
-            true => Mix { insert: 120, remove: 500, ..Mix::default() },
+            true => Mix { insert: 120, remove: 500, remove_range: 30, ..Mix::default() },
             false if calm > 1 => {
                 Mix { remove: 50, ends: 4, remove_range: 0, clear: 0, ..Mix::default() }
             }

@@ -97,6 +97,11 @@ fn the_keys_of_a_damaged_page_are_named_and_can_be_given_up() {
     db.verify().unwrap();
     db.sync().unwrap();
     db.verify().unwrap();
+    // The commit has it.
+    let crashed = builder().open_on(Arc::new(MemoryDisk::with_files(disk.files()))).unwrap();
+    assert_eq!(crashed.tree("t").unwrap().get(key).unwrap(), None);
+    crashed.verify().unwrap();
+    drop(crashed);
     tree.put(key, "new").unwrap();
     db.clean(CleanOptions::default()).unwrap();
     drop(tree);

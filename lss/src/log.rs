@@ -138,6 +138,17 @@ impl Log {
         }
     }
 
+    /// Takes the right to append if no thread has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`]; [`Error::Forked`].
+    pub fn try_appender(&self) -> Result<Option<Appender<'_>>, Error> {
+        self.check_opener()?;
+        self.check_poison()?;
+        Ok(self.appender.try_take().map(|taken| self.appender_of(taken)))
+    }
+
     fn appender_of<'a>(&'a self, (state, panicked): (Turn<'a, AppendState>, bool)) -> Appender<'a> {
         if panicked {
             self.poison(Error::Misuse { what: "a thread panicked while it was appending" });

@@ -99,13 +99,26 @@ impl<T> Turns<T> {
             queue.busy = true;
         }
         drop(queue);
+        Ok(self.taken())
+    }
+
+    /// Takes the turn if no thread has it.
+    pub(crate) fn try_take(&self) -> Option<(Turn<'_, T>, bool)> {
+        if core::mem::replace(&mut self.queue().busy, true) {
+            return None;
+        }
+        Some(self.taken())
+    }
+
+    /// The turn of the calling thread, which has come.
+    fn taken(&self) -> (Turn<'_, T>, bool) {
         let pass = Some(Pass(self));
-        Ok(match self.value.lock() {
+        match self.value.lock() {
             Ok(value) => (Turn { value: Value::Locked(value), _pass: pass }, false),
             Err(poisoned) => {
                 (Turn { value: Value::Locked(poisoned.into_inner()), _pass: pass }, true)
             }
-        })
+        }
     }
 
     /// Lets every waiting thread whose version is not above `version` ask again.
@@ -221,6 +234,22 @@ mod tests {
             assert_eq!(late.join().unwrap(), Ok(0));
         });
         assert!(!turns.queue().busy);
+    }
+
+    /// A thread that does not wait has the turn or not, and hands it on as any other.
+    #[test]
+    fn a_turn_that_is_taken_at_once_goes_on_to_the_next() {
+        let turns = Turns::new(0);
+        thread::scope(|scope| {
+            let tried = turns.try_take();
+            assert!(tried.is_some() && turns.try_take().is_none());
+            let turns = &turns;
+            let next = scope.spawn(move || *turns.take().0);
+            until_waiting(turns, 1);
+            drop(tried);
+            assert_eq!(next.join().unwrap(), 0);
+        });
+        assert!(turns.try_take().is_some());
     }
 
     /// A turn that comes to a thread that needs it no more goes on to the next.

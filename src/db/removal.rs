@@ -1,4 +1,5 @@
-//! Many keys removed, one after the other. Each removal is one step; all of them together are not.
+//! Many keys removed, one after the other, or by whole pages. Each removal of a key or a page is
+//! one step; all of them together are not.
 
 use super::bounds::ByteRange;
 use super::range::Walk;
@@ -7,6 +8,7 @@ use super::value::Read;
 use crate::damage::Damage;
 use crate::engine::{End, Unread};
 use crate::error::{Error, Result};
+use crate::paging::empty::Emptied;
 use crate::paging::mend;
 use bytes::Bytes;
 use core::fmt;
@@ -119,16 +121,29 @@ impl Tree {
         }
     }
 
-    /// Removes every entry whose key lies in `range`, one after the other, and returns how many
-    /// there were. Entries inserted meanwhile may stay. With
-    /// [`SyncPolicy::Always`](crate::SyncPolicy::Always) one sync makes all removals durable.
+    /// Removes every entry whose key is in `range`, and returns how many there were. Entries
+    /// inserted concurrently may stay. With [`SyncPolicy::Always`](crate::SyncPolicy::Always) one
+    /// sync makes all removals durable.
     ///
-    /// A damaged page all of whose keys lie in `range` is given up without being read: an empty one
-    /// takes its place, and its keys can be written again. [`Error::Damaged`] says which keys that
-    /// are. It had as many entries as were counted, see [`len`](Self::len). After a
-    /// crash such a page may be empty although what was written just before is lost.
+    /// Leaf pages all of whose keys are in the range are emptied as a whole, in a few microseconds
+    /// each, and without being read: `O(pages)`. Other keys are removed one by one, first of all
+    /// those of the pages at both ends of the range. A page that is not in memory is read all the
+    /// same if it was not in memory since the store was opened, or if its entries are not counted
+    /// (see [`len`](Self::len)). The space is given back in the background, after the next commit.
     ///
-    /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
+    /// An emptied page is one write for
+    /// [`SyncPolicy::EveryWrites`](crate::SyncPolicy::EveryWrites).
+    ///
+    /// No commit begins while up to 128 pages are emptied; nothing is read or written meanwhile.
+    /// For 32 pages or more the removal waits for the commit that is under way.
+    ///
+    /// A damaged page all of whose keys are in the range is given up without being read: an empty
+    /// one takes its place, and its keys can be written again. [`Error::Damaged`] says which keys
+    /// that are. It had as many entries as were counted, see [`len`](Self::len).
+    ///
+    /// LINEARIZES: for a page that is emptied at the CAS of its page word, for any other key at the
+    /// CAS of its leaf's; all together are not one step. A crash leaves all of a page or nothing,
+    /// and what was written before the removal of each page that is empty then.
     ///
     /// # Errors
     /// See [`Tree`]. What was removed before stays removed.
@@ -147,8 +162,24 @@ impl Tree {
     pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
         self.check()?;
         self.inner.check_writable()?;
-        let removed = self.remove_each(Unread::of(range.bounds(), self.core.layout));
+        let removed = self.remove_all(Unread::of(range.bounds(), self.core.layout));
         self.inner.after_many(removed)
+    }
+
+    fn remove_all(&self, mut rest: Option<Unread>) -> Result<u64> {
+        let mut removed = 0;
+        while let Some(Unread::Bytes(start, end)) = rest {
+            let emptied = self.inner.engine.empty_some(&self.core, &start, end.as_deref());
+            let Emptied { leaves, entries, left, rest: next } = self.named(emptied)?;
+            removed += entries;
+            // For the policy each is one write.
+            (0..leaves).try_for_each(|_| self.inner.after_one_of_many(0))?;
+            for keys in left {
+                removed += self.remove_each(Some(keys))?;
+            }
+            rest = next;
+        }
+        Ok(removed)
     }
 
     fn remove_each(&self, mut rest: Option<Unread>) -> Result<u64> {
@@ -188,10 +219,10 @@ impl Tree {
         Ok((self.named(given_up)?.unwrap_or(0), rest))
     }
 
-    /// Removes every entry, one after the other. Entries inserted meanwhile may stay. Damaged pages
-    /// are given up, as by [`remove_range`](Self::remove_range), and it syncs as that does.
+    /// Removes every entry, as [`remove_range`](Self::remove_range) does: page by page. Entries
+    /// inserted concurrently may stay. Damaged pages are given up, and it syncs as that does.
     ///
-    /// LINEARIZES: each removal at the CAS of its leaf's page word; all together are not one step.
+    /// LINEARIZES: each page at the CAS of its page word; all together are not one step.
     ///
     /// # Errors
     /// See [`Tree`].

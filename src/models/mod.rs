@@ -17,6 +17,7 @@
 //! | `cuts` | each commit is a prefix of history, through the real log and recovery |
 //! | `evictions` | a page that has something the log has not is not given up |
 //! | `partial` | a write that reads nothing is in its page, once, and counted |
+//! | `empty` | a leaf of a range that is removed is emptied as a whole, and in the right commit |
 //! | `ids` | no page id has two owners |
 //!
 //! Run: `RUSTFLAGS="--cfg loom" cargo test --release -p bwtree --lib models -- --nocapture`. The
@@ -30,6 +31,7 @@
 mod bulk;
 mod cuts;
 mod dates;
+mod empty;
 mod evictions;
 mod hints;
 mod ids;

@@ -375,6 +375,12 @@ impl Logged {
         sure(engine.update_or(tree, key, decide, &Cell::new(0), blind));
     }
 
+    /// Empties the leaves that are inside this range, and returns how many entries they had.
+    pub(super) fn empty(&self, start: u8, end: u8) -> u64 {
+        let Setting { engine, tree } = &self.setting;
+        sure(engine.empty_some(tree, &[start], Some(&[end]))).entries
+    }
+
     /// Tries to evict a page until it has no mark of a reader.
     pub(super) fn evict(&self, id: u32) {
         while self.setting.engine.try_evict(id) == Evicted::Referenced {}

@@ -5,9 +5,9 @@
 //! takes its place: the place in the table says that the log has something else, so the next commit
 //! has the empty leaf, and what is damaged is dead.
 //!
-//! The empty leaf has no version, for what it lacks could be read by nobody: a cut that is open may
-//! have it or not. What is written to it later is stamped and listed like any record (I13): the
-//! page is listed before it can be seen and again after it, so that the next sync has it.
+//! The empty leaf is dated and listed under the turn to append, as those of a range that is removed
+//! are ([`empty`](super::empty)). What is written to it later is stamped and listed like any record
+//! (I13).
 //!
 //! A damaged inner page is rebuilt instead; see `rebuild`.
 //!
@@ -235,6 +235,9 @@ pub(crate) fn give_up(
     let Some(fences) = fences(engine, tree, id).filter(|fences| fences.level == 0) else {
         return Err(error);
     };
+    let Some(_turn) = engine.store.log.wait_durable_or_appender(u64::MAX)? else {
+        return Err(error);
+    };
     let guard = engine.pin();
     let (Some(below), Some(place)) =
         (fetch::below(engine.table.load(id, &guard)), engine.place(id, &guard))
@@ -247,7 +250,7 @@ pub(crate) fn give_up(
         right: fences.right,
         ..Shape::whole(Layout::Var)
     };
-    let birth = engine.smo_birth(tree.id, place.flushed);
+    let birth = engine.smo_birth(tree.id, engine.clock.now());
     // What was written without reading the page, and is in no damaged part, stays.
     let mut records =
         below.partial.map_or_else(Vec::new, |chain| engine.unflushed(id, chain, place.flushed));
@@ -257,7 +260,6 @@ pub(crate) fn give_up(
     if !fetch::publish(engine, (id, tree.id), below, page, count, &guard) {
         return Ok(None);
     }
-    engine.list(id);
     engine.store.is_sound(id);
     // What held segments back is dead with the next commit; what still does is found again.
     engine.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();

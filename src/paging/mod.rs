@@ -10,6 +10,7 @@
 //! | `fetch` | a page comes back from the log |
 //! | `partial` | a page that is away takes records without being read |
 //! | `token` | what the word of a page that is away says of it |
+//! | `empty` | the leaves of a range that is removed, by one CAS each |
 //! | `mend` | what a page is that cannot be read, and an empty page in its place |
 //! | `evict` | a page that is in the log gives its memory back |
 //! | `settle` | leaves that have gone quiet become base pages again |
@@ -31,6 +32,7 @@ pub(crate) mod chunk;
 pub(crate) mod clean;
 pub(crate) mod cut;
 pub(crate) mod dropped;
+pub(crate) mod empty;
 mod evacuate;
 pub(crate) mod evict;
 pub(crate) mod fetch;

@@ -10,13 +10,14 @@
 //! # The key is the page's
 //!
 //! The page itself would say which keys are its own, and is not there. The page above says it, but
-//! may not know of a split yet. So the evictor looks whether what the page above says of the page
-//! is no more than the page has, and notes in the token that its range is *posted*. As long as the
-//! page is away that stays so: it is not split, and what is merged into it, or taken out of the
-//! page above, only makes its own range larger before that of the page above. And who has loaded
-//! the page above after the token, and wins the CAS of the word with that token, has seen both at
-//! one moment: the page was away all the time between. Pages that were not in memory since the
-//! store was opened are not posted: a crash may have left a split that no page above knows of.
+//! may not know of a split yet, or still name a page that was merged into this one. So the evictor
+//! looks whether what the page above says of the page is what the page has, and notes in the token
+//! that its range is *posted*. As long as the page is evicted that stays so: it is not split,
+//! nothing is merged into it, and no other page begins inside its range, which the page above could
+//! be told of. A thread that has loaded the page above after the token, and wins the CAS of the
+//! word with that token, has seen both at one moment: the page was evicted all the time between.
+//! Pages that were not in memory since the store was opened are not posted: a crash may have left a
+//! split that no page above knows of.
 //!
 //! A Partial page has, as its fences, what the page above said. A key outside of them has to wait
 //! until the page was read.
@@ -43,7 +44,6 @@ use super::visit::is_crowded;
 use crate::engine::{
     Counters, Engine, Store, TreeCore, Unseen, Versioned, payload_len, record_bytes,
 };
-use core::cmp::Ordering;
 use delta::{Base, Contents, Hashed, KeyRef, Layout, Position, Probe, Record, Shape, Side};
 use gc::Evicted;
 use mapping::{Birth, Chain, Records, Word};
@@ -53,7 +53,12 @@ use types::PageId;
 impl<S: Store> Engine<S> {
     /// The page above the leaves that leads to this key, if all on the way to it is in memory and
     /// at rest. Helps nobody and waits for nothing.
-    fn page_above<'g>(&'g self, tree: &TreeCore, key: &[u8], guard: &'g Guard) -> Option<Base<'g>> {
+    pub(super) fn page_above<'g>(
+        &'g self,
+        tree: &TreeCore,
+        key: &[u8],
+        guard: &'g Guard,
+    ) -> Option<Base<'g>> {
         let mut id = tree.root;
         loop {
             let Word::Resident(chain) = self.table.load(id, guard) else { return None };
@@ -82,28 +87,23 @@ impl<S: Store> Engine<S> {
 }
 
 /// Where the range of a child begins, and where that of the next one does.
-fn range_of(above: Base<'_>, at: usize) -> (Option<KeyRef<'_>>, Option<KeyRef<'_>>) {
+pub(super) fn range_of(above: Base<'_>, at: usize) -> (Option<KeyRef<'_>>, Option<KeyRef<'_>>) {
     let low = (at > 0).then(|| above.separator(at));
     let high = (at + 1 < above.count()).then(|| above.separator(at + 1));
     (low, high)
 }
 
 impl DurableEngine {
-    /// Whether the page above a leaf in memory leads to it only with keys that are its own.
+    /// Whether the page above a leaf in memory leads to it with the keys that are its own.
     pub(super) fn is_posted(&self, id: PageId, tree: u32, leaf: Base<'_>, guard: &Guard) -> bool {
         let Some(tree) = self.tree(tree) else { return false };
         let Some(above) = self.page_above(&tree, leaf.low(), guard) else { return false };
         let at = above.child_index(leaf.low());
         let (low, high) = range_of(above, at);
-        let begins = match low {
-            Some(low) => low.cmp_bytes(leaf.low()) != Ordering::Less,
-            None => above.low() >= leaf.low(),
-        };
-        let ends = match (leaf.high(), high, above.high()) {
-            (None, ..) => true,
-            (Some(end), Some(high), _) => high.cmp_bytes(end) != Ordering::Greater,
-            (Some(end), None, Some(high)) => high <= end,
-            (Some(_), None, None) => false,
+        let begins = low.map_or(above.low() == leaf.low(), |low| low == *leaf.low());
+        let ends = match high {
+            Some(high) => leaf.high().is_some_and(|end| high == *end),
+            None => above.high() == leaf.high(),
         };
         above.child(at) == id && begins && ends
     }

@@ -13,8 +13,7 @@
 //! below them, and who brings the page in finds out how many there are. It stands in the word so
 //! that one CAS changes what is known of the page together with where it is.
 //!
-//! *Posted*: the page above names no key as this page's that is not, see
-//! [`partial`](super::partial).
+//! *Posted*: the page above gives the page the range that it has, see [`partial`](super::partial).
 
 use super::place::Place;
 
