@@ -3,6 +3,7 @@
 //! Anybody pushes to it, and one thread at a time drains it. An entry may be there twice.
 
 use crate::stack::Stack;
+use sync::Advice;
 use types::{PageId, Pieces};
 
 /// An entry of the dirty list.
@@ -16,7 +17,10 @@ pub struct Listed {
 
 /// The dirty list of a store.
 #[derive(Debug, Default)]
-pub struct DirtyList(Stack<Listed>);
+pub struct DirtyList {
+    listed: Stack<Listed>,
+    len: Advice,
+}
 
 impl DirtyList {
     /// An empty list.
@@ -26,24 +30,31 @@ impl DirtyList {
 
     /// Puts a page on the list.
     pub fn push(&self, page: PageId, interval: u64) {
-        self.0.push(Listed { page, interval });
+        self.listed.push(Listed { page, interval });
+        self.len.add(1);
     }
 
     /// Takes all entries of intervals up to `cut` off the list; later ones stay.
     pub fn drain(&self, cut: u64) -> Pieces<PageId> {
         let mut pages = Pieces::new();
-        for listed in self.0.take() {
+        self.len.set(0);
+        for listed in self.listed.take() {
             if listed.interval <= cut {
                 pages.push(listed.page);
             } else {
-                self.0.push(listed);
+                self.push(listed.page, listed.interval);
             }
         }
         pages
     }
 
+    /// How many entries there are, about.
+    pub fn len_about(&self) -> u64 {
+        self.len.get()
+    }
+
     /// Whether nothing is on the list at this moment.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.listed.is_empty()
     }
 }

@@ -82,13 +82,13 @@ pub fn arena_bytes() -> Option<u64> {
 const APART_BYTES: u64 = 4 << 20;
 
 /// Of so many bytes of pages, those that lie free between them: each takes its share of what the
-/// arena of this process has from the system and no page uses. At most a quarter of the bytes, and
+/// arena of this process has from the system and no page uses. At most half of the bytes, and
 /// nothing of what there is however few pages there are: they are not to blame for whole slabs.
 pub fn arena_slack(bytes: u64) -> u64 {
     let (Some(there), Some(used)) = (from::resident_bytes(), from::used_bytes()) else { return 0 };
     let free = there.saturating_sub(used).saturating_sub(APART_BYTES);
     let share = u128::from(free) * u128::from(bytes) / u128::from(used.max(1));
-    (share as u64).min(bytes / 4)
+    (share as u64).min(bytes / 2)
 }
 
 /// Memory for a page: so many bytes, a multiple of [`ALIGN`] and not 0, aligned to it.

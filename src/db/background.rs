@@ -53,7 +53,7 @@ const LOG_SHARE: u64 = 16;
 const MAX_LOG_BYTES: u64 = 4 << 20;
 
 /// What lies free between pages is counted by no more than this part of the budget at a tick.
-const SLACK_STEP_SHARE: u64 = 128;
+const SLACK_STEP_SHARE: u64 = 32;
 
 /// After a turn that found too little, the evictor rests this many times as long as it took, if
 /// nothing happens.

@@ -29,6 +29,9 @@ const LOOKS_PER_SEGMENT: u64 = 8;
 /// necessary.
 const ROOM_PER_DIRTY_BYTE: u64 = 16;
 
+/// Bytes that a commit needs for each page while it is written: in lists, and for its new location.
+const BYTES_PER_DIRTY_PAGE: u64 = 128;
+
 /// Bytes of a removal in the log besides its key, about.
 const REMOVAL_BYTES: u64 = 48;
 
@@ -67,10 +70,12 @@ impl DurableEngine {
         before / every != (before + bytes) / every
     }
 
-    /// Bytes that were written by puts and removals, and may not be durable.
+    /// Bytes that were written by puts and removals, and may not be durable; and what a commit of
+    /// them needs for each page meanwhile.
     pub(crate) fn undurable_bytes(&self) -> u64 {
         let committed = self.store.committed_bytes.load(Ordering::Relaxed);
-        self.changed_bytes().saturating_sub(committed)
+        let pages = self.dirty.len_about() * BYTES_PER_DIRTY_PAGE;
+        self.changed_bytes().saturating_sub(committed) + pages
     }
 
     /// Bytes that were written so far, by puts and removals.

@@ -15,6 +15,12 @@ impl Advice {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Adds to the number.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// Leaves a number.
     #[inline]
     pub fn set(&self, number: u64) {
