@@ -74,6 +74,12 @@ pub enum Error {
 pub type Result<T> = core::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the log has refused one group and goes on: nothing that was written is in doubt, and
+    /// a later try may succeed.
+    pub(crate) fn stops_one_group(&self) -> bool {
+        matches!(self, Self::Log(error) if error.stops_one_group())
+    }
+
     /// Whether bytes that were written could not be read back as they were: damage, or a device
     /// that refuses to read. It concerns what was to be read, and nothing else.
     pub fn is_damage(&self) -> bool {

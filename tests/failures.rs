@@ -56,7 +56,6 @@ fn a_failed_sync_ends_all_writing_until_the_store_is_opened_again() {
         (Op::Sync, Fault::Eio),
         (Op::Write, Fault::Eio),
         (Op::Write, Fault::ShortWrite),
-        (Op::Create, Fault::Eio),
         (Op::SyncDirectory, Fault::Eio),
     ] {
         for nth in 1..12 {
@@ -78,6 +77,11 @@ fn a_failed_sync_ends_all_writing_until_the_store_is_opened_again() {
             }
             // Few calls of this kind may come; then there is nothing to see.
             let Some(first) = first else { continue };
+            if matches!(&first, Error::Log(log) if log.stops_one_group()) {
+                // It was to a file that nothing lies in yet.
+                db.sync().unwrap();
+                continue;
+            }
             failed += 1;
             error::<()>(Err(first));
             // No more writes, of any kind; reads go on.
@@ -224,7 +228,7 @@ fn a_failure_in_the_background_reaches_the_caller() {
     let tree = db.tree("t").unwrap();
     tree.put("synced", "v").unwrap();
     db.sync().unwrap();
-    disk.fail(Op::Sync, 1, Fault::Eio);
+    disk.fail_all(Op::Sync, Fault::Eio);
     let started = Instant::now();
     let failure = loop {
         assert!(

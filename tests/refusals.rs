@@ -1,5 +1,5 @@
 //! Every call that a user makes meets every error that the system has for every call of its own:
-//! nothing acknowledged is lost, and after an error that passes the store goes on.
+//! nothing acknowledged is lost, and unless bytes may be the store goes on.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first failure")]
 
@@ -107,12 +107,12 @@ fn check(tree: &Tree, model: &Model, unsure: &[Vec<u8>], what: &str) {
     assert!(found == wanted, "{what}: {} entries, and {} before", found.len(), wanted.len());
 }
 
-/// Whether the same call may succeed: what it lacked comes back, or it has failed to read.
+/// Whether the same call may succeed: no more than one group has failed, or a read.
 fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Log(log) if log.is_passing()) || error.is_damage()
+    matches!(error, Error::Log(log) if log.stops_one_group()) || error.is_damage()
 }
 
-/// Tries until it succeeds; another error than one that passes is none that may come.
+/// Tries until it succeeds; an error that ends all writing is none that may come.
 fn at_last<R>(what: &str, mut call: impl FnMut() -> Result<R>) -> R {
     let started = Instant::now();
     loop {
@@ -167,8 +167,12 @@ fn life(
     if call == Call::Open {
         disk.fail(op, nth, fault);
     }
-    // A sync that fails is never tried again, whatever it says.
-    let passing = PASSING.contains(&errno) && !matches!(op, Op::Sync | Op::SyncDirectory);
+    // A sync that fails is never tried again, whatever it says, and a write only if it passes.
+    let passing = match op {
+        Op::Sync | Op::SyncDirectory => false,
+        Op::Write => PASSING.contains(&errno),
+        _ => true,
+    };
     let opened = open(disk);
     let mut goes_on = false;
     let mut unsure: Vec<Vec<u8>> = Vec::new();

@@ -90,8 +90,8 @@ pub(crate) struct AppendState {
     left: Option<(Arc<Segment>, u32)>,
     /// What free segments are wanted for.
     pub(crate) claim: Claim,
-    /// There was no room, or no descriptor: only a rollback goes on from here.
-    full: Option<Error>,
+    /// What has stopped the group: only a rollback goes on from here.
+    stopped: Option<Error>,
     /// A COMMIT whose writing failed: it may be whole on disk.
     doubtful_commit: Option<(Arc<Segment>, u32)>,
     /// Frames that recovery took without proof that they are durable.
@@ -124,7 +124,7 @@ impl AppendState {
             opened: Vec::new(),
             left: None,
             claim: Claim::Commit,
-            full: None,
+            stopped: None,
             doubtful_commit: None,
             unproven,
             orphans,
@@ -170,11 +170,11 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], [`Error::Refused`]: no room, or no descriptor for the next segment;
+    /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: the next segment can't be had;
     /// the group can only be rolled back.
     /// [`Error::Misuse`]: a reserved kind, or [`Appender::begin`] was not called.
     /// [`Error::TooLarge`]: more than [`MAX_PART_BYTES`] or [`MAX_REFS`]; nothing was appended.
-    /// Any failed write or sync poisons the log.
+    /// A failed write or sync of what was appended poisons the log.
     pub fn append(
         &mut self,
         stream: Stream,
@@ -195,9 +195,9 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], [`Error::Refused`]: nothing of the group is committed, and it can only be
-    /// rolled back. Any failed write or sync poisons the log; whether the group is committed is
-    /// then known only after reopening.
+    /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: nothing of the group is committed,
+    /// and it can only be rolled back. Other failures poison the log; whether the group is
+    /// committed is then known only after reopening.
     pub fn commit(&mut self, version: u64) -> Result<(), Error> {
         self.check_ready()?;
         self.commit_group(version)
@@ -213,7 +213,7 @@ impl Appender<'_> {
     /// abandoned segment back.
     pub fn rollback(&mut self) -> Result<(), Error> {
         self.check_writable()?;
-        if !self.state.is_dirty() && self.state.full.is_none() {
+        if !self.state.is_dirty() && self.state.stopped.is_none() {
             return Ok(());
         }
         // If this passes, only another rollback goes on from here.
@@ -262,11 +262,11 @@ impl Appender<'_> {
         self.log.segments.void(&mut opened);
         state.next_sequence = state.committed.sequence + 1;
         state.attempt += 1;
-        state.full = None;
+        state.stopped = None;
         self.log.segments.tally.rollbacks.add(1);
         match self.log.reclaim_dead() {
             // What could not be given back now is given back by the next reclaiming.
-            Err(error) if !error.is_passing() => Err(error),
+            Err(error) if !error.stops_one_group() => Err(error),
             _ => Ok(()),
         }
     }
@@ -278,7 +278,7 @@ impl Appender<'_> {
             .file
             .write_at(&[0; frame::HEADER_BYTES], u64::from(offset))
             .map_err(|e| self.log.segments.failed("write", segment.id, e))
-            .map_err(|error| self.log.fail_unless_passing(error))?;
+            .map_err(|error| self.log.fail_unless_one_group(error))?;
         self.log.segments.sync(&segment).map_err(|error| self.log.fail(error))?;
         self.state.doubtful_commit = None;
         Ok(Some((segment, offset)))
@@ -321,8 +321,8 @@ impl Appender<'_> {
         if !self.log.begun.load(Ordering::Relaxed) {
             return Err(Error::Misuse { what: "begin comes before the first append" });
         }
-        match &self.state.full {
-            Some(full) => Err(full.clone()),
+        match &self.state.stopped {
+            Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
@@ -415,12 +415,16 @@ impl Appender<'_> {
             // The first group of an opening has no home.
             _ => return Ok(()),
         };
+        if home.file.open_for_write().is_err() {
+            // The group is no less durable.
+            return Ok(());
+        }
         let (generation, attempt) = (self.log.segments.generation, state.attempt);
         let link = Link { segment: home.id, generation, durable, next, attempt };
         let bytes = link.encode(self.log.segments.store, offset);
         if let Err(error) = home.file.write_at(&bytes, u64::from(offset)) {
             let error = self.log.segments.failed("write", home.id, error);
-            // What passes makes the group no less durable.
+            // The same.
             return if error.is_passing() { Ok(()) } else { Err(self.log.fail(error)) };
         }
         self.log.segments.tally.bytes_written.add(LINK_BYTES);
@@ -489,6 +493,10 @@ impl Appender<'_> {
             directory_bytes: 0,
             directory_checksum: 0,
         };
+        if let Err(error) = segment.file.open_for_write() {
+            let error = self.log.segments.refused("open", segment.id, error);
+            return Err(self.refuse(error));
+        }
         let bytes = open.buffer.seal(header, self.log.segments.store, open.offset);
         open.unsynced = true;
         let written = bytes.len();
@@ -520,10 +528,10 @@ impl Appender<'_> {
         Ok(())
     }
 
-    /// What an error means: one that passes stops the group, any other poisons the log.
+    /// What an error means: it stops the group, or it poisons the log.
     fn refuse(&mut self, error: Error) -> Error {
-        if error.is_passing() {
-            self.state.full = Some(error.clone());
+        if error.stops_one_group() {
+            self.state.stopped = Some(error.clone());
             error
         } else {
             self.log.fail(error)

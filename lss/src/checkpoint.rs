@@ -83,8 +83,9 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], [`Error::Refused`]: everything is as before. [`Error::Misuse`]: something
-    /// was appended since the last commit. Any failed write or sync poisons the log.
+    /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: everything is as before.
+    /// [`Error::Misuse`]: something was appended since the last commit. Other failures poison the
+    /// log.
     ///
     /// Each chunk is taken when the one before it has been appended, so that they need not be in
     /// memory together.
@@ -197,8 +198,8 @@ impl Appender<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], [`Error::Refused`]: nothing has changed and it may be called again.
-    /// [`Error::Misuse`]: called twice. Any failed write or sync poisons the log.
+    /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: nothing has changed and it may be
+    /// called again. [`Error::Misuse`]: called twice. Other failures poison the log.
     pub fn begin(
         &mut self,
         chunks: impl IntoIterator<Item = (u32, ChunkPart)>,
@@ -210,7 +211,7 @@ impl Appender<'_> {
             return Err(Error::Misuse { what: "begin is called once" });
         }
         self.check_linked()?;
-        self.settle().map_err(|error| self.log.fail_unless_passing(error))?;
+        self.settle().map_err(|error| self.log.fail_unless_one_group(error))?;
         self.log.take_unused();
         let mut run = self.starting(version);
         // All in one stream: it needs one segment and no more.
@@ -225,14 +226,15 @@ impl Appender<'_> {
         Ok(())
     }
 
-    /// The directory and the files that are written to still have their names. A removal poisons.
+    /// The directory and the files that are written to still have their names. A removal poisons; a
+    /// look that fails does not.
     fn check_linked(&self) -> Result<(), Error> {
         let segments = &self.log.segments;
         let linked = segments
             .check_linked()
             .and_then(|()| self.log.superblock.check_linked())
             .and_then(|()| self.state.open_segments().try_for_each(|s| segments.check_file(s)));
-        linked.map_err(|error| self.log.fail(error))
+        linked.map_err(|error| self.log.fail_unless_one_group(error))
     }
 
     /// Makes sure that what recovery took is durable, and removes what it did not take.
@@ -263,7 +265,7 @@ impl Appender<'_> {
             match segments.disk.remove(name) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     let file = format!("{}/{name}", segments.disk.place());
-                    return Err(Error::of_call("remove", file, e));
+                    return Err(Error::of_attempt("remove", file, e));
                 }
                 _ => {}
             }
@@ -409,7 +411,6 @@ impl Appender<'_> {
             fresh.push(directory);
         }
         self.commit_group(version)?;
-        self.check_linked()?;
         let mut logged = log.bytes_since_checkpoint().saturating_sub(logged_bytes);
         let sequence = self.state.committed_sequence();
         if alone {
@@ -434,9 +435,13 @@ impl Appender<'_> {
             meta: inline.then(|| meta.to_vec()),
             whole_chunks: false,
         };
-        if let Err(error) = log.superblock.write(&superblock, &log.segments.tally) {
+        let written = self.check_linked().and_then(|()| {
+            let written = log.superblock.write(&superblock, &log.segments.tally);
+            written.map_err(|error| log.fail_unless_one_group(error))
+        });
+        if let Err(error) = written {
             self.state.unnamed.append(&mut fresh);
-            return Err(log.fail_unless_passing(error));
+            return Err(error);
         }
         for address in self.state.unnamed.drain(..) {
             log.segments.retire(address);

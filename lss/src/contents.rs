@@ -56,7 +56,7 @@ impl Contents<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]: the system refused to read.
+    /// [`Error::Io`]: the system refused to read; [`Error::Refused`]: it did for now.
     pub fn next_frame(&mut self) -> Result<Option<Pieces<(PageId, Address)>>, Error> {
         loop {
             let Ok(offset) = u32::try_from(self.at) else { return Ok(None) };
@@ -103,7 +103,9 @@ impl Contents<'_> {
             {
                 Ok(None)
             }
-            Err(error) => Err(Error::io("read", self.log.segments.path(self.segment.id), error)),
+            Err(error) => {
+                Err(Error::of_call("read", self.log.segments.path(self.segment.id), error))
+            }
         }
     }
 }

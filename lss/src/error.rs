@@ -1,4 +1,36 @@
 //! Every way in which the log can fail, with the evidence: what happened, where, what to do.
+//!
+//! # What ends all writing
+//!
+//! Only what may have lost bytes *poisons*: bytes that were acknowledged, or a COMMIT of which
+//! nobody knows whether it is on the disk. Anything else *fails the group*: it is rolled back, its
+//! writers hear the error, and the next group is a new try. Errors that say that the system is
+//! short of something *pass*, which is the same, told apart so that a caller knows to wait
+//! ([`Error::is_passing`]): ENOSPC, EDQUOT, EFBIG; EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN.
+//!
+//! | call | error that passes | any other |
+//! |---|---|---|
+//! | create, allocate, rename, remove, open, list readers | passes | fails the group |
+//! | look whether directory or file still has its name: the look fails | passes | fails the group |
+//! | the same: it has none ([`Error::Removed`]) | | poisons |
+//! | write or sync the header of a segment with nothing in it | passes | fails the group |
+//! | write a frame, wipe a COMMIT | passes | poisons |
+//! | write a link | passes: the group is committed | poisons |
+//! | write a superblock slot, sync it | passes: the other one counts | poisons |
+//! | sync a segment with frames or a link in it | poisons | poisons |
+//! | sync the directory, to use what is created | passes | poisons |
+//! | sync the directory after renames and removals, and at the beginning | poisons | poisons |
+//! | read | passes, after some tries | damage of what was wanted |
+//!
+//! - A write that fails says nothing of what it has left, so the header of a frame that failed
+//!   otherwise than for a while may come out later: that ends in a reopening, which looks.
+//! - After a failed sync the system takes for clean what it has not written, and the next sync
+//!   succeeds (R1). A file with nothing in it that counts is removed then, and not used again.
+//! - A sync of the directory that fails may have been the one for the entry of a segment that was
+//!   renamed beside it and will be used. That passes at a creation, where a file system that is
+//!   short of room refuses before it has tried.
+//! - A removal that finds no file has done what it should, if the directory is still there. A
+//!   renaming that took place though it was said to fail is one of these.
 
 use core::fmt;
 use std::io;
@@ -77,6 +109,17 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// The system refused a call that touches no byte that counts: a creation, a renaming, a
+    /// removal, a look. The group in progress can't be committed; roll it back. Nothing that was
+    /// written is in doubt, and the next group is a new try.
+    Denied {
+        /// What was tried.
+        op: &'static str,
+        /// The file or directory.
+        file: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
     /// An earlier write or sync failed; nothing more is written until the store is reopened.
     Poisoned {
         /// The first failure.
@@ -144,8 +187,8 @@ impl Error {
         Self::Io { op, file: file.into(), source: Arc::new(source) }
     }
 
-    /// What a failed call means that has not touched anything written before: creations, openings,
-    /// renames, removals. [`Error::Full`], [`Error::Refused`] or [`Error::Io`].
+    /// What a failed call means: [`Error::Full`], [`Error::Refused`], or [`Error::Io`] if it does
+    /// not pass.
     pub fn of_call(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
         if means_full(&source) {
             Self::Full { file: file.into(), held: HeldBack::default() }
@@ -153,6 +196,15 @@ impl Error {
             Self::Refused { op, file: file.into(), source: Arc::new(source) }
         } else {
             Self::io(op, file, source)
+        }
+    }
+
+    /// What a failed call means of which nothing that counts depends: as
+    /// [`of_call`](Self::of_call), and [`Error::Denied`] if it does not pass.
+    pub(crate) fn of_attempt(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        match Self::of_call(op, file, source) {
+            Self::Io { op, file, source } => Self::Denied { op, file, source },
+            passing => passing,
         }
     }
 
@@ -165,6 +217,13 @@ impl Error {
     /// memory. After such an error in an append or a commit comes a rollback.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::Refused { .. })
+    }
+
+    /// Whether this is the end of one group and of nothing else: it [passes](Self::is_passing), or
+    /// it is [`Error::Denied`]. After such an error in an append or a commit comes a rollback, and
+    /// the log goes on.
+    pub fn stops_one_group(&self) -> bool {
+        self.is_passing() || matches!(self, Self::Denied { .. })
     }
 }
 
@@ -219,6 +278,11 @@ impl fmt::Display for Error {
                 f,
                 "{op} was refused for {file}: {source}; raise the limit or free some, and try again"
             ),
+            Self::Denied { op, file, source } => write!(
+                f,
+                "{op} failed on {file}: {source}; nothing that was written is in doubt: check the \
+                 disk and the path, and try again"
+            ),
             Self::Poisoned { cause } => write!(
                 f,
                 "the log takes no more writes since an earlier failure ({cause}); reopen the store"
@@ -245,7 +309,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } | Self::Refused { source, .. } => Some(source.as_ref()),
+            Self::Io { source, .. }
+            | Self::Refused { source, .. }
+            | Self::Denied { source, .. } => Some(source.as_ref()),
             Self::Poisoned { cause } => Some(cause.as_ref()),
             _ => None,
         }

@@ -129,13 +129,13 @@ fn if_any<F>(disk: &dyn Disk, id: u32, opened: io::Result<F>) -> Result<Option<F
 
 /// The header of a file, and whether there is anything in its place.
 fn header(disk: &dyn Disk, id: u32, file: &dyn File) -> Result<(Decoded, bool), Error> {
-    let len = file.len().map_err(|e| Error::io("measure", path(disk, id), e))?;
+    let len = file.len().map_err(|e| Error::of_call("measure", path(disk, id), e))?;
     let mut bytes = [0; HEADER_BYTES];
     let there = len.min(HEADER_BYTES as u64) as usize;
     match file.read_at(&mut bytes[..there], 0) {
         Ok(()) => Ok((SegmentHeader::decode(&bytes), bytes.iter().any(|&byte| byte != 0))),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok((Decoded::Nothing, false)),
-        Err(e) => Err(Error::io("read", path(disk, id), e)),
+        Err(e) => Err(Error::of_call("read", path(disk, id), e)),
     }
 }
 
@@ -148,7 +148,7 @@ fn segment_file(
     let Some(file) = if_any(disk, id, pool.open(file_name(id), false))? else {
         return Ok(None);
     };
-    let len = file.len().map_err(|e| Error::io("measure", path(disk, id), e))?;
+    let len = file.len().map_err(|e| Error::of_call("measure", path(disk, id), e))?;
     let (decoded, written) = header(disk, id, &*file)?;
     let nameless =
         |owner| FoundFile { id, file: Arc::clone(&file), size: len, header: None, owner };

@@ -28,9 +28,12 @@
 //! - When `commit` has returned `Ok`, its parts survive any crash, all of them.
 //! - Recovery yields exactly one commit, not older than the last that was acknowledged. A torn tail
 //!   is cut; damage below what is known to be durable is an [`Error::Corrupt`].
-//! - A failed write or sync poisons the log: no retry, reads go on, a reopen recovers. An error
-//!   that passes does not ([`Error::is_passing`]: a full disk, no descriptors, no memory):
-//!   [`Appender::rollback`] voids the group in progress and the log goes on.
+//! - What may have lost bytes poisons the log, such as a failed write or sync of what is being
+//!   committed: no retry, reads go on, a reopen recovers. Nothing else does
+//!   ([`Error::stops_one_group`]): not what passes ([`Error::is_passing`]: a full disk, no
+//!   descriptors, no memory), nor a creation, a renaming, a removal or a look that fails.
+//!   [`Appender::rollback`] voids the group in progress and the log goes on. Which call with which
+//!   error is what, a table in `error.rs` says.
 //!
 //! - A log that is opened for reading only, beside one that writes, finds one commit, not older
 //!   than its opening, and can read that for as long as it is open.

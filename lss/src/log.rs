@@ -86,7 +86,8 @@ impl Log {
     /// # Errors
     ///
     /// [`Error::Gone`]: the segment was given back meanwhile; look the address up again.
-    /// [`Error::Corrupt`]: the bytes there are not this part. [`Error::Io`]: the system refused.
+    /// [`Error::Corrupt`]: the bytes there are not this part. [`Error::Io`]: the system refused;
+    /// [`Error::Refused`]: it did for now.
     pub fn read(&self, address: Address, page: PageId, kind: u8) -> Result<Bytes, Error> {
         self.read_any(address, page, &[kind])
     }
@@ -202,7 +203,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] or [`Error::Io`] if they can't be listed; the log is unharmed.
+    /// [`Error::Refused`] or [`Error::Denied`] if they can't be listed; the log is unharmed.
     pub fn look_for_readers(&self) -> Result<(usize, HeldBack), Error> {
         let readers = self.segments.look_for_readers()?;
         if !matches!(self.hold, Hold::Registered(_)) {
@@ -290,8 +291,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], [`Error::Refused`]: what could not be given back stays for the next time.
-    /// Other failures to remove or rename a file, or to sync the directory, poison the log.
+    /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: what could not be given back stays
+    /// for the next time. A failure to sync the directory poisons the log.
     pub fn reclaim(&self) -> Result<u64, Error> {
         if self.options.read_only || !self.begun.load(Ordering::Relaxed) {
             return Ok(0);
@@ -306,15 +307,15 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], [`Error::Refused`]: none can be made now, nothing else is the matter. Other
-    /// failures poison the log.
+    /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: none can be made now, nothing else
+    /// is the matter. Other failures poison the log.
     pub fn prepare(&self) -> Result<bool, Error> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.check_opener()?;
         self.check_poison()?;
-        self.segments.prepare().map_err(|error| self.fail_unless_passing(error))
+        self.segments.prepare().map_err(|error| self.fail_unless_one_group(error))
     }
 
     /// Whether the disk was full when a segment was last wanted, and the reserve that was begun
@@ -354,7 +355,7 @@ impl Log {
     pub fn prepare_for(&self, bytes: u64) -> Result<(), Error> {
         self.check_opener()?;
         self.check_poison()?;
-        self.segments.prepare_for(bytes).map_err(|error| self.fail_unless_passing(error))
+        self.segments.prepare_for(bytes).map_err(|error| self.fail_unless_one_group(error))
     }
 
     /// Tells how large the parts of the next checkpoint will be, by estimate: a chunk, and all
@@ -430,8 +431,8 @@ impl Log {
         error
     }
 
-    pub(crate) fn fail_unless_passing(&self, error: Error) -> Error {
-        if error.is_passing() { error } else { self.fail(error) }
+    pub(crate) fn fail_unless_one_group(&self, error: Error) -> Error {
+        if error.stops_one_group() { error } else { self.fail(error) }
     }
 
     pub(crate) fn reclaim_dead(&self) -> Result<u64, Error> {
@@ -444,7 +445,7 @@ impl Log {
             _ => {}
         }
         let reclaimed = self.segments.reclaim(checkpoint, keep);
-        reclaimed.map_err(|error| self.fail_unless_passing(error))
+        reclaimed.map_err(|error| self.fail_unless_one_group(error))
     }
 
     /// Takes free segments into the reserve at an opening; every live part is known.

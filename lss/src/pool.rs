@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::error::means_refused;
-use crate::io::{Access, Disk, File};
+use crate::io::{Access, Disk, File, read_again};
 
 /// The files of segments that are open.
 #[derive(Debug)]
@@ -136,6 +136,13 @@ impl PooledFile {
         true
     }
 
+    /// Opens the file for a write, if it was closed; it stays open until it is synced. So an
+    /// opening that fails is told apart from a write that may have left something.
+    pub(crate) fn open_for_write(&self) -> io::Result<()> {
+        let before = self.unsynced.swap(true, Ordering::Relaxed);
+        self.with(|_| Ok(())).inspect_err(|_| self.unsynced.store(before, Ordering::Relaxed))
+    }
+
     fn with<R>(&self, call: impl FnOnce(&dyn File) -> io::Result<R>) -> io::Result<R> {
         // A store that would change nothing is left out: the line stays shared.
         if !self.used.load(Ordering::Relaxed) {
@@ -160,7 +167,7 @@ impl PooledFile {
 
 impl File for PooledFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.with(|file| file.read_at(buffer, offset))
+        self.with(|file| read_again(file, buffer, offset))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -124,7 +124,8 @@ impl Segments {
         // ORDERING: store buffering with the fence of `enter` in `open.rs`.
         fence(Ordering::SeqCst);
         let found = self.disk.readers();
-        known.take(found.map_err(|e| Error::of_call("list the readers of", self.disk.place(), e))?);
+        let failed = |e| Error::of_attempt("list the readers of", self.disk.place(), e);
+        known.take(found.map_err(failed)?);
         Ok(())
     }
 

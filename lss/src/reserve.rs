@@ -336,7 +336,7 @@ impl Segments {
         segment
             .file
             .write_at(&[0], segment.size - 1)
-            .map_err(|e| self.failed("write", segment.id, e))?;
+            .map_err(|e| self.refused("write", segment.id, e))?;
         self.write_header(segment, None, 0)?;
         self.sync_unused(segment)?;
         segment.unused.store(false, Ordering::Relaxed);

@@ -46,7 +46,7 @@ impl<'a> Window<'a> {
                 if error.kind() == io::ErrorKind::UnexpectedEof {
                     return Ok(None);
                 }
-                return Err(Error::io("read", self.path, error));
+                return Err(Error::of_call("read", self.path, error));
             }
         }
         let at = (offset - self.start) as usize;

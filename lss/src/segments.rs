@@ -224,8 +224,14 @@ impl Segments {
             .renew(&segment)
             .and_then(|()| self.write_header(&segment, Some(stream), first_sequence));
         if let Err(error) = begun {
-            // A header that is half there is written over by the next use.
-            self.free().push(segment);
+            if error.is_passing() {
+                // A header that is half there is written over by the next use.
+                self.free().push(segment);
+            } else {
+                // A file that could not be synced is not trusted again. One that stays is found
+                // unused by an opening.
+                let _left = self.remove(segment.id);
+            }
             return Err(error);
         }
         segment.stream.store(stream as u8, Ordering::Relaxed);
@@ -276,7 +282,7 @@ impl Segments {
         match self.disk.is_linked() {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Removed { path }),
-            Err(error) => Err(Error::io("look at", path, error)),
+            Err(error) => Err(Error::of_attempt("look at", path, error)),
         }
     }
 
@@ -285,7 +291,7 @@ impl Segments {
         match segment.file.is_linked() {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Removed { path: self.path(segment.id) }),
-            Err(error) => Err(self.failed("look at", segment.id, error)),
+            Err(error) => Err(self.refused("look at", segment.id, error)),
         }
     }
 
@@ -296,7 +302,7 @@ impl Segments {
         let name = file_name(id);
         self.try_create(id, &name, size).inspect_err(|error| {
             self.note_full(error);
-            if error.is_passing() {
+            if error.stops_one_group() {
                 // What could not be made whole goes; if it can't, the next try makes it empty.
                 let _left = self.disk.remove(&name);
                 self.return_id(id);
@@ -311,7 +317,7 @@ impl Segments {
         let segment = Segment::sealed(id, file, size, None, FORMAT_VERSION);
         self.write_header(&segment, None, 0)?;
         self.sync_unused(&segment)?;
-        // Nothing depends on an entry of the directory that is not in use yet.
+        // Nothing depends on an entry that is not in use yet, but others may wait for theirs.
         self.disk.sync_directory().map_err(|e| self.failed("sync the entry of", id, e))?;
         self.tally.segments_created.add(1);
         Ok(segment)
@@ -356,14 +362,14 @@ impl Segments {
         segment
             .file
             .write_at(&header.encode(), 0)
-            .map_err(|e| self.failed("write", segment.id, e))?;
+            .map_err(|e| self.refused("write", segment.id, e))?;
         self.tally.bytes_written.add(HEADER_BYTES as u64);
         Ok(())
     }
 
     /// Gives back every dead segment save those in `keep` and those that readers need;
-    /// returns the bytes freed. After an error that passes, those that were not given back are
-    /// still there.
+    /// returns the bytes freed. After an error that does not end all, those that were not given
+    /// back are still there.
     pub(crate) fn reclaim(&self, checkpoint: u64, keep: [u32; 2]) -> Result<u64, Error> {
         // One at a time, so that no more spares are kept than there is place for.
         let _alone = self.reclaiming.lock().unwrap_or_else(PoisonError::into_inner);
@@ -412,7 +418,7 @@ impl Segments {
                     recycled.push(spare);
                     return Ok(());
                 }
-                Err((error, _)) if !error.is_passing() => return Err((error, None)),
+                Err((error, _)) if !error.stops_one_group() => return Err((error, None)),
                 // Its name has changed already.
                 Err((_, Some(id))) => return self.remove(id).map_err(|error| (error, None)),
                 Err((_, None)) => Arc::new(segment),
@@ -479,7 +485,11 @@ impl Segments {
     }
 
     pub(crate) fn remove(&self, id: u32) -> Result<(), Error> {
-        self.disk.remove(&file_name(id)).map_err(|e| self.refused("remove", id, e))?;
+        match self.disk.remove(&file_name(id)) {
+            // It has another name, or none, and that is what is wanted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_linked()?,
+            removed => removed.map_err(|error| self.refused("remove", id, error))?,
+        }
         self.tally.segments_removed.add(1);
         Ok(())
     }
@@ -491,26 +501,30 @@ impl Segments {
         segment.file.sync_data().map_err(|e| Error::io("sync", self.path(segment.id), e))
     }
 
-    /// Syncs a segment that has nothing in it but its header: no room for that is nothing worse.
+    /// Syncs a segment that has nothing in it but its header: nothing is lost if that fails.
     pub(crate) fn sync_unused(&self, segment: &Segment) -> Result<(), Error> {
         self.tally.syncs.add(1);
-        segment.file.sync_data().map_err(|e| self.failed("sync", segment.id, e))
+        segment.file.sync_data().map_err(|e| self.refused("sync", segment.id, e))
     }
 
     pub(crate) fn sync_directory(&self) -> Result<(), Error> {
         self.disk.sync_directory().map_err(|e| Error::io("sync directory", self.disk.place(), e))
     }
 
-    /// The error of a call that changes no bytes: what passes is told apart.
-    fn refused(&self, op: &'static str, id: u32, error: io::Error) -> Error {
-        match Error::of_call(op, self.path(id), error) {
+    /// The error of a call that changes no byte that counts.
+    pub(crate) fn refused(&self, op: &'static str, id: u32, error: io::Error) -> Error {
+        self.with_held(Error::of_attempt(op, self.path(id), error))
+    }
+
+    /// The error of a write to a segment: only what passes has changed no byte that counts.
+    pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
+        self.with_held(Error::of_call(op, self.path(id), error))
+    }
+
+    fn with_held(&self, error: Error) -> Error {
+        match error {
             Error::Full { file, .. } => Error::Full { file, held: self.held_back() },
             error => error,
         }
-    }
-
-    /// The error of a write to a segment: what passes has changed no byte that counts.
-    pub(crate) fn failed(&self, op: &'static str, id: u32, error: io::Error) -> Error {
-        self.refused(op, id, error)
     }
 }

@@ -22,7 +22,7 @@ use crate::counters::Tally;
 use crate::error::Error;
 use crate::fields::{Fields, put};
 use crate::frame::SEQUENCE_LIMIT;
-use crate::io::{Access, Disk, File};
+use crate::io::{Access, Disk, File, read_again};
 use crate::{FORMAT_VERSION, part, reads_format};
 
 /// Most bytes of the caller's own data in a checkpoint.
@@ -247,7 +247,7 @@ impl SuperblockFile {
     /// Opens the file and reads the newer of its whole slots.
     pub(crate) fn open(disk: &dyn Disk, access: Access) -> Result<(Self, Superblock), Error> {
         let path = format!("{}/{FILE}", disk.place());
-        let file = disk.open(FILE, access).map_err(|error| Error::io("open", &path, error))?;
+        let file = disk.open(FILE, access).map_err(|error| Error::of_call("open", &path, error))?;
         let mut slots = read_slots(&*file);
         if access == Access::Read {
             for _ in 0..MAX_LOOKS {
@@ -267,11 +267,15 @@ impl SuperblockFile {
                 Ok(bytes) => bytes,
                 // A file cut short has a damaged slot; the other may be whole.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-                // A sector that can't be read is a damaged slot too.
-                Err(error) => {
-                    unreadable = Some(Error::of_call("read", &path, error));
-                    continue;
-                }
+                Err(error) => match Error::of_call("read", &path, error) {
+                    // It may be the newer one.
+                    error if error.is_passing() => return Err(error),
+                    // A sector that can't be read is a damaged slot too.
+                    error => {
+                        unreadable = Some(error);
+                        continue;
+                    }
+                },
             };
             match Superblock::decode(&bytes) {
                 Slot::Whole(found) => {
@@ -304,9 +308,8 @@ impl SuperblockFile {
     /// that a killed process left behind. Writing it again makes the sync a real one.
     pub(crate) fn settle(&self, tally: &Tally) -> Result<(), Error> {
         let mut slot = vec![0; SLOT_BYTES];
-        self.file
-            .read_at(&mut slot, self.slots().believed)
-            .map_err(|error| Error::io("read", &self.path, error))?;
+        read_again(&*self.file, &mut slot, self.slots().believed)
+            .map_err(|error| Error::of_call("read", &self.path, error))?;
         self.write_slot(&slot, self.slots().believed, tally)
     }
 
@@ -315,7 +318,7 @@ impl SuperblockFile {
         match self.file.is_linked() {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Removed { path: self.path.clone() }),
-            Err(error) => Err(Error::io("look at", &self.path, error)),
+            Err(error) => Err(Error::of_attempt("look at", &self.path, error)),
         }
     }
 
@@ -376,7 +379,7 @@ type SlotRead = io::Result<Vec<u8>>;
 fn read_slots(file: &dyn File) -> [SlotRead; 2] {
     [0, SLOT_BYTES as u64].map(|at| {
         let mut bytes = vec![0; SLOT_BYTES];
-        file.read_at(&mut bytes, at).map(|()| bytes)
+        read_again(file, &mut bytes, at).map(|()| bytes)
     })
 }
 

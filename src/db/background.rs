@@ -6,9 +6,10 @@
 //! | flusher | syncs, as the policy says or when the evictor asks | waits for cleaning to be over |
 //! | cleaner | duties of the log: drops, checkpoints, merged pages, quiet pages, cleaning | |
 //!
-//! A full disk is no reason to end: the next round tries again, and until a sync succeeds puts are
-//! refused. Any other failure, and any panic, is kept and given to every later write (R8); the
-//! evictor goes on, so that reads have a bound on their memory.
+//! What stops one group and has lost nothing is no reason to end, be it a full disk or a file that
+//! can't be made: the next round tries again, and until a sync succeeds puts are refused. Any other
+//! failure, and any panic, is kept and given to every later write (R8); the evictor goes on, so
+//! that reads have a bound on their memory.
 //!
 //! Every duty makes its own progress, and ends: an idle store comes within its bound and then
 //! writes nothing.
@@ -133,7 +134,7 @@ fn spawn(
 ) -> Result<Worker> {
     let (failed, engine) = (Arc::clone(engine), Arc::clone(engine));
     let body = move |wake| match body(&engine, wake) {
-        Err(error) if passes(&error) => Ok(Next::Wait),
+        Err(error) if error.stops_one_group() => Ok(Next::Wait),
         result => result,
     };
     let on_failure = move |failure: Failure<Error>| {
@@ -148,15 +149,10 @@ fn spawn(
     })
 }
 
-/// Whether a later try may succeed: the disk is full, or the system is short of something.
-fn passes(error: &Error) -> bool {
-    matches!(error, Error::Log(error) if error.is_passing())
-}
-
-/// What passes is no reason to refuse an opening: the background tries again.
-pub(super) fn unless_passing(done: Result<()>) -> Result<()> {
+/// What has stopped one group is no reason to refuse an opening: the background tries again.
+pub(super) fn unless_one_group(done: Result<()>) -> Result<()> {
     match done {
-        Err(error) if passes(&error) => Ok(()),
+        Err(error) if error.stops_one_group() => Ok(()),
         done => done,
     }
 }

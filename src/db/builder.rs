@@ -1,6 +1,6 @@
 //! Options for opening a store, each with its default, range and effect.
 
-use super::background::{Workers, unless_passing};
+use super::background::{Workers, unless_one_group};
 use super::catalog::Catalog;
 use super::{Db, Inner};
 use crate::engine::{Engine, Limits};
@@ -202,12 +202,12 @@ impl Builder {
             (true, false) => None,
             (false, true) => {
                 // On a full disk it stays as it was found.
-                unless_passing(engine.fill_reserve())?;
+                unless_one_group(engine.fill_reserve())?;
                 Some(Workers::start(&engine, &catalog, self.sync_policy, self.cleaning)?)
             }
             (false, false) => {
                 // On a full disk a store opens as well.
-                unless_passing(catalog.finish_all_drops(&engine))?;
+                unless_one_group(catalog.finish_all_drops(&engine))?;
                 None
             }
         };

@@ -155,7 +155,7 @@ impl DurableEngine {
         };
         // At once, before another program takes it.
         match self.fill_reserve() {
-            Err(Error::Log(error)) if error.is_passing() => {}
+            Err(error) if error.stops_one_group() => {}
             filled => filled?,
         }
         let gained = gained?;

@@ -126,7 +126,7 @@ pub(crate) struct LogStore {
     pub(crate) patience: Duration,
     /// The first failure of background work.
     failure: OnceLock<Arc<str>>,
-    /// Whether the last background sync found the disk full, and with what error.
+    /// Whether the last background sync failed, on a full disk for one, and with what error.
     sync_failing: AtomicBool,
     sync_failure: Mutex<Option<Error>>,
     /// Wakes the evictor.
@@ -246,14 +246,13 @@ impl LogStore {
         self.budget.wake();
     }
 
-    /// Takes note of how a sync ended. After a full disk puts are refused until a sync succeeds:
-    /// nothing that they write would become durable. Removals go on, since they make room.
+    /// Takes note of how a sync ended. After one that failed, on a full disk for one, puts are
+    /// refused until a sync succeeds: nothing that they write would become durable. Removals go on,
+    /// since they make room.
     pub(crate) fn note_sync(&self, synced: &Result<()>, in_background: bool) {
         let failure = match synced {
             Ok(()) => None,
-            Err(error @ Error::Log(log)) if log.is_passing() && in_background => {
-                Some(error.clone())
-            }
+            Err(error) if error.stops_one_group() && in_background => Some(error.clone()),
             // A commit needs a page that cannot be read: none of it is lost, and none is durable.
             Err(error) if error.is_damage() && in_background => Some(error.clone()),
             // Its caller has the error, or nothing can be written at all any more.
@@ -269,7 +268,7 @@ impl LogStore {
         self.budget.wake();
     }
 
-    /// Whether the last background sync found the disk full.
+    /// Whether the last background sync failed and the next may not: on a full disk for one.
     pub(crate) fn sync_is_failing(&self) -> bool {
         self.sync_failing.load(Ordering::Acquire)
     }

@@ -22,6 +22,23 @@ pub use slow::SlowDisk;
 
 pub(crate) use registered::is_reader_file;
 
+/// Tries of a read that was interrupted, or told to come again.
+const READ_TRIES: u32 = 8;
+
+/// Reads, again if the system has only asked for that.
+pub(crate) fn read_again(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    for _ in 1..READ_TRIES {
+        match file.read_at(buffer, offset) {
+            Err(error) if matches!(error.kind(), Interrupted | WouldBlock) => {
+                std::thread::yield_now();
+            }
+            read => return read,
+        }
+    }
+    file.read_at(buffer, offset)
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

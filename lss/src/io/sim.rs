@@ -42,9 +42,22 @@ pub enum Op {
     List,
     /// [`File::len`].
     Len,
+    /// [`Disk::is_linked`].
+    LookAtDirectory,
+    /// [`File::is_linked`].
+    LookAtFile,
+    /// [`Disk::readers`].
+    Readers,
 }
 
-const OPS: usize = 11;
+impl Op {
+    fn only_looks(self) -> bool {
+        use Op::{Len, List, LookAtDirectory, LookAtFile, Open, Read, Readers};
+        matches!(self, Read | Open | List | Len | LookAtDirectory | LookAtFile | Readers)
+    }
+}
+
+const OPS: usize = 14;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +77,8 @@ pub enum Fault {
     ShortWriteEnospc,
     /// All bytes are written, and yet there is said to be no room.
     WholeWriteEnospc,
+    /// A creation, a renaming or a removal is done, and yet said to have failed.
+    DoneEio,
 }
 
 #[derive(Clone, Debug)]
@@ -297,7 +312,7 @@ impl Sim {
         if !self.is_powered() {
             return Err(Fault::Eio);
         }
-        if !matches!(op, Op::Read | Op::Open | Op::List | Op::Len) {
+        if !op.only_looks() {
             self.changes += 1;
         }
         if let Some((_, fault)) = self.lasting.iter().find(|(of, _)| *of == op) {
@@ -308,6 +323,14 @@ impl Sim {
         match self.faults.iter().position(planned) {
             Some(found) => Err(self.faults.swap_remove(found).2),
             None => Ok(()),
+        }
+    }
+
+    /// Counts a call that may be done and yet fail: what is then to be said of it.
+    fn enter_entry(&mut self, op: Op) -> io::Result<io::Result<()>> {
+        match self.enter(op) {
+            Err(fault @ Fault::DoneEio) if self.is_powered() => Ok(Err(fault.into())),
+            entered => Ok(Ok(entered?)),
         }
     }
 
@@ -354,7 +377,9 @@ impl From<Fault> for io::Error {
         match fault {
             Fault::Emfile => rustix::io::Errno::MFILE.into(),
             Fault::Os(number) => io::Error::from_raw_os_error(number),
-            Fault::Eio | Fault::ShortWrite => io::Error::other("simulated I/O error"),
+            Fault::Eio | Fault::ShortWrite | Fault::DoneEio => {
+                io::Error::other("simulated I/O error")
+            }
             Fault::Enospc | Fault::ShortWriteEnospc | Fault::WholeWriteEnospc => {
                 io::ErrorKind::StorageFull.into()
             }
@@ -366,10 +391,11 @@ impl Disk for SimDisk {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
         let mut sim = self.sim();
         let body = if access == Access::Create {
-            sim.enter(Op::Create)?;
+            let said = sim.enter_entry(Op::Create)?;
             let body = sim.bodies.len();
             sim.bodies.push(Body::default());
             sim.rename_entry(NameChange::Create { name: name.to_owned(), body });
+            said?;
             body
         } else {
             sim.enter(Op::Open)?;
@@ -386,22 +412,22 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut sim = self.sim();
-        sim.enter(Op::Remove)?;
+        let said = sim.enter_entry(Op::Remove)?;
         if !sim.live.contains_key(name) {
             return Err(io::ErrorKind::NotFound.into());
         }
         sim.rename_entry(NameChange::Remove { name: name.to_owned() });
-        Ok(())
+        said
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut sim = self.sim();
-        sim.enter(Op::Rename)?;
+        let said = sim.enter_entry(Op::Rename)?;
         if !sim.live.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
         sim.rename_entry(NameChange::Rename { from: from.to_owned(), to: to.to_owned() });
-        Ok(())
+        said
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -412,6 +438,10 @@ impl Disk for SimDisk {
         sim.pending.clear();
         sim.durable = sim.live.clone();
         Ok(())
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.sim().enter(Op::LookAtDirectory).map(|()| true)?)
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
@@ -429,7 +459,9 @@ impl Disk for SimDisk {
     }
 
     fn readers(&self) -> io::Result<Vec<Reader>> {
-        Ok(ReaderList::all(&self.sim().readers))
+        let mut sim = self.sim();
+        sim.enter(Op::Readers)?;
+        Ok(ReaderList::all(&sim.readers))
     }
 
     fn place(&self) -> String {
@@ -476,7 +508,7 @@ impl File for SimFile {
         let mut sim = self.disk.sim();
         if let Err(fault) = sim.enter_file(Op::Write, self.body) {
             let written = match fault {
-                Fault::Eio | Fault::Enospc | Fault::Emfile | Fault::Os(_) => 0,
+                Fault::Eio | Fault::Enospc | Fault::Emfile | Fault::Os(_) | Fault::DoneEio => 0,
                 Fault::ShortWrite | Fault::ShortWriteEnospc => bytes.len() / 2,
                 Fault::WholeWriteEnospc => bytes.len(),
             };
@@ -514,6 +546,10 @@ impl File for SimFile {
         let mut sim = self.disk.sim();
         sim.enter(Op::Len)?;
         Ok(sim.bodies[self.body].live.len() as u64)
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.disk.sim().enter_file(Op::LookAtFile, self.body).map(|()| true)?)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
