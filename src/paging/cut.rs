@@ -50,6 +50,8 @@ pub(crate) struct Cut<'e, 'a> {
     pub(crate) unreadable: HashSet<PageId>,
     /// Pages that the commit takes away.
     pub(crate) gone: Vec<PageId>,
+    /// Ids of merged pages that are free, which the commit records.
+    freed: Vec<PageId>,
     /// Parts that were appended and that no page has once this is committed.
     pub(crate) passing: Pieces<Address>,
     /// Separated values that were appended.
@@ -146,6 +148,7 @@ impl DurableEngine {
             Err(error) => {
                 // Nothing of it counts. A poisoned log refuses the rollback and all that follows.
                 let _refused = cut.appender.rollback();
+                cut.give_freed_back();
                 for id in listed.into_iter().chain(std::mem::take(&mut cut.again)) {
                     self.list(id);
                 }
@@ -179,6 +182,7 @@ impl<'e, 'a> Cut<'e, 'a> {
             victims: HashSet::new(),
             unreadable: HashSet::new(),
             gone: Vec::new(),
+            freed: Vec::new(),
             passing: Pieces::new(),
             new_values: HashSet::new(),
             again: Vec::new(),
@@ -189,10 +193,10 @@ impl<'e, 'a> Cut<'e, 'a> {
 
 impl Cut<'_, '_> {
     fn write(&mut self, listed: &Pieces<PageId>) -> Result<()> {
-        let freed = self.take_freed();
+        self.freed = self.take_freed();
         let known = |id: &PageId| self.engine.table.place(*id, &self.engine.pin()).is_some();
         let gone: Vec<PageId> = self.gone.iter().copied().filter(known).collect();
-        for id in freed.into_iter().chain(gone) {
+        for id in self.freed.iter().copied().chain(gone) {
             self.passing.push(self.appender.append(self.stream, id, FREED, 0, &[], &[])?);
         }
         for &id in listed.iter() {
@@ -208,6 +212,12 @@ impl Cut<'_, '_> {
     fn take_freed(&mut self) -> Vec<PageId> {
         let mut freed = self.engine.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *freed)
+    }
+
+    /// The next commit is to record them.
+    fn give_freed_back(&mut self) {
+        let mut freed = self.engine.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        freed.append(&mut self.freed);
     }
 
     /// The commit is durable: tells everybody where the pages are now, and the log what it need not
