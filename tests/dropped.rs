@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bwtree::io::MemoryDisk;
-use bwtree::{CleanOptions, Db, Error, Result, SyncPolicy, Tree};
+use bwtree::io::{MemoryDisk, SlowDisk};
+use bwtree::{CleanOptions, CleaningSchedule, Db, Error, Result, SyncPolicy, Tree};
 use bwtree_tests::{Random, rest, seed};
 
 const MIB: u64 = 1 << 20;
@@ -158,4 +158,65 @@ fn beside_readers_and_writers() {
     db.checkpoint().unwrap();
     // The catalog, and the table; what is written of a tree while it is taken away counts for ever.
     assert!(db.stats().live_bytes < 4096, "{:?}", db.stats());
+}
+
+/// Trees that come and go faster than the background gives them back, on a slow disk: all of them
+/// waited, with a page each, and the table and the reserve grew with them, for good.
+#[test]
+fn no_more_than_some_wait_at_a_time() {
+    let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
+    let builder = || Db::builder("memory").sync_policy(SyncPolicy::EveryMillis(5));
+    let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+    disk.delay_syncs(Duration::from_millis(30));
+    let mut most = 0;
+    for n in 0..20_000_u32 {
+        let name = format!("tree {n}");
+        db.tree(&name).unwrap().put("k", "v").unwrap();
+        assert!(db.drop_tree(&name).unwrap());
+        if n % 100 == 0 {
+            most = most.max(db.stats().pages);
+        }
+    }
+    println!("at most {most} pages");
+    assert!(most < 4500, "{most} pages");
+    disk.delay_syncs(Duration::ZERO);
+    db.close().unwrap();
+    let db = builder().open_on(Arc::new(disk)).unwrap();
+    let stats = db.stats();
+    println!("{} bytes on disk, {} live", stats.disk_bytes, stats.live_bytes);
+    assert!(stats.pages <= 2 && stats.disk_bytes <= MIB + stats.live_bytes, "{stats:?}");
+}
+
+/// A closure that is called in the middle of background work drops trees: nobody else can give them
+/// back meanwhile, and it is not kept waiting for that.
+#[test]
+fn a_drop_waits_for_no_one_without_end() {
+    let builder = Db::builder("memory").cleaning(CleaningSchedule::disabled());
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for round in 0..2 {
+        (0..16_000_u32).for_each(|n| {
+            if round == 0 || n / 64 % 4 != 0 {
+                tree.put(n.to_be_bytes(), vec![round; 500]).unwrap();
+            }
+        });
+        db.sync().unwrap();
+    }
+    let mut dropped = 0;
+    let mut progress = |_: &_| {
+        while dropped < 1100 {
+            let name = format!("tree {dropped}");
+            db.tree(&name).unwrap();
+            assert!(db.drop_tree(&name).unwrap());
+            dropped += 1;
+        }
+        true
+    };
+    let options =
+        CleanOptions { target_ratio: 1.0, progress: Some(&mut progress), ..Default::default() };
+    db.clean(options).unwrap();
+    assert_eq!(dropped, 1100);
+    // Those of the tree that is there, its and the catalog's.
+    rest(&db, db.stats().trees[0].pages + 2);
+    db.verify().unwrap();
 }

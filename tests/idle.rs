@@ -168,3 +168,29 @@ fn cleaning_on_demand_ends_and_says_why() {
     assert_eq!(again.moved_bytes, 0, "{again:?}");
     db.verify().unwrap();
 }
+
+/// What an idle store folded took effect page by page, each with a commit of its own, and each of
+/// these made it look busy, so that it went on slowly: it wrote for ten seconds.
+#[test]
+fn many_pages_settle_in_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::builder(folder.path()).leaf_bytes(300).open().unwrap();
+    let (kept, gone) = (db.tree("kept").unwrap(), db.tree("gone").unwrap());
+    let tree = |n: u32| if n.is_multiple_of(5) { &kept } else { &gone };
+    for n in 0..200_000_u32 {
+        let n = (u64::from(n) * 77_773 % 200_000) as u32;
+        tree(n).put(n.to_be_bytes(), vec![n as u8; 60]).unwrap();
+    }
+    for n in 0..200_000_u32 {
+        tree(n).put(n.to_be_bytes(), vec![n as u8; 60]).unwrap();
+    }
+    db.sync().unwrap();
+    println!("{} pages", db.stats().pages);
+    let before = db.stats().syncs;
+    let begun = Instant::now();
+    assert!(db.drop_tree("gone").unwrap());
+    rest(&db, Duration::from_secs(30));
+    println!("at rest after {:?}, {} syncs", begun.elapsed(), db.stats().syncs - before);
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    db.verify().unwrap();
+}

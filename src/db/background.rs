@@ -35,7 +35,8 @@ const MEMORY_TICK: Duration = Duration::from_millis(50);
 /// Longest time between two looks at the duties of the log, however rarely it is cleaned.
 const DUTY_TICK: Duration = Duration::from_millis(100);
 
-/// A store whose clock has stood still for this long is idle: it makes no cuts.
+/// A store to which nobody has written for this long is idle. Commits of its own duties are no
+/// reason to call it busy: each would put the next one off.
 const IDLE_AFTER: Duration = Duration::from_millis(300);
 
 /// Commits that merged pages may have in a row for themselves while no other comes. Each frees
@@ -305,6 +306,7 @@ fn start_cleaner(
         overspent: 0,
         progress: Progress::default(),
         clock_before: 0,
+        last_written: 0,
         still_since: Instant::now(),
         hand: 0,
         looked_at: 0,
@@ -328,8 +330,10 @@ struct Duties {
     /// Bytes that were moved beyond what was allowed.
     overspent: u64,
     progress: Progress,
-    /// The clock at the last tick that moved it, and when that was.
+    /// The clock at the last look at pages.
     clock_before: u64,
+    /// What users had written when more than that was last found, and when that was.
+    last_written: u64,
     still_since: Instant,
     /// The next page to look at, and how many were looked at since the clock moved.
     hand: u32,
@@ -352,7 +356,7 @@ impl Duties {
             unless_damaged(engine.checkpoint())?;
         }
         unless_damaged(self.free_merged(engine))?;
-        self.settle(engine);
+        let settled = self.settle(engine);
         engine.merge_dry()?;
         let merges_done = !self.sparse.step(engine)?;
         log.reclaim()?;
@@ -360,7 +364,7 @@ impl Duties {
             self.last_clean = Instant::now();
             unless_damaged(self.clean(engine))?;
         }
-        Ok(if drops_done && merges_done { Next::Wait } else { Next::Again })
+        Ok(if drops_done && settled && merges_done { Next::Wait } else { Next::Again })
     }
 
     /// Frees the ids of merged pages. They wait for a commit: if no other has come since the last
@@ -388,16 +392,22 @@ impl Duties {
         Ok(())
     }
 
-    fn settle(&mut self, engine: &DurableEngine) {
+    /// Folds pages that have gone quiet. `false` if there is more to do at once: what an idle store
+    /// still folds makes commits, and these are to come soon and then no more.
+    fn settle(&mut self, engine: &DurableEngine) -> bool {
         let now = engine.clock.now();
         if now != self.clock_before {
             self.clock_before = now;
-            self.still_since = Instant::now();
             self.looked_at = 0;
+        }
+        let written = engine.store.user_bytes.load(Ordering::Relaxed);
+        if written != self.last_written {
+            self.last_written = written;
+            self.still_since = Instant::now();
         }
         let pages = u64::from(engine.table.id_limit());
         if self.looked_at > IDLE_TURNS * pages {
-            return;
+            return true;
         }
         let idle = self.still_since.elapsed() >= IDLE_AFTER;
         let from = if self.hand >= engine.table.id_limit() { 0 } else { self.hand };
@@ -407,6 +417,7 @@ impl Duties {
         if idle {
             self.looked_at += u64::from(hand.saturating_sub(from)).max(1);
         }
+        !idle || folded == 0
     }
 
     fn clean(&mut self, engine: &DurableEngine) -> Result<()> {

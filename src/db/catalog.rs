@@ -13,7 +13,8 @@ use crate::paging::recover::Counts;
 use delta::Layout;
 use std::collections::HashMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 use types::PageId;
 use types::limits::MAX_TREE_NAME_BYTES;
 
@@ -26,6 +27,17 @@ struct Entry {
     id: u32,
     root: PageId,
 }
+
+/// So many dropped trees may wait for the background to give their pages back, or, in a larger
+/// store, one for so many pages of it: what is given back at once costs a walk over all of them.
+const MOST_WAITING: usize = 1024;
+const PAGES_PER_WAITING: usize = 64;
+
+/// How long a drop waits for its turn to give pages back before it leaves that to others.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long it sleeps between two looks whether it is its turn.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// The first byte of an entry. Earlier versions kept one of each dropped tree.
 const LIVE: u8 = 1;
@@ -108,23 +120,58 @@ impl Catalog {
     /// left to do.
     pub(crate) fn finish_drops(&self, engine: &Arc<DurableEngine>) -> Result<bool> {
         let mut work = self.giving_back.lock().unwrap_or_else(PoisonError::into_inner);
+        if work.is_none() && self.lock().dropped.is_empty() {
+            return Ok(true);
+        }
+        // Background work that has begun on one of them is over before its pages are counted.
+        let _at_rest = engine.store.at_rest();
+        self.give_back_some(engine, &mut work)?;
+        Ok(false)
+    }
+
+    /// Called by who keeps background work from changing the shape of trees.
+    fn give_back_some(
+        &self,
+        engine: &Arc<DurableEngine>,
+        work: &mut Option<GivingBack>,
+    ) -> Result<()> {
         if work.is_none() {
             let dropped = std::mem::take(&mut self.lock().dropped);
-            if dropped.is_empty() {
-                return Ok(true);
-            }
-            // Background work that has begun on one of them is over before its pages are counted.
-            let _at_rest = engine.store.at_rest();
             engine.wait_for_pinned();
             *work = Some(engine.begin_to_give_back(&dropped));
         }
-        let _changing = engine.store.at_rest();
         if let Some(under_way) = work.as_mut()
             && engine.give_back_some(under_way)?
         {
             *work = None;
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// Gives pages back if too many dropped trees wait for that. Called behind every drop: trees
+    /// come and go faster than one thread with many duties gives them back, and then no more of
+    /// them wait, about, than twice the bound.
+    ///
+    /// It waits for others not without end: it may be called by a closure for which its own thread
+    /// holds what is needed here. What goes wrong is for the next one to try, since the drop is
+    /// done.
+    pub(crate) fn keep_up(&self, engine: &Arc<DurableEngine>) {
+        let most = MOST_WAITING.max(engine.table.id_limit() as usize / PAGES_PER_WAITING);
+        let begun = Instant::now();
+        while self.lock().dropped.len() > most && begun.elapsed() < PATIENCE {
+            let turn = match self.giving_back.try_lock() {
+                Err(TryLockError::WouldBlock) => None,
+                Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
+                Ok(held) => Some(held),
+            };
+            let Some((mut work, _at_rest)) = turn.zip(engine.store.try_at_rest()) else {
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            };
+            if self.give_back_some(engine, &mut work).is_err() {
+                return;
+            }
+        }
     }
 
     /// Gives back all pages of the trees that were dropped.

@@ -124,6 +124,7 @@ impl Db {
     ///
     /// It is as durable as a put. What the tree has taken is given back in the background, which
     /// costs a walk over the page table, however many entries there were; no page is read for it.
+    /// If a thousand trees and more wait for that, which may need a commit, a drop does it itself.
     ///
     /// LINEARIZES: where handles begin to fail.
     ///
@@ -135,6 +136,9 @@ impl Db {
     pub fn drop_tree(&self, name: &str) -> Result<bool> {
         self.inner.check_open()?;
         let removed = self.inner.catalog.remove(&self.inner.engine, name)?;
+        if removed {
+            self.inner.catalog.keep_up(&self.inner.engine);
+        }
         self.inner.after_write(0)?;
         Ok(removed)
     }

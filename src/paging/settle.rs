@@ -26,8 +26,8 @@ impl DurableEngine {
     /// Looks at the pages from `hand` on and folds those that are quiet. Returns where to go on,
     /// and how many were folded.
     ///
-    /// Quiet is what was not written during the last cuts; in an `idle` store, which makes no cuts,
-    /// it is everything that the log has.
+    /// Quiet is what was not written during the last cuts; in an `idle` store, to which nobody
+    /// writes, it is everything that the log has.
     pub(crate) fn settle_pages(&self, hand: u32, idle: bool) -> (u32, u32) {
         let _changing = self.store.at_rest();
         let limit = self.table.id_limit();
