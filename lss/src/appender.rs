@@ -448,11 +448,10 @@ impl Appender<'_> {
             return Ok(());
         }
         let needed = bytes as u64 + ROOM_FOR_LINKS;
-        let opened = self.state.opened.iter().map(|segment| segment.size).sum();
         let next = self
             .log
             .segments
-            .begin(stream, self.state.next_sequence, needed, opened, self.state.claim)
+            .begin(stream, self.state.next_sequence, needed, self.state.claim)
             .map_err(|error| self.refuse(error))?;
         self.sync_stream(stream)?;
         let state = &mut *self.state;

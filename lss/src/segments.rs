@@ -33,9 +33,6 @@ const LIVE_PER_SEGMENT: u64 = 128;
 const LIVE_PER_SMALL_SEGMENT: u64 = 64;
 const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 
-/// A new segment has this part of what its group has opened before it, at least.
-const OPENED_PER_SEGMENT: u64 = 8;
-
 /// A part that begins a segment and is larger than this part of one gets a segment to its size.
 const LARGE_PARTS_PER_SEGMENT: u64 = 8;
 
@@ -205,8 +202,7 @@ impl Segments {
         }
     }
 
-    /// Opens a segment for a stream, with room for a frame of `frame_bytes`, for a group that has
-    /// opened so many bytes of segments already.
+    /// Opens a segment for a stream, with room for a frame of `frame_bytes`.
     ///
     /// Nothing has been written to it but its header, which becomes durable with the first frame.
     pub(crate) fn begin(
@@ -214,12 +210,11 @@ impl Segments {
         stream: Stream,
         first_sequence: u64,
         frame_bytes: u64,
-        opened_bytes: u64,
         claim: Claim,
     ) -> Result<Arc<Segment>, Error> {
         let needed = HEADER_BYTES as u64 + frame_bytes;
         let most = self.most_bytes_for(needed);
-        let segment = self.obtain((needed, most), opened_bytes, claim)?;
+        let segment = self.obtain((needed, most), claim)?;
         let begun = self
             .renew(&segment)
             .and_then(|()| self.write_header(&segment, Some(stream), first_sequence));
@@ -246,27 +241,13 @@ impl Segments {
 
     /// A segment of at least the first size and, if the disk is not full, of at most the second:
     /// one that is free, or a new one. The reserve is touched only if none can be created.
-    ///
-    /// A new one grows with what the group has opened before it: else a group that is
-    /// large for its store makes hundreds of them, and syncs each before it is used.
-    fn obtain(
-        &self,
-        (needed, most): (u64, u64),
-        opened_bytes: u64,
-        claim: Claim,
-    ) -> Result<Segment, Error> {
+    fn obtain(&self, (needed, most): (u64, u64), claim: Claim) -> Result<Segment, Error> {
         let at_first = if claim == Claim::Opening { claim } else { Claim::Commit };
         if let Some(segment) = self.take_free(needed, most, at_first) {
             return Ok(segment);
         }
-        let fitting = |size: u64| size.min(most).max(needed).next_multiple_of(4096);
-        let grown = (opened_bytes / OPENED_PER_SEGMENT).next_power_of_two();
-        let usual = fitting(self.wanted_bytes());
-        let size = fitting(grown.min(u64::from(self.options.segment_bytes_max))).max(usual);
-        let smaller = |error: Error| {
-            if error.is_full() && size > usual { self.create(usual) } else { Err(error) }
-        };
-        self.create(size).or_else(smaller).or_else(|error| {
+        let size = self.wanted_bytes().min(most).max(needed).next_multiple_of(4096);
+        self.create(size).or_else(|error| {
             if !error.is_full() {
                 return Err(error);
             }

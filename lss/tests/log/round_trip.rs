@@ -217,21 +217,3 @@ fn a_common_commit_is_one_write_and_one_sync() {
     assert_eq!(log.bytes_since_checkpoint(), 100 * 256);
     assert_eq!(log.durable_version(), 100);
 }
-
-/// Each segment is synced before it is used: a group that is large for its store has few of them.
-#[test]
-fn a_large_group_in_a_young_log_opens_few_segments() {
-    let disk = MemoryDisk::new();
-    let (log, _) = Log::open(Arc::new(disk), Options::default()).unwrap();
-    let mut appender = log.appender();
-    appender.begin([], b"", 0).unwrap();
-    let before = log.counters().syncs;
-    for page in 0..48 << 7 {
-        let page = PageId::new(page + 1);
-        appender.append(Stream::Foreground, page, KIND, 0, &[], &[7; 8 << 10]).unwrap();
-    }
-    appender.commit(1).unwrap();
-    drop(appender);
-    let (segments, syncs) = (log.segments().len(), log.counters().syncs - before);
-    assert!(segments <= 64 && syncs <= 130, "48 MiB: {segments} segments, {syncs} syncs");
-}
