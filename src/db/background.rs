@@ -482,10 +482,11 @@ impl DurableEngine {
         let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
         set_held(budget, Category::Table, (self.table.memory_bytes() as u64 + places).min(most));
         let pages = budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage);
-        // Little by little, so that pages are evicted for it as it comes; not while everyone waits
-        // already, mostly for an epoch to pass, after which garbage is what lies free.
-        let stalled = budget.pressure() == Pressure::Stall;
-        let step = if stalled { 0 } else { budget.limit_bytes() / SLACK_STEP_SHARE };
+        // Little by little, so that pages are evicted for it as it comes; and it is not what takes
+        // the budget above its limit. When everybody waits they do so mostly for an epoch to pass,
+        // after which garbage is what lies free.
+        let room = budget.limit_bytes().saturating_sub(budget.total());
+        let step = room.min(budget.limit_bytes() / SLACK_STEP_SHARE);
         let most = budget.held_bytes(Category::Slack) + step;
         set_held(budget, Category::Slack, mapping::arena_slack(pages).min(most));
         if !self.store.read_only {
