@@ -90,6 +90,9 @@ impl<S: Store> Engine<S> {
         };
         let (Some(left), Some(right_page)) = (page(left), page(right)) else { return Ok(false) };
         let (left_base, right_base) = (Base::new(left.base()), Base::new(right_page.base()));
+        if left_base.right() != right {
+            return self.post_between(tree, parent, right_at, guard);
+        }
         let merged = Shape { high: right_base.high(), ..left_base.shape(&[]) };
         let few = left_base.count().min(right_base.count());
         let fit = if merged.level > 0 && few <= 1 {
@@ -118,6 +121,31 @@ impl<S: Store> Engine<S> {
             self.help_merge(tree, parent.id, right, guard)?;
         }
         Ok(begun)
+    }
+
+    /// Tells a parent of the page behind the child in front of this position, which it does not
+    /// know: the post of a split was lost. Says whether the parent has changed.
+    ///
+    /// Such a page would be the one that absorbs, and nobody would have looked whether it may: it
+    /// was cut again, the new half was merged into it, and so on, until the list of what it had
+    /// absorbed was full.
+    fn post_between(
+        &self,
+        tree: &TreeCore,
+        parent: &Stop<'_>,
+        right_at: usize,
+        guard: &Guard,
+    ) -> Result<bool, Away> {
+        let left = parent.base.child(right_at - 1);
+        let Word::Resident(chain) = self.table.load(left, guard) else { return Ok(false) };
+        let base = Base::new(chain.base());
+        let (Some(separator), between) = (base.high(), base.right()) else { return Ok(false) };
+        if matches!(self.table.load(between, guard), Word::Unborn) {
+            self.deliver(left, between);
+        }
+        self.post(tree, parent.id, separator, between, guard)?;
+        let now = self.table.load(parent.id, guard);
+        Ok(!matches!(now, Word::Resident(now) if now.page() == parent.chain.page()))
     }
 
     /// Finishes the merge that is waiting for this leaf, if one is: its right neighbour is capped.
@@ -371,6 +399,36 @@ mod tests {
         map.insert(0, 1);
         assert!(!engine.absorb_into(left, seen, right, capped, &guard), "the race is lost");
         assert!(seen.page().reserve(seen.page().records(), 16).is_none(), "there is room still");
+    }
+
+    #[test]
+    fn a_page_that_its_parent_does_not_know_absorbs_nothing() {
+        let map: Map<u64, u64> = Map::with_tiny_pages();
+        for n in 0..500_u64 {
+            map.put(&(n * 377 % 500), n);
+        }
+        let (engine, tree) = map.inside();
+        let guard = engine.pin();
+        let page = |parent| match engine.table.load(parent, &guard) {
+            Word::Resident(chain) => (chain, Base::new(chain.base())),
+            _ => panic!("no parent"),
+        };
+        let mut parents = (0..500_u64)
+            .filter_map(|key| engine.parent_of(tree, &key.to_be_bytes()[..], 0, &guard).ok());
+        let parent = parents.find(|&parent| page(parent).1.count() >= 3);
+        let Some(parent) = parent else { panic!("no parent of three") };
+        let load = || page(parent);
+        let (seen, base) = load();
+        let (unknown, right) = (base.child(1), base.child(2));
+        let children = Contents::without_child(base, 1);
+        assert!(engine.replace_inner(parent, seen, &base.shape(&[]), &children, &guard));
+        let (chain, base) = load();
+        let stop = Stop { id: parent, chain, base, parent: PageId::NONE };
+        let Ok(changed) = engine.merge_children(tree, &stop, 1, &guard) else { panic!("away") };
+        let (_, base) = load();
+        assert!(changed && base.child(1) == unknown && base.child(2) == right);
+        assert!(matches!(engine.table.load(right, &guard), Word::Resident(_)));
+        map.check().unwrap();
     }
 
     #[test]
