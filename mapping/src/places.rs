@@ -100,8 +100,8 @@ impl Blocks {
 /// The places.
 pub(crate) struct Places {
     cells: Buckets<AtomicPtr<Head>>,
-    /// For who changes anything. None as long as nobody has.
-    blocks: Mutex<Option<Box<Blocks>>>,
+    /// For who changes anything.
+    blocks: Mutex<Blocks>,
 }
 
 /// How much there is of places.
@@ -117,7 +117,7 @@ pub struct PlaceBytes {
 
 impl Places {
     pub(crate) fn new() -> Self {
-        Self { cells: Buckets::new(), blocks: Mutex::new(None) }
+        Self { cells: Buckets::new(), blocks: Mutex::default() }
     }
 
     /// Bytes of memory of the cells.
@@ -127,11 +127,11 @@ impl Places {
 
     pub(crate) fn bytes(&self) -> PlaceBytes {
         let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        blocks.as_ref().map_or_else(PlaceBytes::default, |blocks| PlaceBytes {
+        PlaceBytes {
             count: blocks.count,
             live: blocks.live as u64,
             held: blocks.held.load(Ordering::Relaxed),
-        })
+        }
     }
 
     pub(crate) fn get<'g>(&'g self, id: PageId, _guard: &'g Guard) -> Option<&'g [u8]> {
@@ -146,8 +146,7 @@ impl Places {
 
     /// Sets the bytes of an id, or takes them away.
     pub(crate) fn set(&self, id: PageId, bytes: Option<&[u8]>, guard: &Guard) {
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let blocks = blocks.get_or_insert_default();
+        let blocks = &mut *self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         self.cells.grow(id.index());
         let new = bytes.map(|bytes| blocks.add(id, bytes));
         blocks.count += u64::from(new.is_some());
