@@ -28,6 +28,11 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// The page.
+    pub(crate) fn page(&self) -> types::PageId {
+        types::PageId::new(self.page)
+    }
+
     /// Whether giving up all keys from `first` up to `end` helps.
     fn is_of_keys(&self) -> bool {
         self.first.is_some() && self.file.is_some()

@@ -80,7 +80,8 @@ fn checkpoints_cost_what_has_changed() {
     let user = after.user_bytes_written - before.user_bytes_written;
     let written = written as f64 / user as f64;
     println!("{{\"checkpoints\": {rounds}, \"written_per_byte\": {written:.2}}}");
-    assert!(written < 1.0, "{written} bytes written for each of the user's: {after:?}");
+    // All of it twice, in two segments.
+    assert!(written < 1.6, "{written} bytes written for each of the user's: {after:?}");
     // Nor do deltas pile up: what is live is no more than it was.
     let live = after.live_bytes as f64 / before.live_bytes as f64;
     assert!(live < 1.1, "{live} times what was live: {after:?}");

@@ -151,6 +151,12 @@ impl AppendState {
         self.streams.iter().filter_map(|stream| stream.segment.as_deref())
     }
 
+    /// Whether this stream writes to this segment.
+    pub(crate) fn is_open_segment(&self, stream: Stream, segment: u32) -> bool {
+        let open = &self.streams[stream.index()].segment;
+        open.as_ref().is_some_and(|open| open.id == segment)
+    }
+
     /// Where the streams go on.
     pub(crate) fn positions(&self) -> [Position; 2] {
         [0, 1].map(|index| {

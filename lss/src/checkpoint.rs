@@ -20,7 +20,7 @@
 //!
 //! A chunk is a base and deltas on top of it, so that a checkpoint costs what has changed and not
 //! what the table holds. When to write a base anew is up to the caller. A part that lies in a
-//! segment that is to be emptied is moved as it is.
+//! segment that is to be emptied is moved as it is. All of it is written twice (`copies.rs`).
 //!
 //! # The first checkpoint of an opening
 //!
@@ -36,9 +36,10 @@ use std::sync::atomic::Ordering;
 use types::{Address, PageId};
 
 use crate::appender::{Appender, limit};
-use crate::chunks::{self, Chunks};
+use crate::chunks::{self, Chunk, Chunks};
+use crate::copies::Copied;
 use crate::error::Error;
-use crate::log::{Log, read_part};
+use crate::log::Log;
 use crate::part::{self, KIND_CHUNK, KIND_CHUNK_DIRECTORY, Stream};
 use crate::recovery::{Place, Start};
 use crate::reserve::Claim;
@@ -70,6 +71,10 @@ pub struct Checkpoint {
     alone: u64,
 }
 
+/// The stream that parts of a checkpoint go to, and that of their copies, if there is room for
+/// some.
+type Streams = (Stream, Option<Stream>);
+
 impl Appender<'_> {
     /// Writes the given chunks of the caller's table and makes the log start from here: recovery
     /// reads nothing that lies before.
@@ -97,12 +102,12 @@ impl Appender<'_> {
     ) -> Result<Vec<u32>, Error> {
         let mut run = self.start_checkpoint()?;
         let version = self.log.durable_version();
-        let (claim, stream) = self.room_for_checkpoint();
+        let (claim, streams) = self.room_for_checkpoint();
         let mut left = Vec::new();
         self.in_group(claim, |appender| {
-            appender.append_chunks(&mut run, stream, &mut chunks.into_iter())?;
-            left = appender.append_moved(&mut run, stream, leaving, u64::MAX)?.unreadable;
-            appender.finish(run, stream, meta, version)
+            appender.append_chunks(&mut run, streams, &mut chunks.into_iter())?;
+            left = appender.append_moved(&mut run, streams, leaving, u64::MAX)?.unreadable;
+            appender.finish(run, streams, meta, version)
         })?;
         Ok(left)
     }
@@ -146,12 +151,13 @@ impl Appender<'_> {
         run: &mut Checkpoint,
         chunks: impl IntoIterator<Item = (u32, ChunkPart)>,
     ) -> Result<(), Error> {
-        self.in_step(run, |appender, run, stream| {
-            appender.append_chunks(run, stream, &mut chunks.into_iter())
+        self.in_step(run, |appender, run, streams| {
+            appender.append_chunks(run, streams, &mut chunks.into_iter())
         })
     }
 
-    /// Moves parts of chunks out of these segments, about as many bytes as said, and commits that.
+    /// Moves parts of chunks out of these segments, and copies those that have no copy, about as
+    /// many bytes as said, and commits that.
     ///
     /// # Errors
     ///
@@ -162,8 +168,8 @@ impl Appender<'_> {
         leaving: &[u32],
         budget_bytes: u64,
     ) -> Result<MovedChunks, Error> {
-        self.in_step(run, |appender, run, stream| {
-            appender.append_moved(run, stream, leaving, budget_bytes)
+        self.in_step(run, |appender, run, streams| {
+            appender.append_moved(run, streams, leaving, budget_bytes)
         })
     }
 
@@ -177,8 +183,8 @@ impl Appender<'_> {
         self.check_ready()?;
         let committed = run.fresh.clone();
         let version = self.log.durable_version();
-        let (claim, stream) = self.room_for_checkpoint();
-        let ended = self.in_group(claim, |appender| appender.finish(run, stream, meta, version));
+        let (claim, streams) = self.room_for_checkpoint();
+        let ended = self.in_group(claim, |appender| appender.finish(run, streams, meta, version));
         if ended.is_err() {
             // Unless the superblock names them, half written.
             let named: HashSet<Address> = self.state.unnamed.iter().copied().collect();
@@ -215,10 +221,10 @@ impl Appender<'_> {
         self.log.take_unused();
         let mut run = self.starting(version);
         // All in one stream: it needs one segment and no more.
-        let stream = Stream::Foreground;
+        let streams = (Stream::Foreground, None);
         self.in_group(Claim::Opening, |appender| {
-            appender.append_chunks(&mut run, stream, &mut chunks.into_iter())?;
-            appender.finish(run, stream, meta, version)
+            appender.append_chunks(&mut run, streams, &mut chunks.into_iter())?;
+            appender.finish(run, streams, meta, version)
         })?;
         // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
         // sight of it only means to free nothing yet.
@@ -278,7 +284,7 @@ impl Appender<'_> {
     fn in_step<R>(
         &mut self,
         run: &mut Checkpoint,
-        step: impl FnOnce(&mut Self, &mut Checkpoint, Stream) -> Result<R, Error>,
+        step: impl FnOnce(&mut Self, &mut Checkpoint, Streams) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.check_ready()?;
         if self.state.is_dirty() {
@@ -289,9 +295,9 @@ impl Appender<'_> {
         let alone = run.alone == self.state.committed_sequence();
         let fresh = run.fresh.len();
         let version = self.log.durable_version();
-        let (claim, stream) = self.room_for_checkpoint();
+        let (claim, streams) = self.room_for_checkpoint();
         let done = self.in_group(claim, |appender| {
-            let done = step(appender, run, stream)?;
+            let done = step(appender, run, streams)?;
             if appender.state.is_dirty() {
                 appender.commit_group(version)?;
             }
@@ -306,9 +312,25 @@ impl Appender<'_> {
         done
     }
 
-    fn room_for_checkpoint(&self) -> (Claim, Stream) {
-        let stream = if self.log.is_tight() { self.roomier() } else { Stream::Background };
-        (Claim::Relief, stream)
+    fn room_for_checkpoint(&self) -> (Claim, Streams) {
+        let streams = if self.log.is_tight() {
+            (self.roomier(), None)
+        } else {
+            (Stream::Background, Some(Stream::Foreground))
+        };
+        (Claim::Relief, streams)
+    }
+
+    /// Appends a part of the log's own, and its copy.
+    fn add_copied(
+        &mut self,
+        (first, second): Streams,
+        name: (PageId, u8, u64),
+        payload: &[u8],
+    ) -> Result<Copied, Error> {
+        let at = self.add(first, name, &[], payload)?;
+        let copy = second.map(|second| self.add(second, name, &[], payload));
+        Ok(Copied { at, copy: copy.transpose()?.unwrap_or(Address::NONE) })
     }
 
     /// Appends by `write`; if that fails, nothing was appended.
@@ -329,7 +351,7 @@ impl Appender<'_> {
     fn append_chunks(
         &mut self,
         run: &mut Checkpoint,
-        stream: Stream,
+        streams: Streams,
         chunks: &mut dyn Iterator<Item = (u32, ChunkPart)>,
     ) -> Result<(), Error> {
         let as_of = self.state.committed_sequence();
@@ -345,13 +367,13 @@ impl Appender<'_> {
                 continue;
             }
             self.log.segments.note_chunk(part::stored_bytes(payload.len()) as u64);
-            let address = self.add(stream, (PageId::new(index), KIND_CHUNK, 0), &[], &payload)?;
-            run.fresh.push(address);
+            let part = self.add_copied(streams, (PageId::new(index), KIND_CHUNK, 0), &payload)?;
+            run.fresh.extend(part.places());
             let chunk = run.list.entry(index).or_default();
             if whole {
                 chunk.parts.clear();
             }
-            chunk.parts.push(address);
+            chunk.parts.push(part);
             chunk.as_of = as_of;
         }
         Ok(())
@@ -360,24 +382,43 @@ impl Appender<'_> {
     fn append_moved(
         &mut self,
         run: &mut Checkpoint,
-        stream: Stream,
+        (first, second): Streams,
         leaving: &[u32],
         budget_bytes: u64,
     ) -> Result<MovedChunks, Error> {
         let mut moved = MovedChunks::default();
+        let log = self.log;
+        let leaves = |address: Address| leaving.contains(&address.segment);
         let Checkpoint { list, fresh, .. } = run;
-        for (&index, chunk) in list.iter_mut().filter(|_| !leaving.is_empty()) {
-            for part in chunk.parts.iter_mut().filter(|part| leaving.contains(&part.segment)) {
+        for (&index, chunk) in list.iter_mut() {
+            let page = PageId::new(index);
+            let name = (page, KIND_CHUNK, 0);
+            for part in &mut chunk.parts {
+                let lacks_copy = second.is_some() && part.is_single();
+                if !lacks_copy && !part.places().any(leaves) {
+                    continue;
+                }
                 if moved.bytes >= budget_bytes {
                     moved.more = true;
                     return Ok(moved);
                 }
-                let Some(segment) = self.log.segments.get(part.segment) else { continue };
-                let name = PageId::new(index);
-                match read_part(&self.log.segments, &segment, *part, name, &[KIND_CHUNK]) {
-                    Ok(payload) => {
-                        *part = self.add(stream, (name, KIND_CHUNK, 0), &[], &payload)?;
-                        fresh.push(*part);
+                match part.read(|address| log.read_own(address, page, &[KIND_CHUNK])) {
+                    Ok((payload, mut sound)) => {
+                        let before = *part;
+                        if leaves(sound.at) {
+                            sound.at = self.add(first, name, &[], &payload)?;
+                        }
+                        if leaves(sound.copy) {
+                            sound.copy = Address::NONE;
+                        }
+                        if let Some(second) = second.filter(|_| sound.is_single()) {
+                            let shared = self.state.is_open_segment(second, sound.at.segment);
+                            let stream = if shared { first } else { second };
+                            sound.copy = self.add(stream, name, &[], &payload)?;
+                        }
+                        *part = sound;
+                        let new = |address: &Address| before.places().all(|old| old != *address);
+                        fresh.extend(sound.places().filter(new));
                         moved.bytes += payload.len() as u64;
                     }
                     Err(error) if error.is_passing() => return Err(error),
@@ -394,7 +435,7 @@ impl Appender<'_> {
     fn finish(
         &mut self,
         run: Checkpoint,
-        stream: Stream,
+        streams: Streams,
         meta: &[u8],
         version: u64,
     ) -> Result<(), Error> {
@@ -403,12 +444,12 @@ impl Appender<'_> {
         let Checkpoint { mut start, mut positions, logged_bytes, list, mut fresh, alone } = run;
         let alone = alone == self.state.committed_sequence();
         let inline = meta.len() <= INLINE_META_BYTES;
-        let mut directory = Address::NONE;
+        let mut directory = Copied::default();
         if !list.is_empty() || !inline {
             let payload = chunks::encode(&list, if inline { &[] } else { meta });
             let name = (PageId::NONE, KIND_CHUNK_DIRECTORY, 0);
-            directory = self.add(stream, name, &[], &payload)?;
-            fresh.push(directory);
+            directory = self.add_copied(streams, name, &payload)?;
+            fresh.extend(directory.places());
         }
         self.commit_group(version)?;
         let mut logged = log.bytes_since_checkpoint().saturating_sub(logged_bytes);
@@ -428,12 +469,12 @@ impl Appender<'_> {
             sequence: start.sequence,
             version: start.version,
             directory,
+            directory_kind: KIND_CHUNK_DIRECTORY,
             next_segment: log.segments.next_id(),
             positions,
             attempt: start.attempt,
             durable_behind: behind as u32,
             meta: inline.then(|| meta.to_vec()),
-            whole_chunks: false,
         };
         let written = self.check_linked().and_then(|()| {
             let written = log.superblock.write(&superblock, &log.segments.tally);
@@ -447,14 +488,23 @@ impl Appender<'_> {
             log.segments.retire(address);
         }
         log.segments.tally.checkpoints.add(1);
-        log.moved_checkpoint(&superblock, logged);
+        log.moved_checkpoint(&superblock, logged, chunks::uncopied_bytes(&list, directory));
+        // What a step has written and a later one has moved again.
+        let mut passing: HashSet<Address> = fresh.into_iter().collect();
+        for place in list.values().flat_map(Chunk::places).chain(directory.places()) {
+            passing.remove(&place);
+        }
+        for place in passing {
+            log.segments.retire(place);
+        }
         // The slot that names the old chunks is older, or written over.
         let mut current = log.chunks.write().unwrap_or_else(PoisonError::into_inner);
         let old = mem::replace(&mut *current, list);
         for (index, chunk) in &old {
-            let now = current.get(index).map_or(&[][..], |chunk| &chunk.parts);
-            for part in chunk.parts.iter().filter(|part| !now.contains(part)) {
-                log.segments.retire(*part);
+            let now = current.get(index);
+            let now: HashSet<Address> = now.iter().flat_map(|chunk| chunk.places()).collect();
+            for gone in chunk.places().filter(|place| !now.contains(place)) {
+                log.segments.retire(gone);
             }
         }
         Ok(())

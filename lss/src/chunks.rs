@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use types::Address;
 use types::varint::{put, put_address, take, take_address};
 
+use crate::copies::Copied;
 use crate::fields::Fields;
+use crate::part::{
+    KIND_CHUNK_DIRECTORY, KIND_SINGLE_CHUNKS_DIRECTORY, KIND_WHOLE_CHUNKS_DIRECTORY,
+};
 
 /// A chunk: a base, and on top of it what has changed since, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,15 +18,28 @@ pub(crate) struct Chunk {
     /// The chunk is as of the commit with this sequence.
     pub(crate) as_of: u64,
     /// The base, then the deltas.
-    pub(crate) parts: Vec<Address>,
+    pub(crate) parts: Vec<Copied>,
+}
+
+impl Chunk {
+    /// The places of all parts, copies among them.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Address> {
+        self.parts.iter().flat_map(|part| part.places())
+    }
 }
 
 /// The chunks of a checkpoint by index.
 pub(crate) type Chunks = BTreeMap<u32, Chunk>;
 
+/// Bytes of the parts of chunks, and of the list of them, that lie in one place only.
+pub(crate) fn uncopied_bytes(chunks: &Chunks, directory: Copied) -> u64 {
+    let parts = chunks.values().flat_map(|chunk| &chunk.parts).chain([&directory]);
+    parts.filter(|part| part.is_single()).map(|part| u64::from(part.at.len)).sum()
+}
+
 /// The list: number of chunks, length of the data; for each chunk by how much its index is above
-/// that of the one before, its sequence, number of parts, the parts; then the data. All are
-/// [`varint`](types::varint)s.
+/// that of the one before, its sequence, number of parts, the parts, each followed by its copy;
+/// then the data. All are [`varint`](types::varint)s.
 pub(crate) fn encode(chunks: &Chunks, meta: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put(&mut out, chunks.len() as u64);
@@ -33,7 +50,8 @@ pub(crate) fn encode(chunks: &Chunks, meta: &[u8]) -> Vec<u8> {
         put(&mut out, chunk.as_of);
         put(&mut out, chunk.parts.len() as u64);
         for &part in &chunk.parts {
-            put_address(&mut out, part, &mut segment);
+            put_address(&mut out, part.at, &mut segment);
+            put_address(&mut out, part.copy, &mut segment);
         }
         last = index;
     }
@@ -41,8 +59,17 @@ pub(crate) fn encode(chunks: &Chunks, meta: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The chunks and the data in these bytes, or `None` if they are no chunk directory.
-pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
+/// The chunks and the data in these bytes, or `None` if they are no chunk directory of this kind.
+pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
+    match kind {
+        KIND_WHOLE_CHUNKS_DIRECTORY => decode_whole(bytes),
+        KIND_SINGLE_CHUNKS_DIRECTORY => decode_lines(bytes, false),
+        KIND_CHUNK_DIRECTORY => decode_lines(bytes, true),
+        _ => None,
+    }
+}
+
+fn decode_lines(mut bytes: &[u8], copied: bool) -> Option<(Chunks, Vec<u8>)> {
     let rest = &mut bytes;
     let (count, meta_bytes) = (take(rest)?, take(rest)?);
     let mut chunks = Chunks::new();
@@ -51,7 +78,11 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
         index = index.checked_add(u32::try_from(take(rest)?).ok()?)?;
         let mut chunk = Chunk { as_of: take(rest)?, parts: Vec::new() };
         for _ in 0..take(rest)? {
-            chunk.parts.push(take_address(rest, &mut segment)?);
+            let mut part = Copied::single(take_address(rest, &mut segment)?);
+            if copied {
+                part.copy = take_address(rest, &mut segment)?;
+            }
+            chunk.parts.push(part);
         }
         if chunk.parts.is_empty() || chunks.insert(index, chunk).is_some() {
             return None;
@@ -62,14 +93,14 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
 
 /// The same for a directory of the older kind: count 4, length of the data 4, for each chunk index
 /// 4 and its only part 12, then the data.
-pub(crate) fn decode_whole(bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
+fn decode_whole(bytes: &[u8]) -> Option<(Chunks, Vec<u8>)> {
     let mut fields = Fields::new(bytes);
     let (count, meta_bytes) = (fields.u32()?, fields.u32()?);
     let mut chunks = Chunks::new();
     for _ in 0..count {
         let index = fields.u32()?;
         let part = Address::decode(fields.take(Address::ENCODED_BYTES)?)?;
-        if chunks.insert(index, Chunk { as_of: 0, parts: vec![part] }).is_some() {
+        if chunks.insert(index, Chunk { as_of: 0, parts: vec![Copied::single(part)] }).is_some() {
             return None;
         }
     }
@@ -87,14 +118,30 @@ mod tests {
 
     #[test]
     fn a_directory_comes_back_and_no_prefix_of_it_is_one() {
+        let copied = |&n: &u32| match n {
+            1 => Copied::single(at(n)),
+            n => Copied { at: at(n), copy: at(n + 100) },
+        };
         let chunk =
-            |as_of, parts: &[u32]| Chunk { as_of, parts: parts.iter().map(|&n| at(n)).collect() };
+            |as_of, parts: &[u32]| Chunk { as_of, parts: parts.iter().map(copied).collect() };
         let chunks = Chunks::from([(0, chunk(9, &[1])), (7, chunk(1 << 40, &[1, 2, 3]))]);
         let bytes = encode(&chunks, b"data");
-        assert_eq!(decode(&bytes), Some((chunks, b"data".to_vec())));
+        assert_eq!(decode(KIND_CHUNK_DIRECTORY, &bytes), Some((chunks, b"data".to_vec())));
         for len in 0..bytes.len() {
-            assert_eq!(decode(&bytes[..len]), None);
+            assert_eq!(decode(KIND_CHUNK_DIRECTORY, &bytes[..len]), None);
         }
+    }
+
+    #[test]
+    fn the_kind_before_has_no_copies() {
+        let mut bytes = vec![1, 0, 3, 9, 2];
+        let mut segment = 0;
+        for n in [5, 6] {
+            put_address(&mut bytes, at(n), &mut segment);
+        }
+        let parts = [5, 6].map(|n| Copied::single(at(n))).to_vec();
+        let chunks = Chunks::from([(3, Chunk { as_of: 9, parts })]);
+        assert_eq!(decode(KIND_SINGLE_CHUNKS_DIRECTORY, &bytes), Some((chunks, Vec::new())));
     }
 
     #[test]
@@ -105,8 +152,8 @@ mod tests {
             bytes.extend_from_slice(&at(index).encode());
         }
         bytes.push(b'm');
-        let chunk = |n| Chunk { as_of: 0, parts: vec![at(n)] };
+        let chunk = |n| Chunk { as_of: 0, parts: vec![Copied::single(at(n))] };
         let chunks = Chunks::from([(3, chunk(3)), (5, chunk(5))]);
-        assert_eq!(decode_whole(&bytes), Some((chunks, b"m".to_vec())));
+        assert_eq!(decode(KIND_WHOLE_CHUNKS_DIRECTORY, &bytes), Some((chunks, b"m".to_vec())));
     }
 }

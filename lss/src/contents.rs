@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use types::{Address, PageId, Pieces};
 
+use crate::chunks::Chunk;
 use crate::error::Error;
 use crate::frame::{HEADER_BYTES, Header};
 use crate::io::File;
@@ -45,10 +46,9 @@ impl Contents<'_> {
     pub fn live_bytes(&self) -> u64 {
         let chunks = self.log.chunks();
         let directory = self.log.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts = chunks.values().flat_map(|chunk| &chunk.parts);
-        let own = parts.chain(std::iter::once(&*directory));
-        let own = own.filter(|a| a.segment == self.segment.id && !a.is_none());
-        let own: u64 = own.map(|address| part::live_bytes(*address)).sum();
+        let parts = chunks.values().flat_map(Chunk::places);
+        let own = parts.chain(directory.places()).filter(|a| a.segment == self.segment.id);
+        let own: u64 = own.map(part::live_bytes).sum();
         self.segment.live.load(Ordering::Relaxed).saturating_sub(own)
     }
 

@@ -8,12 +8,13 @@ use types::{Address, PageId};
 
 use crate::appender::{AppendState, Appender};
 use crate::chunks::Chunks;
+use crate::copies::Copied;
 use crate::counters::Counters;
 use crate::error::{Error, HeldBack};
 use crate::io::{DiskLock, File, Registration};
 use crate::open_segment::{Segment, SegmentInfo, SegmentState};
 use crate::options::Options;
-use crate::part::{self, CHECKSUM_BYTES, KIND_CHUNK, Seed};
+use crate::part::{self, CHECKSUM_BYTES, Seed};
 use crate::reserve::Claim;
 use crate::segments::Segments;
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
@@ -55,27 +56,19 @@ pub(crate) struct Durable {
     sequence: AtomicU64,
     /// The segments in which recovery starts to read.
     positions: [AtomicU32; 2],
-    pub(crate) directory: Mutex<Address>,
-}
-
-/// The sizes of the parts of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkSize {
-    /// Bytes of the base.
-    pub base_bytes: u64,
-    /// Bytes of all deltas.
-    pub delta_bytes: u64,
-    /// Number of deltas.
-    pub deltas: usize,
+    pub(crate) directory: Mutex<Copied>,
+    /// Bytes of chunks and their list that lie in one place only.
+    pub(crate) uncopied: AtomicU64,
 }
 
 impl Durable {
-    pub(crate) fn new(superblock: &Superblock) -> Self {
+    pub(crate) fn new(superblock: &Superblock, uncopied: u64) -> Self {
         Self {
             number: AtomicU64::new(superblock.number),
             sequence: AtomicU64::new(superblock.sequence),
             positions: superblock.positions.map(|p| AtomicU32::new(p.segment)),
             directory: Mutex::new(superblock.directory),
+            uncopied: AtomicU64::new(uncopied),
         }
     }
 }
@@ -245,35 +238,6 @@ impl Log {
     /// Bytes that recovery would have to follow.
     pub fn bytes_since_checkpoint(&self) -> u64 {
         self.since_checkpoint.load(Ordering::Relaxed)
-    }
-
-    /// Whether parts of chunks lie in these segments: a checkpoint must move them before the
-    /// segments can die.
-    pub fn has_chunks_in(&self, segments: &[u32]) -> bool {
-        let inside = |part: &Address| segments.contains(&part.segment);
-        !segments.is_empty() && self.chunks().values().any(|chunk| chunk.parts.iter().any(inside))
-    }
-
-    /// How large the parts of a chunk are; `None` if there is no such chunk.
-    pub fn chunk_size(&self, index: u32) -> Option<ChunkSize> {
-        let chunks = self.chunks();
-        let (base, deltas) = chunks.get(&index)?.parts.split_first()?;
-        Some(ChunkSize {
-            base_bytes: u64::from(base.len),
-            delta_bytes: deltas.iter().map(|delta| u64::from(delta.len)).sum(),
-            deltas: deltas.len(),
-        })
-    }
-
-    /// Reads the parts of a chunk of the last checkpoint: the base, then the deltas, oldest first;
-    /// none if there is no such chunk.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    pub fn chunk_parts(&self, index: u32) -> Result<Vec<Bytes>, Error> {
-        let parts = self.chunks().get(&index).map(|chunk| chunk.parts.clone()).unwrap_or_default();
-        parts.into_iter().map(|part| self.read(part, PageId::new(index), KIND_CHUNK)).collect()
     }
 
     /// Whether this segment is given back as soon as nothing in it is live, without a checkpoint.
@@ -472,7 +436,12 @@ impl Log {
 
     /// Takes note that this superblock is durable, with so many bytes logged behind it; the old
     /// chunk directory is dead.
-    pub(crate) fn moved_checkpoint(&self, superblock: &Superblock, logged_bytes: u64) {
+    pub(crate) fn moved_checkpoint(
+        &self,
+        superblock: &Superblock,
+        logged_bytes: u64,
+        uncopied: u64,
+    ) {
         let durable = &self.durable;
         durable.number.store(superblock.number, Ordering::Relaxed);
         for (word, position) in durable.positions.iter().zip(superblock.positions) {
@@ -482,8 +451,9 @@ impl Log {
         durable.sequence.store(superblock.sequence, Ordering::Release);
         self.since_checkpoint.store(logged_bytes, Ordering::Relaxed);
         let mut directory = durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        self.segments.retire(*directory);
+        directory.places().for_each(|place| self.segments.retire(place));
         *directory = superblock.directory;
+        durable.uncopied.store(uncopied, Ordering::Relaxed);
     }
 }
 

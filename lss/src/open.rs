@@ -34,6 +34,7 @@ use types::{Address, PageId};
 use crate::FORMAT_VERSION;
 use crate::appender::AppendState;
 use crate::chunks::{self, Chunk, Chunks};
+use crate::copies::Copied;
 use crate::counters::Tally;
 use crate::error::Error;
 use crate::files::{FoundFile, Owner, check_present, segment_files};
@@ -41,7 +42,7 @@ use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
 use crate::log::{Durable, Hold, Log, read_part};
 use crate::open_segment::Segment;
 use crate::options::Options;
-use crate::part::{self, KIND_CHUNK_DIRECTORY, KIND_WHOLE_CHUNKS_DIRECTORY};
+use crate::part;
 use crate::pool::FilePool;
 use crate::recovery::{Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
@@ -367,8 +368,8 @@ impl Opening {
             found,
             (next, mem::take(&mut self.taken)),
         );
-        let (list, meta) = self.chunk_list(&segments, replayed.sequence)?;
-        self.adopt_chunks(&segments, &list, bytes)?;
+        let (mut list, meta) = self.chunk_list(&segments, replayed.sequence)?;
+        self.adopt_chunks(&segments, &mut list, bytes)?;
         let chunk = |(&index, chunk): (&u32, &Chunk)| RecoveredChunk { index, as_of: chunk.as_of };
         let chunks = list.iter().map(chunk).collect();
         let recovered =
@@ -379,12 +380,15 @@ impl Opening {
             options: self.options,
             segments,
             superblock: superblock_file,
+            durable: Durable::new(
+                &self.superblock,
+                chunks::uncopied_bytes(&list, self.superblock.directory),
+            ),
             chunks: RwLock::new(list),
             appender: Turns::new(state),
             durable_version: AtomicU64::new(replayed.version),
             since_checkpoint: AtomicU64::new(replayed.bytes),
             begun: AtomicBool::new(false),
-            durable: Durable::new(&self.superblock),
             poison: OnceLock::new(),
             opener: std::process::id(),
             hold,
@@ -443,49 +447,68 @@ impl Opening {
         segments
     }
 
-    /// Counts the parts of all chunks as live. `bytes` are those of all files.
-    fn adopt_chunks(&self, segments: &Segments, list: &Chunks, bytes: u64) -> Result<(), Error> {
+    /// Counts the parts of all chunks as live, and takes places out of the list whose segments are
+    /// not there, if a part has another one. `bytes` are those of all files.
+    fn adopt_chunks(
+        &self,
+        segments: &Segments,
+        list: &mut Chunks,
+        bytes: u64,
+    ) -> Result<(), Error> {
         let mut budget = bytes;
-        for &part in list.values().flat_map(|chunk| &chunk.parts) {
+        for part in list.values_mut().flat_map(|chunk| &mut chunk.parts) {
             // A hostile list may name one place again and again.
-            let Some(rest) = budget.checked_sub(u64::from(part.len)) else {
-                let path = self.path(self.superblock.directory.segment);
+            let named = part.places().map(|place| u64::from(place.len)).sum();
+            let Some(rest) = budget.checked_sub(named) else {
+                let path = self.path(self.superblock.directory.at.segment);
                 return Err(Error::corrupt(path, 0, "more chunks than bytes"));
             };
             budget = rest;
-            self.own_segment(segments, part)?;
-            segments.adopt(part);
-            segments.note_chunk(part::stored_bytes(part.len as usize) as u64);
+            let is_there = |place: Address| segments.get(place.segment).is_some();
+            if !is_there(part.copy) {
+                part.copy = Address::NONE;
+            } else if !is_there(part.at) {
+                *part = Copied::single(part.copy);
+            }
+            self.own_segment(segments, part.at)?;
+            for place in part.places() {
+                segments.adopt(place);
+            }
+            segments.note_chunk(part::stored_bytes(part.at.len as usize) as u64);
         }
         Ok(())
     }
 
     /// The chunks of the checkpoint and the caller's data. `taken` is the last sequence that
     /// counts.
-    fn chunk_list(&self, segments: &Segments, taken: u64) -> Result<(Chunks, Vec<u8>), Error> {
-        let superblock = &self.superblock;
+    fn chunk_list(&mut self, segments: &Segments, taken: u64) -> Result<(Chunks, Vec<u8>), Error> {
+        let (directory, kind) = (self.superblock.directory, self.superblock.directory_kind);
         let wrong = |what: &str| {
             let path = format!("{}/{FILE}", self.disk.place());
             Error::corrupt(path, 72, what)
         };
-        if superblock.directory.is_none() {
-            let meta = superblock.meta.clone();
+        if directory.at.is_none() {
+            let meta = self.superblock.meta.clone();
             let meta = meta.ok_or_else(|| wrong("the checkpoint's data has no place"))?;
             return Ok((Chunks::new(), meta));
         }
-        let whole = superblock.whole_chunks;
-        let kind = if whole { KIND_WHOLE_CHUNKS_DIRECTORY } else { KIND_CHUNK_DIRECTORY };
-        let address = superblock.directory;
-        let segment = self.own_segment(segments, address)?;
-        let payload = read_part(segments, &segment, address, PageId::NONE, &[kind])?;
-        segments.adopt(address);
-        segments.note_chunk(part::stored_bytes(payload.len()) as u64);
-        let list = if whole { chunks::decode_whole(&payload) } else { chunks::decode(&payload) };
+        let (payload, mut sound) = directory.read(|address| {
+            let segment = self.own_segment(segments, address)?;
+            read_part(segments, &segment, address, PageId::NONE, &[kind])
+        })?;
+        let list = chunks::decode(kind, &payload);
         let (list, long) = list.ok_or_else(|| wrong("the chunk directory is none"))?;
+        segments.adopt(sound.at);
+        if !segments.adopt(sound.copy) {
+            sound.copy = Address::NONE;
+        }
+        segments.note_chunk(part::stored_bytes(payload.len()) as u64);
         if list.values().any(|chunk| chunk.as_of > taken) {
             return Err(wrong("a chunk is newer than the last commit"));
         }
-        Ok((list, superblock.meta.clone().unwrap_or(long)))
+        let meta = self.superblock.meta.clone().unwrap_or(long);
+        self.superblock.directory = sound;
+        Ok((list, meta))
     }
 
     /// The segment of a part of the log's own.

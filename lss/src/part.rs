@@ -23,8 +23,15 @@ pub(crate) const KIND_CHUNK: u8 = 0xC1;
 /// The list of all chunks, when each was one part.
 pub(crate) const KIND_WHOLE_CHUNKS_DIRECTORY: u8 = 0xC2;
 
-/// The list of all chunks and their parts.
-pub(crate) const KIND_CHUNK_DIRECTORY: u8 = 0xC3;
+/// The list of all chunks and their parts, when these had no copies.
+pub(crate) const KIND_SINGLE_CHUNKS_DIRECTORY: u8 = 0xC3;
+
+/// The list of all chunks, their parts and the copies of these.
+pub(crate) const KIND_CHUNK_DIRECTORY: u8 = 0xC4;
+
+/// All kinds of lists of chunks.
+pub(crate) const DIRECTORY_KINDS: [u8; 3] =
+    [KIND_CHUNK_DIRECTORY, KIND_SINGLE_CHUNKS_DIRECTORY, KIND_WHOLE_CHUNKS_DIRECTORY];
 
 /// Bytes of the checksum that follows a payload.
 pub(crate) const CHECKSUM_BYTES: usize = 4;
@@ -44,6 +51,15 @@ pub enum Stream {
 impl Stream {
     pub(crate) const fn index(self) -> usize {
         self as usize
+    }
+
+    /// The other stream: what must not be lost with one segment has a copy there.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Foreground => Self::Background,
+            Self::Background => Self::Foreground,
+        }
     }
 
     pub(crate) const fn from_byte(byte: u8) -> Option<Self> {

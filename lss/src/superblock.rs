@@ -18,11 +18,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use types::Address;
 
+use crate::copies::Copied;
 use crate::counters::Tally;
 use crate::error::Error;
 use crate::fields::{Fields, put};
 use crate::frame::SEQUENCE_LIMIT;
 use crate::io::{Access, Disk, File, read_again};
+use crate::part::{
+    KIND_CHUNK_DIRECTORY, KIND_SINGLE_CHUNKS_DIRECTORY, KIND_WHOLE_CHUNKS_DIRECTORY,
+};
 use crate::{FORMAT_VERSION, part, reads_format};
 
 /// Most bytes of the caller's own data in a checkpoint.
@@ -46,8 +50,11 @@ pub(crate) const MAGIC: [u8; 8] = *b"BWSUPER1";
 /// Bytes in front of the caller's data.
 const FIXED_BYTES: usize = 120;
 
+/// Where the place of the chunk directory's copy is.
+const COPY_AT: usize = SLOT_BYTES - Address::ENCODED_BYTES;
+
 /// Most bytes of the caller's data that lie in the slot; longer ones lie in the chunk directory.
-pub(crate) const INLINE_META_BYTES: usize = SLOT_BYTES - FIXED_BYTES;
+pub(crate) const INLINE_META_BYTES: usize = COPY_AT - FIXED_BYTES;
 
 const META_IN_DIRECTORY: u32 = 1;
 
@@ -57,6 +64,12 @@ const MAX_LOOKS: u32 = 1000;
 
 /// Incompatible feature: a chunk can have several parts, and be newer than where recovery starts.
 const FEATURE_DELTA_CHUNKS: u64 = 1;
+
+/// Incompatible feature: parts of chunks, and the list of them, have copies.
+const FEATURE_COPIES: u64 = 2;
+
+/// What this version writes.
+const FEATURES: u64 = FEATURE_DELTA_CHUNKS | FEATURE_COPIES;
 
 /// The place of a stream's next frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +90,9 @@ pub(crate) struct Superblock {
     pub(crate) sequence: u64,
     pub(crate) version: u64,
     /// The chunk directory, or no place.
-    pub(crate) directory: Address,
+    pub(crate) directory: Copied,
+    /// The kind of the part that it is.
+    pub(crate) directory_kind: u8,
     /// No segment up to the checkpoint has this number or a higher one.
     pub(crate) next_segment: u32,
     /// Where frames behind the checkpoint start, by stream.
@@ -89,8 +104,6 @@ pub(crate) struct Superblock {
     pub(crate) durable_behind: u32,
     /// The caller's data, or `None` if it lies in the chunk directory.
     pub(crate) meta: Option<Vec<u8>>,
-    /// Written before chunks could have several parts.
-    pub(crate) whole_chunks: bool,
 }
 
 /// What a slot turns out to be.
@@ -110,13 +123,13 @@ impl Superblock {
             generation: 0,
             sequence: 0,
             version: 0,
-            directory: Address::NONE,
+            directory: Copied::default(),
+            directory_kind: KIND_CHUNK_DIRECTORY,
             next_segment: 1,
             positions: [Position::default(); 2],
             attempt: 0,
             durable_behind: 0,
             meta: Some(meta),
-            whole_chunks: false,
         }
     }
 
@@ -126,13 +139,14 @@ impl Superblock {
         put(&mut out, 0, MAGIC);
         put(&mut out, 12, FORMAT_VERSION.to_le_bytes());
         // 16: compatible feature bits, none yet.
-        put(&mut out, 24, FEATURE_DELTA_CHUNKS.to_le_bytes());
+        put(&mut out, 24, FEATURES.to_le_bytes());
         put(&mut out, 32, self.store.to_le_bytes());
         put(&mut out, 40, self.number.to_le_bytes());
         put(&mut out, 48, self.generation.to_le_bytes());
         put(&mut out, 56, self.sequence.to_le_bytes());
         put(&mut out, 64, self.version.to_le_bytes());
-        put(&mut out, 72, self.directory.encode());
+        put(&mut out, 72, self.directory.at.encode());
+        put(&mut out, COPY_AT, self.directory.copy.encode());
         put(&mut out, 84, self.next_segment.to_le_bytes());
         for (at, position) in [88, 96].into_iter().zip(self.positions) {
             put(&mut out, at, position.segment.to_le_bytes());
@@ -162,14 +176,22 @@ impl Superblock {
         let version = fields.u32()?;
         fields.u64()?;
         let features = fields.u64()?;
-        let unknown = features & !FEATURE_DELTA_CHUNKS;
+        let unknown = features & !FEATURES;
         if !reads_format(version) || unknown != 0 {
             return Some(Slot::Unsupported { version, features: unknown });
         }
         let store = fields.u64()?;
         let (number, generation) = (fields.u64()?, fields.u64()?);
         let (sequence, commit_version) = (fields.u64()?, fields.u64()?);
-        let directory = Address::decode(fields.take(Address::ENCODED_BYTES)?)?;
+        let mut directory = Copied::single(Address::decode(fields.take(Address::ENCODED_BYTES)?)?);
+        let directory_kind = match features {
+            0 => KIND_WHOLE_CHUNKS_DIRECTORY,
+            FEATURE_DELTA_CHUNKS => KIND_SINGLE_CHUNKS_DIRECTORY,
+            _ => KIND_CHUNK_DIRECTORY,
+        };
+        if features & FEATURE_COPIES != 0 {
+            directory.copy = Address::decode(&bytes[COPY_AT..])?;
+        }
         let next_segment = fields.u32()?;
         let mut positions = [Position::default(); 2];
         for position in &mut positions {
@@ -188,12 +210,12 @@ impl Superblock {
             sequence,
             version: commit_version,
             directory,
+            directory_kind,
             next_segment,
             positions,
             attempt,
             durable_behind,
             meta: (flags & META_IN_DIRECTORY == 0).then(|| meta.to_vec()),
-            whole_chunks: features & FEATURE_DELTA_CHUNKS == 0,
         }))
     }
 }
@@ -398,13 +420,16 @@ mod tests {
             generation: 3,
             sequence: 4,
             version: 5,
-            directory: Address { segment: 6, offset: 7, len: 8 },
+            directory: Copied {
+                at: Address { segment: 6, offset: 7, len: 8 },
+                copy: Address { segment: 16, offset: 17, len: 8 },
+            },
+            directory_kind: KIND_CHUNK_DIRECTORY,
             next_segment: 9,
             positions: [Position { segment: 10, offset: 11 }, Position { segment: 12, offset: 13 }],
             attempt: 14,
             durable_behind: 15,
             meta: Some(b"meta".to_vec()),
-            whole_chunks: false,
         };
         let bytes = superblock.encode();
         assert_eq!(bytes.len(), 4096);
@@ -412,7 +437,7 @@ mod tests {
         assert_eq!(bytes[8..12], crc32c::crc32c(&bytes[12..]).to_le_bytes());
         assert_eq!(bytes[12..16], 2u32.to_le_bytes());
         assert_eq!(bytes[16..24], [0; 8]);
-        for (at, value) in [(24, 1u64), (32, 1), (40, 2), (48, 3), (56, 4), (64, 5)] {
+        for (at, value) in [(24, 3u64), (32, 1), (40, 2), (48, 3), (56, 4), (64, 5)] {
             assert_eq!(bytes[at..at + 8], value.to_le_bytes());
         }
         for (index, value) in [6u32, 7, 8, 9, 10, 11, 12, 13, 4, 0, 14, 15].into_iter().enumerate()
@@ -421,7 +446,8 @@ mod tests {
             assert_eq!(bytes[at..at + 4], value.to_le_bytes(), "offset {at}");
         }
         assert_eq!(&bytes[120..124], b"meta");
-        assert!(bytes[124..].iter().all(|&b| b == 0));
+        assert!(bytes[124..4084].iter().all(|&b| b == 0));
+        assert_eq!(bytes[4084..], superblock.directory.copy.encode());
         assert!(matches!(Superblock::decode(&bytes), Slot::Whole(found) if found == superblock));
     }
 

@@ -352,7 +352,8 @@ impl Duties {
         unless_damaged(engine.make_all_disk_room())?;
         let mut drops_done = true;
         unless_damaged(self.catalog.finish_drops(engine).map(|done| drops_done = done))?;
-        if gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes()) {
+        let is_due = gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes());
+        if is_due || log.uncopied_bytes() > 0 {
             unless_damaged(engine.checkpoint())?;
         }
         unless_damaged(self.free_merged(engine))?;

@@ -1,5 +1,10 @@
 //! The catalog: tree 0, from the name of each tree to its number and root.
 //!
+//! Without it no tree can be opened, so it is kept twice: what is written to it is written to a
+//! second tree as well, whose pages lie in other segments. Where the catalog can't be read, the
+//! copy is; an opening for writing makes both the same again, and believes the catalog if that can
+//! be read.
+//!
 //! A page of a tree that it does not name is garbage; see [`crate::paging::dropped`]. So the entry
 //! of a tree is written after its root is listed, and a number is never given twice as long as a
 //! page has it.
@@ -7,10 +12,12 @@
 use super::value::Write;
 use crate::engine::{Cursor, End, Found, Now, TreeCore, Unread};
 use crate::error::{Error, Result};
-use crate::paging::DurableEngine;
 use crate::paging::dropped::GivingBack;
+use crate::paging::mend;
 use crate::paging::recover::Counts;
+use crate::paging::{CATALOG, CATALOG_COPY, DurableEngine};
 use delta::Layout;
+use mapping::TableFull;
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -20,6 +27,10 @@ use types::limits::MAX_TREE_NAME_BYTES;
 
 /// The root of the catalog, the first page of every store.
 const ROOT: PageId = PageId::new(1);
+
+/// The root of its copy, the second one. Stores of versions that kept no copy have another page
+/// there, and keep none.
+const COPY_ROOT: PageId = PageId::new(2);
 
 /// An entry: the tree's number, its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +82,14 @@ impl Entry {
     }
 }
 
+/// Names and entries as they are written.
+type Raw = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The trees of a store.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     core: Arc<TreeCore>,
+    copy: Option<Arc<TreeCore>>,
     /// Held while a tree is opened, created or dropped; no operation on a tree touches it.
     open: Mutex<Open>,
     /// Held while pages of dropped trees are given back.
@@ -92,11 +107,28 @@ struct Open {
 impl Catalog {
     pub(crate) fn load(engine: &Arc<DurableEngine>, counts: &Counts) -> Result<Self> {
         let fresh = engine.table.id_limit() <= 1;
-        let root = if fresh { engine.plant(0, Layout::Var)? } else { ROOT };
-        let core = Arc::new(TreeCore::new(0, root, Layout::Var).named("the catalog"));
-        core.adopt(counts.get(&0).copied().unwrap_or_default());
-        engine.store.insert_tree(Arc::clone(&core));
-        let catalog = Self { core, open: Mutex::default(), giving_back: Mutex::default() };
+        if fresh {
+            for (tree, root) in [(CATALOG, ROOT), (CATALOG_COPY, COPY_ROOT)] {
+                let planted = engine.plant(tree, Layout::Var)?;
+                debug_assert_eq!(planted, root, "these are the first pages of a store");
+            }
+        }
+        let known = |id, root, name: &str| {
+            let core = Arc::new(TreeCore::new(id, root, Layout::Var).named(name));
+            core.adopt(counts.get(&id).copied().unwrap_or_default());
+            engine.store.insert_tree(Arc::clone(&core));
+            core
+        };
+        let core = known(CATALOG, ROOT, "the catalog");
+        let is_copied = fresh
+            || engine
+                .place_without_lists(COPY_ROOT, &engine.pin())
+                .is_some_and(|place| place.tree == CATALOG_COPY);
+        let copy = is_copied.then(|| known(CATALOG_COPY, COPY_ROOT, "the catalog's copy"));
+        let catalog = Self { core, copy, open: Mutex::default(), giving_back: Mutex::default() };
+        if !engine.store.read_only {
+            catalog.mend(engine)?;
+        }
         let entries = catalog.all_entries(engine)?;
         // Every tree is known from the start: the appender may have to descend in it.
         for (name, entry) in entries.iter().filter_map(|(name, entry)| Some((name, (*entry)?))) {
@@ -107,12 +139,13 @@ impl Catalog {
         let garbage = garbage(engine, counts);
         if !engine.store.read_only {
             for (name, _) in entries.iter().filter(|(_, entry)| entry.is_none()) {
-                super::value::write(engine, &catalog.core, name, &Write::Remove)?;
+                catalog.write(engine, name, &Write::Remove)?;
             }
             catalog.lock().dropped = garbage;
         }
         // A number that still is on a page is not given to another tree.
-        catalog.lock().last_id = counts.keys().copied().max().unwrap_or(0);
+        let numbers = counts.keys().copied().filter(|&id| id != CATALOG_COPY);
+        catalog.lock().last_id = numbers.max().unwrap_or(0);
         Ok(catalog)
     }
 
@@ -184,20 +217,85 @@ impl Catalog {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads the catalog; where it is damaged, its copy.
+    fn of_either<T>(&self, read: impl Fn(&TreeCore) -> Result<T>) -> Result<T> {
+        match (read(&self.core), &self.copy) {
+            (Err(error), Some(copy)) if error.is_damage() => read(copy).map_err(|_| error),
+            (read, _) => read,
+        }
+    }
+
+    /// Writes to the catalog and to its copy. What goes wrong with the copy alone is made good by
+    /// the next opening.
+    fn write(&self, engine: &DurableEngine, name: &[u8], write: &Write<'_>) -> Result<()> {
+        super::value::write(engine, &self.core, name, write)?;
+        if let Some(copy) = &self.copy {
+            let _left_to_an_opening = super::value::write(engine, copy, name, write);
+        }
+        Ok(())
+    }
+
+    /// Makes catalog and copy the same. Nobody else uses them yet.
+    fn mend(&self, engine: &DurableEngine) -> Result<()> {
+        let Some(copy) = &self.copy else { return Ok(()) };
+        let found = [&self.core, copy].map(|core| Self::read_all(engine, core));
+        let (whole, other) = match &found {
+            [Err(error), Ok(whole)] if error.is_damage() => (whole, &self.core),
+            [Ok(whole), _] => (whole, copy),
+            [Err(error), _] => return Err(error.clone()),
+        };
+        let there = match Self::give_up_damaged(engine, other) {
+            // It can't be made whole now; the other one can be read.
+            Err(error) if error.is_damage() => return Ok(()),
+            there => there?,
+        };
+        for (name, _) in there.iter().filter(|entry| whole.binary_search(entry).is_err()) {
+            super::value::write(engine, other, name, &Write::Remove)?;
+        }
+        for (name, value) in whole.iter().filter(|entry| there.binary_search(entry).is_err()) {
+            super::value::write(engine, other, name, &Write::Inline(value))?;
+        }
+        Ok(())
+    }
+
+    /// What a tree has, when its damaged leaves were given up.
+    fn give_up_damaged(engine: &DurableEngine, core: &TreeCore) -> Result<Raw> {
+        loop {
+            let error = match Self::read_all(engine, core) {
+                Err(error) if error.is_damage() => error,
+                read => return read,
+            };
+            let Error::Damaged { found } = &error else { return Err(error) };
+            let page = found[0].page();
+            if mend::give_up(engine, core, page, error.clone())?.is_none() {
+                return Err(error);
+            }
+        }
+    }
+
     /// What each name has; nothing, if an earlier version has dropped its tree.
     fn all_entries(&self, engine: &DurableEngine) -> Result<Vec<(Vec<u8>, Option<Entry>)>> {
+        let all = self.of_either(|core| Self::read_all(engine, core))?;
+        all.into_iter()
+            .map(|(name, value)| {
+                let entry = Entry::decode(&name, &value)?;
+                Ok((name, entry))
+            })
+            .collect()
+    }
+
+    fn read_all(engine: &DurableEngine, core: &TreeCore) -> Result<Raw> {
         let all = Unread::of((Bound::Unbounded, Bound::Unbounded), Layout::Var);
         let mut cursor = Cursor::new(all, false);
         let mut entries = Vec::new();
         let keep = |found: Found<'_>| found.value.to_vec();
         while let Some((name, value)) = cursor.next(
             End::First,
-            |unread, wish| engine.scan_page(&self.core, (unread, Now), wish, keep),
+            |unread, wish| engine.scan_page(core, (unread, Now), wish, keep),
             keep,
             |key, value| (key.to_vec(), value),
         )? {
-            let entry = Entry::decode(&name, &value)?;
-            entries.push((name, entry));
+            entries.push((name, value));
         }
         Ok(entries)
     }
@@ -211,7 +309,9 @@ impl Catalog {
 
     fn read(&self, engine: &DurableEngine, name: &str) -> Result<Option<Entry>> {
         let name = name.as_bytes();
-        let value = engine.read(&self.core, name, |found| found.map(|f| f.value.to_vec()))?;
+        let value = self.of_either(|core| {
+            engine.read(core, name, |found| found.map(|found| found.value.to_vec()))
+        })?;
         value.map_or(Ok(None), |value| Entry::decode(name, &value))
     }
 
@@ -231,13 +331,12 @@ impl Catalog {
             }
             None => {
                 engine.store.check()?;
-                let id = open.last_id + 1;
+                let id = Self::unused_number(engine, open.last_id)?;
                 let entry = Entry { id, root: engine.plant(id, Layout::Var)? };
                 open.last_id = id;
                 let core = Self::known(engine, name, entry);
                 let put = entry.encode();
-                let written =
-                    super::value::write(engine, &self.core, name.as_bytes(), &Write::Inline(&put));
+                let written = self.write(engine, name.as_bytes(), &Write::Inline(&put));
                 if let Err(error) = written {
                     core.set_dropped();
                     open.dropped.push(core);
@@ -268,6 +367,15 @@ impl Catalog {
         Ok(Some(core))
     }
 
+    /// A number behind `last` that no tree has, dropped ones that still have pages among them; from
+    /// 1 on again behind the highest.
+    fn unused_number(engine: &DurableEngine, last: u32) -> Result<u32> {
+        let numbers = (last + 1..CATALOG_COPY).chain(1..=last.min(CATALOG_COPY - 1));
+        let mut unused = numbers.filter(|id| !engine.store.trees.contains_key(id));
+        // Each has a page, so there is no room for as many.
+        Ok(unused.next().ok_or(TableFull)?)
+    }
+
     fn known(engine: &DurableEngine, name: &str, entry: Entry) -> Arc<TreeCore> {
         Arc::clone(&engine.store.trees.entry(entry.id).or_insert_with(|| entry.core(name)))
     }
@@ -286,9 +394,9 @@ impl Catalog {
         Ok(self.entries(engine)?.into_iter().map(named).collect())
     }
 
-    /// The catalog as a tree.
-    pub(crate) fn core(&self) -> &TreeCore {
-        &self.core
+    /// The catalog and its copy as trees.
+    pub(crate) fn cores(&self) -> impl Iterator<Item = &TreeCore> {
+        [Some(&self.core), self.copy.as_ref()].into_iter().flatten().map(|core| &**core)
     }
 
     /// Drops the tree of this name: takes its entry out, and leaves its pages to
@@ -303,8 +411,7 @@ impl Catalog {
         let core = Self::known(engine, name, entry);
         // First, so that no write is accepted that the drop, once durable, takes away.
         core.set_dropped();
-        if let Err(error) = super::value::write(engine, &self.core, name.as_bytes(), &Write::Remove)
-        {
+        if let Err(error) = self.write(engine, name.as_bytes(), &Write::Remove) {
             core.set_live();
             return Err(error);
         }
@@ -325,4 +432,47 @@ fn garbage(engine: &DurableEngine, counts: &Counts) -> Vec<Arc<TreeCore>> {
         garbage.push(core);
     }
     garbage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Db;
+    use lss::io::MemoryDisk;
+
+    /// The head of a page has 24 bits for the number: behind the highest one the pages of a new
+    /// tree would have been the catalog's.
+    #[test]
+    fn numbers_of_trees_are_used_again_when_all_were() {
+        let disk = MemoryDisk::new();
+        let open = || Db::builder("unused").tiny().without_background();
+        let db = open().open_on(Arc::new(disk.clone())).unwrap();
+        let first = db.tree("first").unwrap();
+        first.put("k", "first").unwrap();
+        db.inner.catalog.lock().last_id = CATALOG_COPY - 3;
+        let names = ["a", "b", "c", "d"];
+        for name in names {
+            db.tree(name).unwrap().put("k", name).unwrap();
+        }
+        let numbers = |db: &Db| {
+            let trees = db.inner.catalog.trees(&db.inner.engine).unwrap();
+            trees.into_iter().map(|(_, core)| core.id).collect::<Vec<_>>()
+        };
+        let last = CATALOG_COPY - 1;
+        assert_eq!(numbers(&db), [last - 1, last, 2, 3, 1], "a, b, c, d and first");
+        db.drop_tree("c").unwrap();
+        // Its pages are there still.
+        db.tree("e").unwrap().put("k", "e").unwrap();
+        assert_eq!(numbers(&db), [last - 1, last, 3, 4, 1]);
+        db.verify().unwrap();
+        drop(first);
+        db.close().unwrap();
+        let db = open().open_on(Arc::new(disk)).unwrap();
+        db.tree("f").unwrap().put("k", "f").unwrap();
+        assert_eq!(numbers(&db), [last - 1, last, 3, 4, 2, 1]);
+        for name in ["a", "b", "d", "e", "f", "first"] {
+            assert_eq!(db.tree(name).unwrap().get("k").unwrap().unwrap(), name);
+        }
+        db.verify().unwrap();
+    }
 }

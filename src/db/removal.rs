@@ -13,7 +13,6 @@ use crate::paging::mend;
 use bytes::Bytes;
 use core::fmt;
 use core::iter::FusedIterator;
-use types::PageId;
 
 impl Tree {
     /// Removes every entry of which `keep` says no, one after the other.
@@ -210,7 +209,7 @@ impl Tree {
                 && (end.is_none() || damage.end.is_some() && damage.end <= *end)
         };
         let Some(damage) = found.first().filter(within) else { return Err(error) };
-        let page = PageId::new(damage.page);
+        let page = damage.page();
         // All before the page is gone, and what was put to it without reading it is there still.
         let from = damage.first.as_ref().unwrap_or(start);
         let rest = Unread::bytes_from(from, end.as_deref());

@@ -2,8 +2,8 @@
 
 use crate::engine::{Change, Decision, Found, TreeCore, Unseen};
 use crate::error::{Error, Result};
-use crate::paging::DurableEngine;
 use crate::paging::values::Separated;
+use crate::paging::{CATALOG, CATALOG_COPY, DurableEngine};
 use bytes::Bytes;
 use core::cell::Cell;
 use delta::{FLAG_SEPARATED, Hashed, Probe as _};
@@ -121,7 +121,9 @@ pub(crate) fn write_if(
     check_key(key)?;
     // The catalog is let through: a tree must be droppable on a full disk.
     match write.len() {
-        Some(bytes) if tree.id != 0 => engine.admit_put(key.len() + bytes)?,
+        Some(bytes) if !matches!(tree.id, CATALOG | CATALOG_COPY) => {
+            engine.admit_put(key.len() + bytes)?;
+        }
         Some(_) => {}
         None => engine.pace_removal(key.len()),
     }

@@ -28,7 +28,7 @@ pub struct VerifyReport {
     pub trees: u64,
     /// Pages of the trees.
     pub pages: u64,
-    /// Pages of the catalog of trees.
+    /// Pages of the catalog of trees, and of its copy.
     pub catalog_pages: u64,
     /// Pages of trees that were dropped, which wait to be given back.
     pub dropped_pages: u64,
@@ -88,7 +88,10 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         }
         Ok(walk)
     };
-    let of_catalog = walk(catalog.core())?;
+    let mut catalog_pages = 0;
+    for core in catalog.cores() {
+        catalog_pages += walk(core)?.pages;
+    }
     for (_, core) in catalog.trees(engine)? {
         let Walk { pages, entries, depth, .. } = walk(&core)?;
         report.trees += 1;
@@ -96,7 +99,7 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         report.entries += entries;
         report.depth = report.depth.max(depth);
     }
-    report.catalog_pages = of_catalog.pages;
+    report.catalog_pages = catalog_pages;
     let ids = (1..engine.table.id_limit()).map(PageId::new);
     let mut suspects = Vec::new();
     for id in ids.filter(|id| !reached.contains(*id)) {
@@ -123,7 +126,27 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         let page = id.number();
         found.push(Damage { tree, first, end, file, offset, what, page });
     }
+    found.extend(check_table(engine)?);
     if found.is_empty() { Ok(report) } else { Err(Error::Damaged { found: found.into() }) }
+}
+
+/// Checks both places of everything that says where the pages are. A bad one of which the other is
+/// good is damage that costs nothing, and the next checkpoint writes it anew.
+fn check_table(engine: &DurableEngine) -> Result<Vec<Damage>> {
+    let _no_checkpoint = engine.store.checkpointing();
+    let bad = engine.store.log.check_chunks()?;
+    let chunks: Vec<u32> = bad.iter().filter_map(|(chunk, _)| *chunk).collect();
+    engine.write_whole(&chunks);
+    let damage = |(chunk, error): (Option<u32>, lss::Error)| {
+        let of = match chunk {
+            Some(chunk) => format!("chunk {chunk} of the table of pages"),
+            None => "the list of chunks of the table of pages".to_owned(),
+        };
+        let found = mend::damage_of(engine, PageId::NONE, &Error::from(error));
+        let mends = "it lies in two places, and the next checkpoint mends this one";
+        Damage { what: format!("{of}: {}; {mends}", found.what), ..found }
+    };
+    Ok(bad.into_iter().map(damage).collect())
 }
 
 /// The pages that walks over all trees come to.
@@ -132,7 +155,7 @@ fn reached_now(db: &Db) -> Result<Reached> {
     let mut reached = Reached::default();
     let mut walk =
         |core: &TreeCore| check_tree(engine, core, |_| false, what_of_page, &mut reached).map(drop);
-    walk(catalog.core())?;
+    catalog.cores().try_for_each(&mut walk)?;
     catalog.trees(engine)?.iter().try_for_each(|(_, core)| walk(core))?;
     Ok(reached)
 }

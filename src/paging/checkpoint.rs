@@ -52,7 +52,8 @@ impl DurableEngine {
         self.store.check()?;
         let mut appender = self.store.log.appender();
         self.commit_cut(&mut appender, &[], &HashSet::new(), lss::Stream::Foreground)?;
-        if self.expected_bytes() <= self.checkpoint_step_bytes() {
+        let bytes = self.expected_bytes() + self.store.log.uncopied_bytes();
+        if bytes <= self.checkpoint_step_bytes() {
             return self.write_chunks(&mut appender, u64::MAX);
         }
         let mut run = Run::new(self, u64::MAX);
@@ -106,7 +107,10 @@ impl DurableEngine {
     pub(crate) fn is_checkpointed(&self) -> bool {
         let log = &self.store.log;
         let nothing_new = self.store.changed().is_empty() && self.dirty.is_empty();
-        nothing_new && log.bytes_since_checkpoint() == 0 && !log.has_chunks_in(&self.leaving())
+        nothing_new
+            && log.bytes_since_checkpoint() == 0
+            && log.uncopied_bytes() == 0
+            && !log.has_chunks_in(&self.leaving())
     }
 
     /// Takes note that these segments are being emptied: parts of chunks leave them with the next
@@ -127,7 +131,7 @@ impl DurableEngine {
     }
 
     /// These chunks have a part that can't be read, and are written whole next time.
-    fn write_whole(&self, chunks: &[u32]) {
+    pub(crate) fn write_whole(&self, chunks: &[u32]) {
         let mut changed = self.store.changed();
         for &chunk in chunks {
             changed.insert_whole(chunk);

@@ -13,7 +13,7 @@
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
 use super::packed::PackedPlaces;
-use super::store::{DurableEngine, FREED};
+use super::store::{CATALOG_COPY, DurableEngine, FREED};
 use super::values::Separated;
 use crate::error::Result;
 use lss::{Appender, Stream};
@@ -36,6 +36,8 @@ pub(crate) struct Cut<'e, 'a> {
     /// Where all parts of the cut go: the parts of one page must not be in two streams, between
     /// which recovery knows no order.
     pub(crate) stream: Stream,
+    /// Where those of the catalog's copy go.
+    stream_of_copy: Stream,
     /// Pages still to be visited.
     pub(crate) work: VecDeque<PageId>,
     /// Serial of each page at its visit: a page with the same one has nothing new for this cut.
@@ -175,6 +177,8 @@ impl<'e, 'a> Cut<'e, 'a> {
             appender,
             version,
             stream,
+            // On a full disk one segment must do.
+            stream_of_copy: if engine.store.log.is_tight() { stream } else { stream.other() },
             work: VecDeque::new(),
             visited: HashMap::new(),
             places: PackedPlaces::default(),
@@ -192,6 +196,11 @@ impl<'e, 'a> Cut<'e, 'a> {
 }
 
 impl Cut<'_, '_> {
+    /// Where all parts of the pages of a tree go.
+    pub(super) fn stream_of(&self, tree: u32) -> Stream {
+        if tree == CATALOG_COPY { self.stream_of_copy } else { self.stream }
+    }
+
     fn write(&mut self, listed: &Pieces<PageId>) -> Result<()> {
         self.freed = self.take_freed();
         let known = |id: &PageId| self.engine.table.place(*id, &self.engine.pin()).is_some();

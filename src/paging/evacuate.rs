@@ -487,7 +487,8 @@ impl Cut<'_, '_> {
         if self.payload.len() as u64 <= bytes || place.live_bytes() as u64 <= bytes {
             let tag = tree | u64::from(count.cast_unsigned());
             let refs = &values;
-            place.image = self.appender.append(self.stream, id, IMAGE, tag, refs, &self.payload)?;
+            let stream = self.stream_of(place.tree);
+            place.image = self.appender.append(stream, id, IMAGE, tag, refs, &self.payload)?;
             place.deltas.clear();
             (place.count, place.uncounted) = (count, false);
             (place.image_values, place.image_count) = (values.len(), count);
@@ -497,7 +498,8 @@ impl Cut<'_, '_> {
         }
         if !repointed.is_empty() {
             let kind = if place.uncounted { BLIND } else { DELTA };
-            let part = self.appender.append(self.stream, id, kind, tree, &repointed, &records)?;
+            let stream = self.stream_of(place.tree);
+            let part = self.appender.append(stream, id, kind, tree, &repointed, &records)?;
             place.deltas.push(part);
             place.keep_values(|value| !moved.contains_key(&value));
             place.values.extend(repointed);

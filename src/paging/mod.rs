@@ -51,4 +51,4 @@ pub(crate) mod values;
 mod visit;
 
 pub(crate) use place::Place;
-pub(crate) use store::{DurableEngine, LogStore};
+pub(crate) use store::{CATALOG, CATALOG_COPY, DurableEngine, LogStore};

@@ -16,7 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use sync::epoch::Guard;
+use types::limits::TREE_NUMBERS;
 use types::{Address, PageId};
+
+/// Number of the catalog, the tree of all trees.
+pub(crate) const CATALOG: u32 = 0;
+
+/// Number of the tree that has the same entries as the catalog. Its pages go to the other stream,
+/// which never shares a segment with the one that a commit uses otherwise.
+pub(crate) const CATALOG_COPY: u32 = TREE_NUMBERS - 1;
 
 /// The kinds of parts; [`super::values::VALUE`] is 3.
 ///

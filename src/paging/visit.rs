@@ -135,7 +135,8 @@ impl Cut<'_, '_> {
                 payload => payload?,
             };
             let tag = u64::from(place.tree) << 32 | at as u64;
-            *address = self.appender.append(self.stream, id, kind, tag, &[], &payload)?;
+            let stream = self.stream_of(place.tree);
+            *address = self.appender.append(stream, id, kind, tag, &[], &payload)?;
         }
         self.set_place(id, &place);
         Ok(())
@@ -175,7 +176,8 @@ impl Cut<'_, '_> {
     fn append(&mut self, id: PageId, part: Part) -> Result<()> {
         let Part { kind, net, refs, mut place, serial, pull, absorbed, incomplete } = part;
         let tag = u64::from(place.tree) << 32 | u64::from(net.cast_unsigned());
-        let address = self.appender.append(self.stream, id, kind, tag, &refs, &self.payload)?;
+        let stream = self.stream_of(place.tree);
+        let address = self.appender.append(stream, id, kind, tag, &refs, &self.payload)?;
         if kind == IMAGE {
             place.image = address;
         } else {
@@ -187,7 +189,7 @@ impl Cut<'_, '_> {
         for merged in absorbed {
             let tag = u64::from(tree) << 32 | u64::from(id.number());
             // Needed by a recovery before the next checkpoint only, which no reclaiming forestalls.
-            self.passing.push(self.appender.append(self.stream, merged, MERGED, tag, &[], &[])?);
+            self.passing.push(self.appender.append(stream, merged, MERGED, tag, &[], &[])?);
             let place = Place { tree, merged_into: id, ..Place::default() };
             self.set_place(merged, &place);
         }

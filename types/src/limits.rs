@@ -16,5 +16,8 @@ pub const MAX_INLINE_VALUE_BYTES: usize = 1024;
 /// Longest name of a tree, in bytes.
 pub const MAX_TREE_NAME_BYTES: usize = 255;
 
+/// Numbers of trees are below this: the head of a page has so many bits for them.
+pub const TREE_NUMBERS: u32 = 1 << 24;
+
 const _: () = assert!(MAX_INLINE_VALUE_BYTES <= u16::MAX as usize);
 const _: () = assert!(MAX_KEY_BYTES <= MAX_MAP_KEY_BYTES && MAX_MAP_KEY_BYTES < u16::MAX as usize);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod contents;
+mod copies;
 mod crash;
 mod damage;
 mod descriptors;

@@ -70,7 +70,7 @@ pub struct Birth {
     pub base_version: u64,
     /// Number of the SMO that made the page.
     pub serial: u32,
-    /// The tree that the page is of, below 2^24.
+    /// The tree that the page is of, below [`TREE_NUMBERS`](types::limits::TREE_NUMBERS).
     pub tree: u32,
 }
 
