@@ -1,13 +1,15 @@
 //! Verify: every page of a tree against the invariants that can be checked at rest.
 //!
-//! Level by level, from left to right by the right links. Behind a page that cannot be read the
-//! walk goes on at the next page that the level above names, so that all that is wrong is found,
-//! and all that is right is looked at.
+//! Page by page in the order of the keys, each inner page before its children, with the right edge
+//! of what was seen of each level in hand: so a walk needs memory for one page a level, however
+//! large the tree is. A page that no parent names is come to by the right link of the one before it, as
+//! a descent comes to it; so are those below an inner page that cannot be read. Behind a page that
+//! cannot be read the walk goes on at the next one that a parent names: so all that is wrong is
+//! found, and all that is right is looked at.
 
 use crate::engine::{Engine, Store, TreeCore};
 use delta::Base;
 use mapping::Word;
-use std::collections::{HashMap, HashSet};
 use types::PageId;
 
 /// What a walk over a tree has found.
@@ -33,22 +35,35 @@ pub(crate) struct Fault {
     pub(crate) what: Option<String>,
 }
 
-/// The pages that walks have come to.
+/// The pages that walks have come to: a bit for each id.
 #[derive(Debug, Default)]
-pub(crate) struct Reached(HashSet<PageId>);
+pub(crate) struct Reached(Vec<u64>);
 
 impl Reached {
     pub(crate) fn contains(&self, id: PageId) -> bool {
-        self.0.contains(&id)
+        let (word, bit) = Self::split(id);
+        self.0.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Adds a page; `false` if it was there.
+    fn insert(&mut self, id: PageId) -> bool {
+        let (word, bit) = Self::split(id);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+
+    fn split(id: PageId) -> (usize, u64) {
+        (id.number() as usize / 64, 1 << (id.number() % 64))
     }
 }
 
-/// A page of a level: the key that it begins at, and its id.
-type Link = (Vec<u8>, PageId);
-
-/// Walks every level from left to right and checks I4, I11, I12 and I15: fences meet, every page is
-/// reachable once, every child of an inner page begins at its separator, entries are in order, and
-/// as many as were counted. Nobody may be writing. Merges that are under way are finished first.
+/// Walks a tree and checks I4, I11, I12 and I15: fences meet, every page is reachable once, every
+/// child of an inner page begins at its separator, entries are in order, and as many as were
+/// counted. Nobody may be writing. Merges that are under way are finished first.
 /// `marked` pages are reported as well, for their keys; `damage` tells what of a failure is the
 /// affair of one page.
 pub(crate) fn check_tree<S: Store>(
@@ -58,95 +73,14 @@ pub(crate) fn check_tree<S: Store>(
     damage: impl Fn(&S::Error) -> Option<String>,
     reached: &mut Reached,
 ) -> Result<Walk, S::Error> {
-    let mut walk = Walk::default();
-    // The pages of the level that the one above names.
-    let mut named: Vec<Link> = vec![(Vec::new(), tree.root)];
-    let (mut level, mut unread) = (None, false);
-    loop {
-        walk.depth += 1;
-        let mut seen: HashMap<PageId, Vec<u8>> = HashMap::new();
-        let mut children: Vec<Link> = Vec::new();
-        let mut next = named.first().cloned();
-        while let Some((low, id)) = next.take() {
-            let behind = || {
-                let behind = named.iter().find(|(key, id)| *key > low && !is_merged(engine, *id));
-                behind.cloned()
-            };
-            let fault = |first: &[u8], end: Option<Vec<u8>>, what: String| Fault {
-                page: id,
-                first: first.to_vec(),
-                end,
-                is_inner: false,
-                what: Some(what),
-            };
-            if !reached.0.insert(id) {
-                let end = behind().map(|(key, _)| key);
-                walk.faults.push(fault(&low, end, "it is reachable twice (I12)".into()));
-                break;
-            }
-            walk.pages += 1;
-            let facts = match page_facts(engine, tree, id) {
-                Ok(facts) => facts,
-                Err(error) => match damage(&error) {
-                    Some(what) => Err(what),
-                    None => return Err(error),
-                },
-            };
-            let page = match facts {
-                Ok(page) => page,
-                Err(what) => {
-                    unread = true;
-                    next = behind();
-                    let end = next.as_ref().map(|(key, _)| key.clone());
-                    walk.faults.push(fault(&low, end, what));
-                    continue;
-                }
-            };
-            let mut wrong = Vec::new();
-            if *level.get_or_insert(page.level) != page.level {
-                wrong.push(format!("it is on level {}", page.level));
-            }
-            if page.low != low {
-                wrong.push("its low key is not the left one's high (I11)".into());
-            }
-            let ends = page.high.is_none() == page.right.is_none();
-            if !ends {
-                wrong.push("high key and right link disagree (I11)".into());
-            }
-            for what in wrong {
-                walk.faults.push(fault(&page.low, page.high.clone(), what));
-            }
-            if marked(id) {
-                let (first, end) = (page.low.clone(), page.high.clone());
-                let is_inner = page.level > 0;
-                walk.faults.push(Fault { page: id, first, end, is_inner, what: None });
-            }
-            walk.entries += page.entries;
-            walk.largest_page = walk.largest_page.max(page.bytes);
-            children.extend(page.children);
-            seen.insert(id, page.low);
-            next = page.high.filter(|_| page.right.is_some()).map(|high| (high, page.right));
-        }
-        for (at, (separator, child)) in named.iter().enumerate() {
-            let begins = seen.get(child).is_some_and(|low| low == separator);
-            // What was met and is no good was told.
-            if begins || is_merged(engine, *child) || !seen.contains_key(child) && unread {
-                continue;
-            }
-            let end = named.get(at + 1).map(|(key, _)| key.clone());
-            let what = Some("it does not begin at the separator of its parent".into());
-            let (page, first) = (*child, separator.clone());
-            walk.faults.push(Fault { page, first, end, is_inner: false, what });
-        }
-        match level {
-            Some(0) | None => break,
-            Some(above) => level = Some(above - 1),
-        }
-        if children.is_empty() {
-            break;
-        }
-        named = children;
+    let (edges, walk, unread) = (Vec::new(), Walk::default(), false);
+    let mut walker = Walker { engine, tree, marked, damage, reached, edges, walk, unread };
+    walker.visit((&[], tree.root), Came::FromAbove(None), None)?;
+    // Pages at the end of a level that no parent names.
+    for level in (0..walker.edges.len()).rev() {
+        walker.follow_links(level, None)?;
     }
+    let Walker { mut walk, unread, .. } = walker;
     if !unread && walk.faults.iter().all(|fault| fault.what.is_none()) {
         let counted = tree.len();
         if walk.entries != counted {
@@ -156,6 +90,164 @@ pub(crate) fn check_tree<S: Store>(
         }
     }
     Ok(walk)
+}
+
+/// What is next to the right of all that was seen of a level.
+enum Edge {
+    /// Not known: nothing was seen, or the last page could not be read.
+    Unknown,
+    /// Nothing.
+    End,
+    /// The page with this id, which begins at this key.
+    At(Vec<u8>, PageId),
+}
+
+/// How a walk has come to a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// Its parent names it, which is above this level; `None` for the root.
+    FromAbove(Option<u8>),
+    /// By the right link of the page before it, on this level.
+    FromTheLeft(u8),
+}
+
+impl Came {
+    fn level(self) -> Option<u8> {
+        match self {
+            Self::FromAbove(level) => level,
+            Self::FromTheLeft(level) => Some(level),
+        }
+    }
+}
+
+/// A walk under way.
+struct Walker<'a, S: Store, M, D> {
+    engine: &'a Engine<S>,
+    tree: &'a TreeCore,
+    marked: M,
+    damage: D,
+    reached: &'a mut Reached,
+    /// The right edge of each level.
+    edges: Vec<Edge>,
+    walk: Walk,
+    /// A page could not be read.
+    unread: bool,
+}
+
+impl<S, M, D> Walker<'_, S, M, D>
+where
+    S: Store,
+    M: Fn(PageId) -> bool,
+    D: Fn(&S::Error) -> Option<String>,
+{
+    /// Checks a page that begins at `low`, and all below it. `end` is where it ends, as far as its
+    /// parent knows.
+    fn visit(
+        &mut self,
+        (low, id): (&[u8], PageId),
+        came: Came,
+        end: Option<&[u8]>,
+    ) -> Result<(), S::Error> {
+        let to_vec = |key: Option<&[u8]>| key.map(<[u8]>::to_vec);
+        if !self.reached.insert(id) {
+            self.fault(id, low, to_vec(end), "it is reachable twice (I12)");
+            self.set_edge(came.level(), Edge::Unknown);
+            return Ok(());
+        }
+        self.walk.pages += 1;
+        let facts = page_facts(self.engine, self.tree, id);
+        let facts = facts.or_else(|error| (self.damage)(&error).map(Err).ok_or(error));
+        let page = match facts? {
+            Ok(page) => page,
+            Err(what) => {
+                self.unread = true;
+                self.fault(id, low, to_vec(end), &what);
+                self.set_edge(came.level(), Edge::Unknown);
+                return Ok(());
+            }
+        };
+        if came.level().is_some_and(|level| level != page.level) {
+            self.fault(id, &page.low, page.high.clone(), &format!("it is on level {}", page.level));
+            return Ok(());
+        }
+        self.check_edge(&page, (low, id), came);
+        if page.high.is_none() != page.right.is_none() {
+            let what = "high key and right link disagree (I11)";
+            self.fault(id, &page.low, page.high.clone(), what);
+        }
+        if (self.marked)(id) {
+            let (first, end, is_inner) = (page.low.clone(), page.high.clone(), page.level > 0);
+            self.walk.faults.push(Fault { page: id, first, end, is_inner, what: None });
+        }
+        self.walk.entries += page.entries;
+        self.walk.depth = self.walk.depth.max(u32::from(page.level) + 1);
+        self.walk.largest_page = self.walk.largest_page.max(page.bytes);
+        let edge = match &page.high {
+            Some(high) if page.right.is_some() => Edge::At(high.clone(), page.right),
+            _ => Edge::End,
+        };
+        self.set_edge(Some(page.level), edge);
+        self.visit_children(&page)
+    }
+
+    fn visit_children(&mut self, page: &Facts) -> Result<(), S::Error> {
+        for (at, (separator, child)) in page.children.iter().enumerate() {
+            if is_merged(self.engine, *child) {
+                continue;
+            }
+            let level = page.level - 1;
+            self.follow_links(level.into(), Some((separator, *child)))?;
+            let next = page.children.get(at + 1).map(|(key, _)| key);
+            let end = next.or(page.high.as_ref()).map(Vec::as_slice);
+            self.visit((separator, *child), Came::FromAbove(Some(level)), end)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on by right links on a level: up to a page that begins at a key, or to the end.
+    fn follow_links(
+        &mut self,
+        level: usize,
+        up_to: Option<(&[u8], PageId)>,
+    ) -> Result<(), S::Error> {
+        loop {
+            let Some(Edge::At(low, id)) = self.edges.get(level) else { return Ok(()) };
+            if up_to.is_some_and(|(key, page)| *id == page || low.as_slice() >= key) {
+                return Ok(());
+            }
+            let (low, id) = (low.clone(), *id);
+            self.visit((&low, id), Came::FromTheLeft(level as u8), None)?;
+        }
+    }
+
+    /// Compares where a page begins with what its parent, and the page before it, say.
+    fn check_edge(&mut self, page: &Facts, (low, id): (&[u8], PageId), came: Came) {
+        let what = match self.edges.get(usize::from(page.level)) {
+            _ if page.low != low => match came {
+                Came::FromAbove(_) => "it does not begin at the separator of its parent",
+                Came::FromTheLeft(_) => "its low key is not the left one's high (I11)",
+            },
+            Some(Edge::At(high, right)) if *right != id || *high != page.low => {
+                "the page before it does not end where it begins (I11)"
+            }
+            Some(Edge::End) => "the page before it has nothing behind it (I11)",
+            _ => return,
+        };
+        self.fault(id, &page.low, page.high.clone(), what);
+    }
+
+    fn set_edge(&mut self, level: Option<u8>, edge: Edge) {
+        let Some(level) = level.map(usize::from) else { return };
+        while self.edges.len() <= level {
+            self.edges.push(Edge::Unknown);
+        }
+        self.edges[level] = edge;
+    }
+
+    fn fault(&mut self, page: PageId, first: &[u8], end: Option<Vec<u8>>, what: &str) {
+        let (first, what) = (first.to_vec(), Some(what.to_owned()));
+        self.walk.faults.push(Fault { page, first, end, is_inner: false, what });
+    }
 }
 
 /// The check of a tree in memory, or of a model.

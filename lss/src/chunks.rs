@@ -1,7 +1,7 @@
 //! The chunk directory: where the parts of each chunk of the caller's table lie, and data too long
 //! for a slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use types::Address;
 use types::varint::{put, put_address, take, take_address};
@@ -37,21 +37,74 @@ pub(crate) fn uncopied_bytes(chunks: &Chunks, directory: Copied) -> u64 {
     parts.filter(|part| part.is_single()).map(|part| u64::from(part.at.len)).sum()
 }
 
+/// There is no copy.
+const NO_COPY: u64 = 0;
+/// The copy is as far from the part as that of the last part in the same segment.
+const AS_FAR: u64 = 1;
+/// Segment and offset of the copy follow.
+const ELSEWHERE: u64 = 2;
+
+/// How far copies are from what they copy, by the segment of that: parts and their copies are
+/// written in one order, so one byte tells most of them.
+#[derive(Debug, Default)]
+struct Distances(HashMap<u32, (u32, u32)>);
+
+impl Distances {
+    /// Where the copy of a part is if it is as far from it as the last one.
+    fn expected(&self, at: Address) -> Option<Address> {
+        let &(segment, distance) = self.0.get(&at.segment)?;
+        Some(Address { segment, offset: at.offset.wrapping_add(distance), len: at.len })
+    }
+
+    fn learn(&mut self, at: Address, copy: Address) {
+        self.0.insert(at.segment, (copy.segment, copy.offset.wrapping_sub(at.offset)));
+    }
+
+    fn put_copy(&mut self, part: Copied, out: &mut Vec<u8>) {
+        if part.copy.is_none() {
+            put(out, NO_COPY);
+        } else if self.expected(part.at) == Some(part.copy) {
+            put(out, AS_FAR);
+        } else {
+            for number in [ELSEWHERE, part.copy.segment.into(), part.copy.offset.into()] {
+                put(out, number);
+            }
+            self.learn(part.at, part.copy);
+        }
+    }
+
+    fn take_copy(&mut self, at: Address, bytes: &mut &[u8]) -> Option<Address> {
+        match take(bytes)? {
+            NO_COPY => Some(Address::NONE),
+            AS_FAR => self.expected(at),
+            ELSEWHERE => {
+                let (segment, offset) =
+                    (take(bytes)?.try_into().ok()?, take(bytes)?.try_into().ok()?);
+                let copy = Address { segment, offset, len: at.len };
+                self.learn(at, copy);
+                Some(copy)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The list: number of chunks, length of the data; for each chunk by how much its index is above
-/// that of the one before, its sequence, number of parts, the parts, each followed by its copy;
-/// then the data. All are [`varint`](types::varint)s.
+/// that of the one before, its sequence, number of parts, the parts, each followed by where its
+/// copy is ([`Distances`]); then the data. All are [`varint`](types::varint)s.
 pub(crate) fn encode(chunks: &Chunks, meta: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put(&mut out, chunks.len() as u64);
     put(&mut out, meta.len() as u64);
     let (mut last, mut segment) = (0, 0);
+    let mut distances = Distances::default();
     for (&index, chunk) in chunks {
         put(&mut out, u64::from(index - last));
         put(&mut out, chunk.as_of);
         put(&mut out, chunk.parts.len() as u64);
         for &part in &chunk.parts {
             put_address(&mut out, part.at, &mut segment);
-            put_address(&mut out, part.copy, &mut segment);
+            distances.put_copy(part, &mut out);
         }
         last = index;
     }
@@ -74,13 +127,14 @@ fn decode_lines(mut bytes: &[u8], copied: bool) -> Option<(Chunks, Vec<u8>)> {
     let (count, meta_bytes) = (take(rest)?, take(rest)?);
     let mut chunks = Chunks::new();
     let (mut index, mut segment) = (0_u32, 0);
+    let mut distances = Distances::default();
     for _ in 0..count {
         index = index.checked_add(u32::try_from(take(rest)?).ok()?)?;
         let mut chunk = Chunk { as_of: take(rest)?, parts: Vec::new() };
         for _ in 0..take(rest)? {
             let mut part = Copied::single(take_address(rest, &mut segment)?);
             if copied {
-                part.copy = take_address(rest, &mut segment)?;
+                part.copy = distances.take_copy(part.at, rest)?;
             }
             chunk.parts.push(part);
         }

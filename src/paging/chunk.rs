@@ -18,6 +18,9 @@ pub(crate) const CHUNK_PAGES: u32 = 512;
 /// they begin with a number below 512.
 const PACKED: [u8; 2] = [0xff, 0xff];
 
+/// What stands for the version and the serial of a location, which mean nothing to who reads it.
+const OWN: [u8; 2] = [0, 0];
+
 /// The chunk that a page id is in.
 pub(crate) fn chunk_of(id: PageId) -> u32 {
     id.number() / CHUNK_PAGES
@@ -119,10 +122,11 @@ impl ChunkBytes {
             self.bytes.extend_from_slice(&PACKED);
         }
         self.gone += usize::from(place.is_none());
-        let place = place.map_or(&[][..], PackedPlace::bytes);
+        let (own, lasting) = place.map_or((&[][..], &[][..]), |place| (&OWN[..], place.lasting()));
         put(&mut self.bytes, u64::from(id.number() % CHUNK_PAGES));
-        put(&mut self.bytes, place.len() as u64);
-        self.bytes.extend_from_slice(place);
+        put(&mut self.bytes, (own.len() + lasting.len()) as u64);
+        self.bytes.extend_from_slice(own);
+        self.bytes.extend_from_slice(lasting);
     }
 }
 

@@ -89,6 +89,13 @@ impl<'a> PackedPlace<'a> {
         }
     }
 
+    /// What of it is something to another process: all behind version and serial.
+    pub(crate) fn lasting(self) -> &'a [u8] {
+        let mut rest = self.bytes;
+        let _own = (take(&mut rest), take(&mut rest));
+        rest
+    }
+
     /// The whole of it.
     pub(crate) fn unpack(self) -> Place {
         // What was packed can be unpacked.
