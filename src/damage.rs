@@ -35,7 +35,11 @@ impl Damage {
 
     /// Whether giving up all keys from `first` up to `end` helps.
     fn is_of_keys(&self) -> bool {
-        self.first.is_some() && self.file.is_some()
+        self.first.is_some() && self.file.is_some() && !self.is_of_catalog()
+    }
+
+    fn is_of_catalog(&self) -> bool {
+        [CATALOG_NAME, CATALOG_COPY_NAME].contains(&self.tree.as_str())
     }
 }
 
@@ -75,6 +79,10 @@ impl fmt::Display for Place<'_> {
     }
 }
 
+/// What the catalog and its copy are called where the name of a tree is told.
+pub(crate) const CATALOG_NAME: &str = "the catalog";
+pub(crate) const CATALOG_COPY_NAME: &str = "the catalog's copy";
+
 /// How many are told in a line.
 const TOLD: usize = 4;
 
@@ -91,6 +99,9 @@ pub(crate) fn tell(found: &[Damage], f: &mut fmt::Formatter<'_>) -> fmt::Result 
         f.write_str("; give these keys up by remove_range over all of them, or")?;
     } else {
         f.write_str(";")?;
+    }
+    if found.iter().any(Damage::is_of_catalog) {
+        f.write_str(" open the store for writing, which mends its catalog from the copy, or")?;
     }
     f.write_str(" restore the store from a copy")
 }

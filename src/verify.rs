@@ -2,10 +2,10 @@
 //!
 //! Page by page in the order of the keys, each inner page before its children, with the right edge
 //! of what was seen of each level in hand: so a walk needs memory for one page a level, however
-//! large the tree is. A page that no parent names is come to by the right link of the one before it, as
-//! a descent comes to it; so are those below an inner page that cannot be read. Behind a page that
-//! cannot be read the walk goes on at the next one that a parent names: so all that is wrong is
-//! found, and all that is right is looked at.
+//! large the tree is. A page that no parent names is come to by the right link of the one before
+//! it, as a descent comes to it; so are those below an inner page that cannot be read. Behind a
+//! page that cannot be read the walk goes on at the next one that a parent names: so all that is
+//! wrong is found, and all that is right is looked at.
 
 use crate::engine::{Engine, Store, TreeCore};
 use delta::Base;

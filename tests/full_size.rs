@@ -535,7 +535,9 @@ fn updates_spread_over_many_pages() {
             after.pages,
             after.live_bytes,
         );
-        assert!(log <= 2 * user, "{way}: {log} bytes for {user} of the user's");
+        // A store of this size takes one after 256 MiB. Ten write the list of chunks ten times.
+        let most = if way == "one checkpoint at the end" { 200 } else { 225 };
+        assert!(log * 100 <= most * user, "{way}: {log} bytes for {user} of the user's");
         before = after;
     }
 }

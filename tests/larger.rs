@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use bwtree::io::{MemoryDisk, SlowDisk};
-use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db};
+use bwtree::{CleanEnd, CleanOptions, CleanProgress, CleaningSchedule, Db, Error};
 
 const ENTRIES: u64 = 100_000;
 const VALUE_BYTES: usize = 200;
@@ -142,6 +142,64 @@ fn segments_with_separated_values_are_emptied() {
     for number in (0..2000).step_by(3) {
         assert_eq!(tree.get(key(number)).unwrap().as_deref(), Some(&[number as u8; 5000][..]));
     }
+    drop(tree);
+    db.verify().unwrap();
+}
+
+/// What is asked between two steps of a cleaning may use the store: it waited for itself for ever.
+#[test]
+fn a_cleaning_holds_nothing_while_it_asks() {
+    let builder = Db::builder("").cleaning(CleaningSchedule::disabled());
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for round in 0..2 {
+        for number in 0..20_000_u64 {
+            tree.put(key(number), vec![round; 200]).unwrap();
+        }
+        db.sync().unwrap();
+    }
+    let mut asked = 0;
+    let mut use_it = |_: &CleanProgress| {
+        asked += 1;
+        db.verify().unwrap();
+        db.clean(CleanOptions { budget_bytes: Some(0), ..CleanOptions::default() }).unwrap();
+        db.tree("new").unwrap().put(key(asked), "v").unwrap();
+        db.drop_tree("new").unwrap();
+        db.sync().unwrap();
+        asked < 3
+    };
+    let options = CleanOptions { progress: Some(&mut use_it), ..CleanOptions::default() };
+    let report = db.clean(options).unwrap();
+    assert!(report.end == CleanEnd::Stopped || asked < 3, "{report:?}");
+    assert!(asked > 0);
+    let mut close = |_: &CleanProgress| {
+        db.clone().close().unwrap();
+        true
+    };
+    (0..20_000_u64).for_each(|number| tree.put(key(number), vec![2; 200]).unwrap());
+    db.sync().unwrap();
+    let options = CleanOptions { progress: Some(&mut close), ..CleanOptions::default() };
+    assert!(matches!(db.clean(options), Err(Error::Closed)));
+}
+
+/// Leaves that had run empty were live until the background came by: a cleaning behind a removal
+/// gained nothing, and said so.
+#[test]
+fn a_cleaning_merges_what_was_emptied() {
+    let builder = Db::builder("").without_background().memory_budget_bytes(2 << 20);
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    let entries = 20_000_u64;
+    (0..entries).for_each(|number| tree.put(key(number), vec![1; 900]).unwrap());
+    db.sync().unwrap();
+    for number in (0..entries).filter(|number| number % 50 != 0) {
+        tree.remove(key(number)).unwrap();
+    }
+    let report = db.clean(CleanOptions::default()).unwrap();
+    let stats = db.stats();
+    let user = entries / 50 * 916;
+    assert!(stats.live_bytes < 2 * user, "{} live of {user}: {report:?}", stats.live_bytes);
+    assert!(stats.disk_bytes < 2 * user + (4 << 20), "{stats:?}");
     drop(tree);
     db.verify().unwrap();
 }

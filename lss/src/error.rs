@@ -174,7 +174,8 @@ impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let processes: Vec<String> = self.processes.iter().map(u32::to_string).collect();
         let (bytes, processes) = (self.bytes, processes.join(", "));
-        write!(f, "{bytes} bytes are held back for readers in process {processes}")
+        write!(f, "{bytes} bytes are held back for readers")?;
+        if processes.is_empty() { Ok(()) } else { write!(f, " in process {processes}") }
     }
 }
 

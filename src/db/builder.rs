@@ -23,7 +23,9 @@ pub enum SyncPolicy {
     Manual,
     /// The writer that makes the Nth write since the last sync syncs before its call returns.
     EveryWrites(u32),
-    /// A background thread syncs this often.
+    /// A background thread syncs this often, or as soon as its last sync has returned, if that took
+    /// longer: writers that are faster than the disk are held back by the memory budget, not by
+    /// this. A crash takes what came since the last sync began.
     EveryMillis(u64),
     /// Every write is durable when its call returns; concurrent writers share syncs.
     Always,

@@ -10,6 +10,7 @@
 //! page has it.
 
 use super::value::Write;
+use crate::damage::{CATALOG_COPY_NAME, CATALOG_NAME};
 use crate::engine::{Cursor, End, Found, Now, TreeCore, Unread};
 use crate::error::{Error, Result};
 use crate::paging::dropped::GivingBack;
@@ -119,12 +120,12 @@ impl Catalog {
             engine.store.insert_tree(Arc::clone(&core));
             core
         };
-        let core = known(CATALOG, ROOT, "the catalog");
+        let core = known(CATALOG, ROOT, CATALOG_NAME);
         let is_copied = fresh
             || engine
                 .place_without_lists(COPY_ROOT, &engine.pin())
                 .is_some_and(|place| place.tree == CATALOG_COPY);
-        let copy = is_copied.then(|| known(CATALOG_COPY, COPY_ROOT, "the catalog's copy"));
+        let copy = is_copied.then(|| known(CATALOG_COPY, COPY_ROOT, CATALOG_COPY_NAME));
         let catalog = Self { core, copy, open: Mutex::default(), giving_back: Mutex::default() };
         if !engine.store.read_only {
             catalog.mend(engine)?;

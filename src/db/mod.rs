@@ -22,6 +22,7 @@ pub use verify::VerifyReport;
 
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
+use crate::paging::sparse::SparseWalk;
 use background::Workers;
 use catalog::Catalog;
 use core::fmt;
@@ -327,6 +328,11 @@ impl Inner {
         self.engine.sync()?;
         self.engine.make_all_disk_room()?;
         self.catalog.finish_all_drops(&self.engine)?;
+        // Leaves that have run empty are live until they are merged.
+        self.engine.merge_dry()?;
+        let mut sparse = SparseWalk::default();
+        while sparse.step(&self.engine)? {}
+        self.engine.sync()?;
         // Ids of merged pages wait for a commit that is newer than they are.
         self.engine.free_buried()?;
         if !self.engine.store.buried.is_empty() {
@@ -337,6 +343,13 @@ impl Inner {
         let mut report = CleanReport { end: CleanEnd::Budget, ..CleanReport::default() };
         let budget = budget_bytes.unwrap_or(u64::MAX);
         let mut stopped = false;
+        let mut progress = |moved_bytes, segments| {
+            let freed_bytes = disk_before.saturating_sub(log.disk_bytes());
+            let now = CleanProgress { moved_bytes, freed_bytes, segments };
+            let go_on = progress.as_mut().is_none_or(|progress| progress(&now));
+            // It may have closed the store.
+            go_on && self.check_open().is_ok()
+        };
         // Each round gains a segment at least, so the first that gains nothing is the last.
         loop {
             // Besides the reserve for a full disk, which no cleaning gives back.
@@ -364,12 +377,7 @@ impl Inner {
                 let left = budget - moved;
                 let goal = disk - target;
                 let cleaned = self.engine.clean(goal, left, Reach::Anything, |cleaned| {
-                    let now = CleanProgress {
-                        moved_bytes: moved + cleaned.moved_bytes,
-                        freed_bytes: disk_before.saturating_sub(log.disk_bytes()),
-                        segments: emptied + cleaned.segments,
-                    };
-                    let go_on = progress.as_mut().is_none_or(|progress| progress(&now));
+                    let go_on = progress(moved + cleaned.moved_bytes, emptied + cleaned.segments);
                     stopped |= !go_on;
                     go_on
                 });
@@ -384,6 +392,8 @@ impl Inner {
                 report.moved_bytes += cleaned.moved_bytes;
                 report.segments += cleaned.segments;
             }
+            stopped |= !stopped && !progress(report.moved_bytes, report.segments);
+            self.check_open()?;
             self.engine.checkpoint()?;
             self.engine.free_buried()?;
             log.reclaim()?;
@@ -469,7 +479,10 @@ pub struct CleanOptions<'a> {
     pub budget_bytes: Option<u64>,
     /// Bytes on disk per live byte to be reached. Default: 1.1.
     pub target_ratio: f64,
-    /// Called after each step; `false` stops the cleaning.
+    /// Called between the steps, of about a MiB each, and before each checkpoint, which gives back
+    /// what was emptied; `false` stops the cleaning. A step waits for its turn to commit, behind
+    /// the commits of those that write. It may use the store in any way; if it closes it, the
+    /// cleaning ends with [`Error::Closed`].
     pub progress: Option<&'a mut dyn FnMut(&CleanProgress) -> bool>,
 }
 

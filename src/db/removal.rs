@@ -250,6 +250,8 @@ pub struct ExtractIf<F> {
 
 impl<F: FnMut(&[u8], &[u8]) -> bool> ExtractIf<F> {
     fn removed(&mut self, end: End) -> Result<Option<(Bytes, Bytes)>> {
+        // Before anything is taken out: what is not said to be removed is not.
+        self.walk.tree.check()?;
         while let Some((key, seen)) = self.walk.read(end)? {
             let tree = &self.walk.tree;
             if let Some(value) = tree.remove_if(&key, seen, &mut self.wanted)? {

@@ -16,7 +16,7 @@ use gc::policy::choose;
 use gc::{Reach, SegmentUse};
 use lss::{SegmentState, Stream};
 use std::collections::{BTreeSet, HashSet};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use sync::atomic::Ordering;
 use types::{Address, PageId};
 
@@ -48,7 +48,8 @@ impl DurableEngine {
     }
 
     /// Empties segments, the best first and one after another, until `goal_bytes` of disk have been
-    /// won or `budget_bytes` have been moved. `progress` is asked before each step and can stop it.
+    /// won or `budget_bytes` have been moved. `progress` is asked before each step and can stop it;
+    /// nothing is held then.
     /// A segment is given back as soon as it is empty, or with the next checkpoint, which is the
     /// caller's to take.
     pub(crate) fn clean(
@@ -59,11 +60,12 @@ impl DurableEngine {
         progress: impl FnMut(&Cleaned) -> bool,
     ) -> Result<Cleaned> {
         self.store.check()?;
-        let _changing = self.store.at_rest();
+        let changing = self.store.at_rest();
         let victims = choose(&self.segment_use(), goal_bytes, budget_bytes, reach);
         let step_bytes = self.store.step_bytes();
         let mut cleaning = Cleaning {
             engine: self,
+            changing: Some(changing),
             victims: victims.iter().copied().collect(),
             step: Step::default(),
             step_bytes,
@@ -109,6 +111,9 @@ impl DurableEngine {
 /// A run of cleaning.
 struct Cleaning<'e, P> {
     engine: &'e DurableEngine,
+    /// Keeps other background work from changing the shape of trees; nothing does while `progress`
+    /// is asked, which may use the store in any way.
+    changing: Option<MutexGuard<'e, ()>>,
     /// The segments to be emptied in this run: a page that is moved leaves all of them.
     victims: HashSet<u32>,
     step: Step,
@@ -186,7 +191,13 @@ impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
             return Ok(true);
         }
         let (engine, cleaned) = (self.engine, &mut self.cleaned);
-        if cleaned.moved_bytes >= self.budget_bytes || !(self.progress)(cleaned) {
+        if cleaned.moved_bytes >= self.budget_bytes {
+            return Ok(false);
+        }
+        self.changing = None;
+        let goes_on = (self.progress)(cleaned);
+        self.changing = Some(engine.store.at_rest());
+        if !goes_on {
             return Ok(false);
         }
         let step = std::mem::take(&mut self.step);

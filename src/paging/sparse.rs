@@ -24,6 +24,7 @@ use gc::Pressure;
 use mapping::Word;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sync::atomic::Ordering;
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -37,8 +38,6 @@ pub(crate) struct SparseWalk {
     trees: Vec<Arc<TreeCore>>,
     /// The tree under way, the level of the inner pages, and the key to go on from.
     at: Option<(Arc<TreeCore>, u8, Vec<u8>)>,
-    /// What was durable when the last round began.
-    begun_at: u64,
 }
 
 impl SparseWalk {
@@ -48,10 +47,10 @@ impl SparseWalk {
         let begun = Instant::now();
         if self.at.is_none() && self.trees.is_empty() {
             let durable = engine.store.log.durable_version();
-            if durable == self.begun_at {
+            // ORDERING: behind `at_rest`, whoever walks.
+            if engine.store.walked.swap(durable, Ordering::Relaxed) == durable {
                 return Ok(false);
             }
-            self.begun_at = durable;
             self.trees = engine.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
         }
         while let Some((tree, level, key)) = self.next(engine) {

@@ -148,6 +148,8 @@ pub(crate) struct LogStore {
     pub(crate) cutting: AtomicU64,
     /// Commits whose pages can be evicted.
     pub(crate) published: AtomicU64,
+    /// What was durable when the last round of a [`SparseWalk`](super::sparse::SparseWalk) began.
+    pub(crate) walked: AtomicU64,
     /// Writes to pages that were not read for them.
     pub(crate) blind_writes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
@@ -232,6 +234,7 @@ impl LogStore {
             overdraft: AtomicI64::new(0),
             cutting: AtomicU64::new(0),
             published: AtomicU64::new(0),
+            walked: AtomicU64::new(0),
             blind_writes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),
