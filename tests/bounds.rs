@@ -110,14 +110,14 @@ fn a_sync_of_two_seconds_changes_nothing_but_the_sync() {
 /// after a minute in which the log had written as fast as the disk could.
 #[test]
 fn writers_wait_for_a_slow_disk_as_long_as_it_syncs() {
-    const PATIENCE: Duration = Duration::from_millis(1500);
+    const PATIENCE: Duration = Duration::from_millis(600);
     const ENTRIES: u64 = 4000;
     let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
     let builder = Db::builder("memory").memory_budget_bytes(2 << 20);
     let builder = builder.patience(PATIENCE);
     let db = builder.open_on(Arc::new(disk.clone())).unwrap();
     let tree = db.tree("t").unwrap();
-    disk.delay_syncs(PATIENCE / 30);
+    disk.delay_syncs(PATIENCE / 12);
     let mut longest = Duration::ZERO;
     for at in 0..ENTRIES {
         let begun = Instant::now();

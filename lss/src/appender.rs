@@ -3,20 +3,23 @@
 //! # A commit
 //!
 //! 1. The background frame is written and its file synced, if anything in it is not durable yet.
-//! 2. The foreground frame is written as COMMIT, with or without parts.
-//! 3. The foreground file is synced. Only then is the group durable.
-//! 4. If the group has opened segments, a link says so outside of them (`link.rs`).
+//! 2. If the group has made segments, the directory is synced, once for all (`segments.rs`).
+//! 3. The foreground frame is written as COMMIT, with or without parts.
+//! 4. The foreground file is synced. Only then is the group durable.
+//! 5. If the group has opened segments, a link says so outside of them (`link.rs`).
 //!
 //! A segment that a stream leaves is synced before the stream writes to the next one. So on the
-//! common path there is one sync, and a COMMIT never names what is not durable.
+//! common path there is one sync, and a COMMIT never names what is not durable. A sync that fails
+//! of a segment that the group has opened ends the group and nothing else: nothing that was
+//! acknowledged is in there.
 //!
 //! # A rollback
 //!
 //! Positions and sequence go back to the last COMMIT and the *attempt* in all later frames is one
 //! higher. What the voided frames leave on disk can't join a later group: recovery takes a group
 //! only if all its frames carry the same attempt, and never a lower one after a higher. A voided
-//! group has no COMMIT of its own: if writing it failed halfway, its header is wiped and synced
-//! before the rollback returns.
+//! group has no COMMIT of its own: if writing it failed halfway, or its sync in a segment of the
+//! group's own, its header is wiped and synced before the rollback returns.
 
 use core::mem;
 use std::sync::Arc;
@@ -84,6 +87,8 @@ pub(crate) struct AppendState {
     committed: Mark,
     /// Parts appended since the last COMMIT.
     fresh: Vec<Address>,
+    /// Bytes that the group will have by estimate, beyond what it has.
+    expected: u64,
     /// Segments opened since the last COMMIT.
     opened: Vec<Arc<Segment>>,
     /// The home of the next link, if the foreground stream has left it, and where in it.
@@ -92,7 +97,7 @@ pub(crate) struct AppendState {
     pub(crate) claim: Claim,
     /// What has stopped the group: only a rollback goes on from here.
     stopped: Option<Error>,
-    /// A COMMIT whose writing failed: it may be whole on disk.
+    /// A COMMIT whose writing or sync failed: it may be whole on disk.
     doubtful_commit: Option<(Arc<Segment>, u32)>,
     /// Frames that recovery took without proof that they are durable.
     pub(crate) unproven: Vec<Place>,
@@ -121,6 +126,7 @@ impl AppendState {
             unnamed: Vec::new(),
             committed: Mark { sequence, places: Default::default() },
             fresh: Vec::new(),
+            expected: 0,
             opened: Vec::new(),
             left: None,
             claim: Claim::Commit,
@@ -170,6 +176,11 @@ impl AppendState {
 }
 
 impl Appender<'_> {
+    /// Tells how many bytes the open group will have, by estimate: segments are sized for that.
+    pub fn expect(&mut self, bytes: u64) {
+        self.state.expected = bytes;
+    }
+
     /// Appends a part and says where it will lie. It can be read when it is committed.
     ///
     /// `tag` and `refs` mean nothing to the log; recovery gives them back.
@@ -180,7 +191,8 @@ impl Appender<'_> {
     /// the group can only be rolled back.
     /// [`Error::Misuse`]: a reserved kind, or [`Appender::begin`] was not called.
     /// [`Error::TooLarge`]: more than [`MAX_PART_BYTES`] or [`MAX_REFS`]; nothing was appended.
-    /// A failed write or sync of what was appended poisons the log.
+    /// A failed write of what was appended poisons the log, and so does a failed sync of a segment
+    /// with older commits in it.
     pub fn append(
         &mut self,
         stream: Stream,
@@ -225,6 +237,7 @@ impl Appender<'_> {
         // If this passes, only another rollback goes on from here.
         let doubtful = self.wipe_commit()?;
         let state = &mut *self.state;
+        state.expected = 0;
         for address in state.fresh.drain(..) {
             self.log.segments.retire(address);
         }
@@ -373,6 +386,7 @@ impl Appender<'_> {
             len: payload.len() as u32,
         };
         self.state.fresh.push(address);
+        self.state.expected = self.state.expected.saturating_sub(part::live_bytes(address));
         self.log.segments.adopt(address);
         self.log.segments.tally.parts.add(1);
         Ok(address)
@@ -382,12 +396,14 @@ impl Appender<'_> {
         if !self.state.streams[Stream::Background.index()].buffer.is_empty() {
             self.write_frame(Stream::Background, None)?;
         }
-        self.sync_stream(Stream::Background)?;
+        self.sync_stream(Stream::Background, None)?;
         if self.state.streams[Stream::Foreground.index()].buffer.is_empty() {
             self.make_room(Stream::Foreground, frame::HEADER_BYTES)?;
         }
+        self.sync_entries()?;
+        let commit = self.state.streams[Stream::Foreground.index()].offset;
         let sequence = self.write_frame(Stream::Foreground, Some(version))?;
-        self.sync_stream(Stream::Foreground)?;
+        self.sync_stream(Stream::Foreground, Some(commit))?;
         self.link(sequence)?;
         let state = &mut *self.state;
         state.committed.sequence = sequence;
@@ -396,7 +412,8 @@ impl Appender<'_> {
             place.1 = stream.offset;
         }
         state.fresh.clear();
-        state.opened.clear();
+        state.expected = 0;
+        state.opened.drain(..).for_each(|segment| segment.settle());
         state.left = None;
         self.log.segments.tally.commits.add(1);
         // ORDERING: Release, paired with the Acquire of `durable_version`: who sees the version
@@ -453,13 +470,11 @@ impl Appender<'_> {
         if self.fits(index, bytes) {
             return Ok(());
         }
-        let needed = bytes as u64 + ROOM_FOR_LINKS;
-        let next = self
-            .log
-            .segments
-            .begin(stream, self.state.next_sequence, needed, self.state.claim)
-            .map_err(|error| self.refuse(error))?;
-        self.sync_stream(stream)?;
+        self.sync_stream(stream, None)?;
+        let state = &self.state;
+        let bytes = (bytes as u64 + ROOM_FOR_LINKS, state.expected);
+        let begun = self.log.segments.begin(stream, state.next_sequence, bytes, state.claim);
+        let next = begun.map_err(|error| self.refuse(error))?;
         let state = &mut *self.state;
         let open = &mut state.streams[index];
         if let Some(left) = open.segment.replace(Arc::clone(&next)) {
@@ -523,13 +538,32 @@ impl Appender<'_> {
         Ok(sequence)
     }
 
-    /// Syncs the open segment of a stream, if it has anything to sync.
-    fn sync_stream(&mut self, stream: Stream) -> Result<(), Error> {
-        let open = &mut self.state.streams[stream.index()];
-        if let (true, Some(segment)) = (open.unsynced, &open.segment) {
-            self.log.segments.sync(segment).map_err(|error| self.log.fail(error))?;
-            open.unsynced = false;
+    /// Makes the entries of the segments durable that the group has made.
+    fn sync_entries(&mut self) -> Result<(), Error> {
+        let Some(made) = self.state.opened.iter().find(|segment| !segment.is_settled()) else {
+            return Ok(());
+        };
+        let synced = self.log.segments.sync_entry(made.id);
+        synced.inspect_err(|error| self.log.segments.note_full(error)).map_err(|e| self.refuse(e))
+    }
+
+    /// Syncs the open segment of a stream, if it has anything to sync, with the COMMIT of the group
+    /// at this offset if it is in there.
+    fn sync_stream(&mut self, stream: Stream, commit: Option<u32>) -> Result<(), Error> {
+        let open = &self.state.streams[stream.index()];
+        let (true, Some(segment)) = (open.unsynced, open.segment.clone()) else { return Ok(()) };
+        let segments = &self.log.segments;
+        if !self.state.has_opened(&segment) {
+            segments.sync(&segment).map_err(|error| self.log.fail(error))?;
+        } else if let Err(error) = segments.sync_unused(&segment) {
+            segment.unsettle();
+            segments.note_full(&error);
+            if let Some(offset) = commit {
+                self.state.doubtful_commit = Some((segment, offset));
+            }
+            return Err(self.refuse(error));
         }
+        self.state.streams[stream.index()].unsynced = false;
         Ok(())
     }
 

@@ -17,7 +17,8 @@
 //! | write a frame, wipe a COMMIT | passes | poisons |
 //! | write a link | passes: the group is committed | poisons |
 //! | write a superblock slot, sync it | passes: the other one counts | poisons |
-//! | sync a segment with frames or a link in it | poisons | poisons |
+//! | sync a segment that the open group has opened | passes | fails the group |
+//! | sync a segment with a durable commit or a link in it | poisons | poisons |
 //! | sync the directory, to use what is created | passes | poisons |
 //! | sync the directory after renames and removals, and at the beginning | poisons | poisons |
 //! | read | passes, after some tries | damage of what was wanted |
@@ -25,7 +26,8 @@
 //! - A write that fails says nothing of what it has left, so the header of a frame that failed
 //!   otherwise than for a while may come out later: that ends in a reopening, which looks.
 //! - After a failed sync the system takes for clean what it has not written, and the next sync
-//!   succeeds (R1). A file with nothing in it that counts is removed then, and not used again.
+//!   succeeds (R1). A file with nothing in it that counts is removed then, and not used again; a
+//!   COMMIT in it that may be whole is wiped before, and that write has a sync of its own.
 //! - A sync of the directory that fails may have been the one for the entry of a segment that was
 //!   renamed beside it and will be used. That passes at a creation, where a file system that is
 //!   short of room refuses before it has tried.

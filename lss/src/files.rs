@@ -37,10 +37,24 @@ pub(crate) enum Owner {
 pub(crate) struct FoundFile {
     pub(crate) id: u32,
     pub(crate) file: Arc<PooledFile>,
+    /// Its bytes, as far as they are a segment's.
     pub(crate) size: u64,
     /// `None` if there is none that belongs to a file of this name.
     pub(crate) header: Option<SegmentHeader>,
     pub(crate) owner: Owner,
+}
+
+impl FoundFile {
+    /// Whether it has fewer bytes than its header says: it was damaged, or the group that made it
+    /// has not become durable.
+    pub(crate) fn is_short(&self) -> bool {
+        self.header.is_some_and(|header| self.size < header.size)
+    }
+
+    /// Whether a crash may have left it as it is before the group that made it was durable.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.header.is_none() || self.is_short()
+    }
 }
 
 /// Whether there is a store; an error if there is none and none may be created.
@@ -174,17 +188,13 @@ fn segment_file(
         // A recycling that a crash cut short: name or header came first.
         return Ok(Some(nameless(Owner::Store)));
     }
-    if len < header.size {
-        if header.first_sequence == 0 {
-            // Its creation was cut short: the length is durable before the first use.
-            return Ok(Some(nameless(Owner::Store)));
-        }
-        let what = format!("the file should have {} bytes", header.size);
-        return Err(Error::corrupt(path(disk, id), len, what));
+    if len < header.size && header.first_sequence == 0 {
+        // Its creation was cut short.
+        return Ok(Some(nameless(Owner::Store)));
     }
     if header.generation >= SEQUENCE_LIMIT {
         return Err(Error::corrupt(path(disk, id), 32, "the generation is out of range"));
     }
-    let size = header.size;
+    let size = header.size.min(len);
     Ok(Some(FoundFile { size, header: Some(header), ..nameless(Owner::Store) }))
 }

@@ -44,7 +44,7 @@ use crate::open_segment::Segment;
 use crate::options::Options;
 use crate::part;
 use crate::pool::FilePool;
-use crate::recovery::{Replay, Start, replay};
+use crate::recovery::{Place, Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 use crate::segments::Segments;
@@ -187,8 +187,22 @@ fn wrong_with(found: Option<&FoundFile>) -> Option<&'static str> {
         None => Some("the segment is missing"),
         Some(found) if found.owner == Owner::Other => Some("the segment is of another store"),
         Some(found) if found.size == 0 => Some("the segment is empty"),
+        Some(found) if found.is_short() => Some("the segment is cut short"),
         Some(_) => None,
     }
+}
+
+/// These places, and header and last byte of each segment that they are in: a group that is not
+/// proven to be durable may have made it.
+fn with_ends(mut unproven: Vec<Place>, files: &[FoundFile]) -> Vec<Place> {
+    let touched: HashSet<u32> = unproven.iter().map(|place| place.segment).collect();
+    for found in files.iter().filter(|found| touched.contains(&found.id)) {
+        let end = found.size.saturating_sub(1) as u32;
+        for (offset, len) in [(0, HEADER_BYTES as u64), (end, 1)] {
+            unproven.push(Place { segment: found.id, offset, len });
+        }
+    }
+    unproven
 }
 
 /// An opening in progress.
@@ -273,7 +287,8 @@ impl Opening {
         let superblock = &self.superblock;
         let by_id: HashMap<u32, &FoundFile> = files.iter().map(|f| (f.id, f)).collect();
         let mut verify = |frame: &Found| {
-            let Some(found) = by_id.get(&frame.segment) else {
+            let Some(found) = by_id.get(&frame.segment).filter(|found| !found.is_unfinished())
+            else {
                 return Ok(false);
             };
             let path = self.path(found.id);
@@ -293,6 +308,12 @@ impl Opening {
         };
         let lost = |id: u32| wrong_with(by_id.get(&id).copied()).unwrap_or("nothing is left in it");
         let replayed = replay(&scan, start, required, &mut verify, &|id| self.path(id), &lost)?;
+        let mut short = files.iter().filter(|found| found.is_short());
+        if let Some(found) = short.find(|found| replayed.segments.contains(&found.id)) {
+            let size = found.header.map_or(0, |header| header.size);
+            let what = format!("the file should have {size} bytes");
+            return Err(Error::corrupt(self.path(found.id), found.size, what));
+        }
         let headless = files.iter().filter(|found| found.header.is_none());
         match headless.map(|found| found.id).find(|id| replayed.segments.contains(id)) {
             Some(id) => Err(Error::corrupt(self.path(id), 0, "the segment's header is damaged")),
@@ -351,7 +372,7 @@ impl Opening {
     fn finish(
         mut self,
         files: Vec<FoundFile>,
-        replayed: Replay,
+        mut replayed: Replay,
         superblock_file: SuperblockFile,
         hold: Hold,
     ) -> Result<(Log, Recovered), Error> {
@@ -359,6 +380,7 @@ impl Opening {
         let generation = generations.fold(self.superblock.generation, u64::max) + 1;
         let next = self.next_segment(&files)?;
         let bytes = files.iter().map(|f| f.size).sum();
+        let unproven = with_ends(mem::take(&mut replayed.unproven), &files);
         let found = self.live_segments(files, &replayed);
         let segments = Segments::new(
             (Arc::clone(&self.disk), Arc::clone(&self.pool)),
@@ -374,8 +396,7 @@ impl Opening {
         let chunks = list.iter().map(chunk).collect();
         let recovered =
             Recovered { version: replayed.version, meta, chunks, parts: replayed.parts };
-        let state =
-            AppendState::new(&self.options, replayed.sequence, replayed.unproven, self.orphans);
+        let state = AppendState::new(&self.options, replayed.sequence, unproven, self.orphans);
         let log = Log {
             options: self.options,
             segments,
@@ -421,7 +442,8 @@ impl Opening {
                 continue;
             }
             let generation = found.header.map_or(0, |h| h.generation);
-            if generation > self.superblock.generation {
+            // Nothing that counts is in one that is too short, or a part of it will be missed.
+            if generation > self.superblock.generation || found.is_short() {
                 self.orphans.push(file_name(found.id));
                 continue;
             }
@@ -435,6 +457,9 @@ impl Opening {
             segment.wrote(found.size, last.max(1));
             let first = found.header.map_or(0, |h| h.first_sequence);
             segment.first_sequence.store(first, Ordering::Relaxed);
+            if found.header.is_none() || first > replayed.sequence {
+                segment.unsettle();
+            }
             if found.owner == Owner::Unclear {
                 segment.leave_alone();
             }

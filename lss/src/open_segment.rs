@@ -68,6 +68,9 @@ pub(crate) struct Segment {
     pub(crate) first_sequence: AtomicU64,
     /// The look for readers at which it was found dead; 0 if it was not.
     pub(crate) held: AtomicU64,
+    /// Its length, header and entry may not be durable, and nothing that counts is in it: if it
+    /// does not come to life, its file goes.
+    unsettled: AtomicBool,
 }
 
 const STATE_ACTIVE: u8 = 0;
@@ -99,6 +102,7 @@ impl Segment {
             unused: AtomicBool::new(false),
             first_sequence: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            unsettled: AtomicBool::new(false),
         }
     }
 
@@ -113,6 +117,20 @@ impl Segment {
 
     pub(crate) fn seal(&self) {
         self.state.store(STATE_SEALED, Ordering::Relaxed);
+    }
+
+    /// Takes note that its file is new, or that a sync of it has failed.
+    pub(crate) fn unsettle(&self) {
+        self.unsettled.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note that length, header and entry are durable.
+    pub(crate) fn settle(&self) {
+        self.unsettled.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.unsettled.load(Ordering::Relaxed)
     }
 
     /// Takes note that frames up to this sequence were voided in it.
@@ -151,8 +169,10 @@ impl Segment {
         self.held.load(Ordering::Relaxed) != 0
     }
 
-    /// Marks a segment that an earlier opening has prepared and not used.
+    /// Marks a segment that an earlier opening has prepared and not used: it is settled by its use
+    /// (`Segments::renew`).
     pub(crate) fn mark_unused(&self) {
+        self.settle();
         self.unused.store(true, Ordering::Relaxed);
     }
 

@@ -250,7 +250,7 @@ impl Segments {
     /// more.
     pub(crate) fn void(&self, opened: &mut Vec<Arc<Segment>>) {
         while let Some(segment) = opened.pop() {
-            if !self.is_wanted(segment.size, 0) {
+            if !segment.is_settled() || !self.is_wanted(segment.size, 0) {
                 // No other thread knows of a part in it.
                 if self.remove(segment.id).is_ok() {
                     self.forget(segment.id);

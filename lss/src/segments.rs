@@ -4,6 +4,21 @@
 //! prepared, for a stream. A sealed one is reclaimed when nothing in it is live and recovery would
 //! not read it: it lies before the replay start of the durable superblock (invariant I8). Numbers
 //! are never used twice, so who still holds an old address finds the segment gone and nothing else.
+//!
+//! # A segment that is made for a group
+//!
+//! A segment that is prepared is durable, with a header and its entry in the directory, before it
+//! is used. One that is made while a group is being appended is *unsettled*: nothing of it need be
+//! durable before the COMMIT. Its sync is that of its frames, which the stream makes when it leaves
+//! it, and one sync of the directory, right before the COMMIT is written, is for all that the group
+//! has made. So a commit costs one sync for each segment that it fills, and not three.
+//!
+//! Until that COMMIT is durable a crash may leave anything of it: no entry, though one that is made
+//! later has one; no bytes; fewer bytes than its header says; zeros in place of the header, with
+//! frames behind them. Recovery takes no frame in such a file for whole unless it is proven durable
+//! (`Opening::replay`), and removes a file that is too short. What a rollback finds unsettled is
+//! removed and never kept for use. On a full disk segments are made as prepared ones are, so that a
+//! system that finds out late that it has no room says so while the reserve can still be taken.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -29,7 +44,7 @@ use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
 /// fewer of them are much emptier than the rest.
 const LIVE_PER_SEGMENT: u64 = 128;
 
-/// Up to [`SMALL_SEGMENT_BYTES`] it is a larger part: each segment costs two syncs to prepare.
+/// Up to [`SMALL_SEGMENT_BYTES`] it is a larger part: each segment costs a sync.
 const LIVE_PER_SMALL_SEGMENT: u64 = 64;
 const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 
@@ -163,10 +178,13 @@ impl Segments {
     /// Bytes of the next segment: a power of two that grows with what is live, and holds a chunk of
     /// the table in any case.
     pub(crate) fn wanted_bytes(&self) -> u64 {
+        self.wanted_bytes_for(self.live_bytes())
+    }
+
+    fn wanted_bytes_for(&self, live: u64) -> u64 {
         let min = u64::from(self.options.segment_bytes_min);
         let max = u64::from(self.options.segment_bytes_max);
         let least = self.least_reserved_bytes();
-        let live = self.live_bytes();
         let small = (live / LIVE_PER_SMALL_SEGMENT).min(SMALL_SEGMENT_BYTES);
         let wanted = small.max(live / LIVE_PER_SEGMENT).next_power_of_two().clamp(min, max);
         wanted.max(least.next_power_of_two())
@@ -202,24 +220,27 @@ impl Segments {
         }
     }
 
-    /// Opens a segment for a stream, with room for a frame of `frame_bytes`.
+    /// Opens a segment for a stream, with room for a frame of `frame_bytes`, for a group that will
+    /// have about `expected` bytes more.
     ///
     /// Nothing has been written to it but its header, which becomes durable with the first frame.
     pub(crate) fn begin(
         &self,
         stream: Stream,
         first_sequence: u64,
-        frame_bytes: u64,
+        (frame_bytes, expected): (u64, u64),
         claim: Claim,
     ) -> Result<Arc<Segment>, Error> {
         let needed = HEADER_BYTES as u64 + frame_bytes;
         let most = self.most_bytes_for(needed);
-        let segment = self.obtain((needed, most), claim)?;
+        let segment = self.obtain((needed, most), expected, claim)?;
         let begun = self
             .renew(&segment)
             .and_then(|()| self.write_header(&segment, Some(stream), first_sequence));
         if let Err(error) = begun {
-            if error.is_passing() {
+            if !segment.is_settled() {
+                self.unmake(segment.id, &error);
+            } else if error.is_passing() {
                 // A header that is half there is written over by the next use.
                 self.free().push(segment);
             } else {
@@ -241,13 +262,36 @@ impl Segments {
 
     /// A segment of at least the first size and, if the disk is not full, of at most the second:
     /// one that is free, or a new one. The reserve is touched only if none can be created.
-    fn obtain(&self, (needed, most): (u64, u64), claim: Claim) -> Result<Segment, Error> {
+    ///
+    /// A new one is sized for what will be live when the group is committed: what it has appended
+    /// counts already, and what it will append by estimate. Else the first commit of a store would
+    /// make most of its segments for a store that has next to nothing in it.
+    fn obtain(
+        &self,
+        (needed, most): (u64, u64),
+        expected: u64,
+        claim: Claim,
+    ) -> Result<Segment, Error> {
         let at_first = if claim == Claim::Opening { claim } else { Claim::Commit };
         if let Some(segment) = self.take_free(needed, most, at_first) {
             return Ok(segment);
         }
-        let size = self.wanted_bytes().min(most).max(needed).next_multiple_of(4096);
-        self.create(size).or_else(|error| {
+        let sized = |wanted: u64| wanted.min(most).max(needed).next_multiple_of(4096);
+        let usual = sized(self.wanted_bytes());
+        let made = if self.is_tight() {
+            self.create(usual)
+        } else {
+            let size = sized(self.wanted_bytes_for(self.live_bytes() + expected));
+            self.make(size).or_else(|error| {
+                if !error.is_full() || size == usual {
+                    return Err(error);
+                }
+                // There is no room for this, which does not say that there is none for less.
+                self.tight.store(false, Ordering::Relaxed);
+                self.create(usual)
+            })
+        };
+        made.or_else(|error| {
             if !error.is_full() {
                 return Err(error);
             }
@@ -278,30 +322,46 @@ impl Segments {
 
     /// Creates a segment file: allocated, with a header, durable, and durably in the directory.
     pub(crate) fn create(&self, size: u64) -> Result<Segment, Error> {
-        self.check_linked()?;
-        let id = self.take_id()?;
-        let name = file_name(id);
-        self.try_create(id, &name, size).inspect_err(|error| {
-            self.note_full(error);
-            if error.stops_one_group() {
-                // What could not be made whole goes; if it can't, the next try makes it empty.
-                let _left = self.disk.remove(&name);
-                self.return_id(id);
-            }
-        })
+        let segment = self.make(size)?;
+        let settle = || {
+            self.write_header(&segment, None, 0)?;
+            self.sync_unused(&segment)?;
+            // Nothing depends on an entry that is not in use yet, but others may wait for theirs.
+            self.sync_entry(segment.id)
+        };
+        settle().inspect_err(|error| self.unmake(segment.id, error))?;
+        segment.settle();
+        Ok(segment)
     }
 
-    fn try_create(&self, id: u32, name: &str, size: u64) -> Result<Segment, Error> {
-        let file =
-            self.pool.open(name.to_owned(), true).map_err(|e| self.refused("create", id, e))?;
-        file.allocate(size).map_err(|e| self.refused("allocate", id, e))?;
-        let segment = Segment::sealed(id, file, size, None, FORMAT_VERSION);
-        self.write_header(&segment, None, 0)?;
-        self.sync_unused(&segment)?;
-        // Nothing depends on an entry that is not in use yet, but others may wait for theirs.
-        self.disk.sync_directory().map_err(|e| self.failed("sync the entry of", id, e))?;
+    /// Makes a segment file, allocated and unsettled.
+    fn make(&self, size: u64) -> Result<Segment, Error> {
+        self.check_linked()?;
+        let id = self.take_id()?;
+        let make = || {
+            let file =
+                self.pool.open(file_name(id), true).map_err(|e| self.refused("create", id, e))?;
+            file.allocate(size).map_err(|e| self.refused("allocate", id, e))?;
+            Ok(Segment::sealed(id, file, size, None, FORMAT_VERSION))
+        };
+        let segment = make().inspect_err(|error| self.unmake(id, error))?;
+        segment.unsettle();
         self.tally.segments_created.add(1);
         Ok(segment)
+    }
+
+    /// Takes back what could not be made whole; if it can't be removed, the next try empties it.
+    fn unmake(&self, id: u32, error: &Error) {
+        self.note_full(error);
+        if error.stops_one_group() {
+            let _left = self.disk.remove(&file_name(id));
+            self.return_id(id);
+        }
+    }
+
+    /// Makes the entries of segments durable, of which this is one.
+    pub(crate) fn sync_entry(&self, id: u32) -> Result<(), Error> {
+        self.disk.sync_directory().map_err(|e| self.failed("sync the entry of", id, e))
     }
 
     fn take_id(&self) -> Result<u32, Error> {
@@ -390,6 +450,7 @@ impl Segments {
         // Voided frames may have sequences from behind the checkpoint. With a new header under the
         // segment's old name, as a crash may leave it, it would look like a damaged one.
         let may_recycle = segment.voided.load(Ordering::Relaxed) <= checkpoint
+            && segment.is_settled()
             && self.is_wanted(segment.size, recycled.len());
         // A reader that found the segment before it left the map still holds it; its file must keep
         // its bytes.
@@ -482,7 +543,8 @@ impl Segments {
         segment.file.sync_data().map_err(|e| Error::io("sync", self.path(segment.id), e))
     }
 
-    /// Syncs a segment that has nothing in it but its header: nothing is lost if that fails.
+    /// Syncs a segment that has nothing in it but its header, or frames of the open group: nothing
+    /// that was acknowledged is lost if that fails.
     pub(crate) fn sync_unused(&self, segment: &Segment) -> Result<(), Error> {
         self.tally.syncs.add(1);
         segment.file.sync_data().map_err(|e| self.refused("sync", segment.id, e))

@@ -130,6 +130,7 @@ impl DurableEngine {
         }
         // Before the clock: what is counted by now is in the cut.
         let changed = self.changed_bytes();
+        appender.expect(self.expected_commit_bytes());
         let open = self.clock.open(&self.pin());
         self.store.cutting.store(open.version(), Ordering::Relaxed);
         let mut cut = Cut::new(self, appender, open.version(), stream);

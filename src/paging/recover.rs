@@ -129,6 +129,7 @@ impl DurableEngine {
     /// entry does any more: on a full disk their segments are given back before the parts are
     /// written anew. Only for that is a page looked into.
     fn forget_dead_values(&self, id: PageId, place: &Place, missing: &[Address]) -> Result<()> {
+        let log = &self.store.log;
         let is_part = |address: &Address| !place.values.contains(address);
         let damaged = missing.iter().any(is_part)
             || match self.named_values(id, place) {
@@ -140,7 +141,8 @@ impl DurableEngine {
                 }
             };
         if damaged {
-            let what = format!("page {id} has a part in a segment that is not there");
+            let file = missing.first().map_or_else(String::new, |at| log.file_of(at.segment));
+            let what = format!("page {id} has a part in {file}, which is not there or cut short");
             return Err(Error::Corrupt { what });
         }
         let mut place = place.clone();

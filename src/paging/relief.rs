@@ -78,6 +78,14 @@ impl DurableEngine {
         self.changed_bytes().saturating_sub(committed) + pages
     }
 
+    /// What a commit of that will have, by estimate: what was written, or whole pages if they are
+    /// less, as they are where the same keys were written again and again.
+    pub(crate) fn expected_commit_bytes(&self) -> u64 {
+        let committed = self.store.committed_bytes.load(Ordering::Relaxed);
+        let pages = self.dirty.len_about() * self.limits.leaf_bytes as u64;
+        self.changed_bytes().saturating_sub(committed).min(pages)
+    }
+
     /// Bytes that were written so far, by puts and removals.
     pub(crate) fn changed_bytes(&self) -> u64 {
         let store = &self.store;

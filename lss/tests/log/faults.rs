@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bwtree_lss::io::{Disk, Fault, Op, SimDisk};
-use bwtree_lss::{Error, Log, PageId, Stream};
+use bwtree_lss::{Address, Appender, Error, Log, PageId, Stream};
 
 use crate::driver::{Driver, History, KIND, read_all, small, whole};
 use crate::random::Random;
@@ -376,6 +376,85 @@ fn what_was_done_and_said_to_have_failed_stops_one_group_at_the_most() {
     }
 }
 
+/// Each sync of a commit to many segments fails once. Nothing that was acknowledged is in those
+/// that the group has opened.
+#[test]
+fn a_sync_that_fails_of_a_segment_of_the_group_stops_the_group_and_nothing_else() {
+    let group = |log: &Log, version: u64| {
+        let mut appender = log.appender();
+        for part in 0..10 {
+            let stream = [Stream::Foreground, Stream::Background][part as usize % 2];
+            let payload = [version as u8; 2000];
+            appender.append(stream, PageId::new(part + 1), KIND, 0, &[], &payload)?;
+        }
+        appender.commit(version)
+    };
+    let (mut stopped, mut poisoned, mut taken) = (0, 0, 0);
+    for nth in 1.. {
+        let disk = SimDisk::new();
+        let (log, _) = Log::open(Arc::new(disk.clone()), small()).unwrap();
+        log.appender().begin([], b"", 0).unwrap();
+        group(&log, 1).unwrap();
+        disk.fail(Op::Sync, nth, Fault::Eio);
+        match group(&log, 2) {
+            Ok(()) => break,
+            Err(error) if log.poisoned().is_some() => {
+                assert!(matches!(error, Error::Io { op: "sync", .. }), "{error}");
+                poisoned += 1;
+                continue;
+            }
+            Err(error) => assert!(matches!(error, Error::Denied { op: "sync", .. }), "{error}"),
+        }
+        stopped += 1;
+        // A process that ends here leaves in the cache what may be whole there and is not on the
+        // disk: who takes it makes all of it durable.
+        let killed = disk.kill();
+        let (again, recovered) = Log::open(Arc::new(killed.clone()), small()).unwrap();
+        assert!(recovered.parts.iter().all(|part| again.adopt(part.address)));
+        again.appender().begin([(0, whole(1, 1))], b"", recovered.version).unwrap();
+        drop(again);
+        let crashed = killed.crash(&mut |_| 0);
+        let files = crashed.files();
+        let (again, known) = Log::open(Arc::new(crashed), small()).unwrap();
+        assert_eq!(known.version, recovered.version, "sync {nth}");
+        for part in &recovered.parts {
+            assert_eq!(again.read(part.address, part.page, KIND).unwrap().len(), 2000);
+            let file = &files[&format!("seg-{:010}.log", part.address.segment)];
+            assert!(file.starts_with(b"BWSEG001") && file.len() >= 4096, "sync {nth}");
+        }
+        taken += u64::from(known.version == 2);
+        log.appender().rollback().unwrap();
+        let mut random = Random(nth);
+        let version_of = |disk: SimDisk| {
+            let (log, recovered) = Log::open(Arc::new(disk), small()).unwrap();
+            for part in &recovered.parts {
+                let payload = log.read(part.address, part.page, KIND).unwrap();
+                assert_eq!(u64::from(payload[0]), part.version);
+            }
+            recovered.version
+        };
+        for _ in 0..20 {
+            assert_eq!(version_of(disk.crash(&mut |n| random.below(n))), 1, "sync {nth}");
+        }
+        group(&log, 3).unwrap();
+        for _ in 0..20 {
+            assert_eq!(version_of(disk.crash(&mut |n| random.below(n))), 3, "sync {nth}");
+        }
+        assert_eq!(version_of(disk.kill()), 3);
+    }
+    println!("{{\"stopped\": {stopped}, \"poisoned\": {poisoned}}}");
+    // Both streams leave a segment with a commit in it, and the link lies in one.
+    assert!(stopped >= 4 && poisoned <= 3, "{stopped} stopped, {poisoned} poisoned");
+    assert!(taken > 0, "the last sync is that of the COMMIT");
+}
+
+/// Commits more than fits in a segment: it gets a new one.
+fn commit_new(appender: &mut Appender<'_>, version: u64, byte: u8) -> Result<Address, Error> {
+    let (page, part) = (PageId::new(1), [byte; 9000]);
+    let address = appender.append(Stream::Foreground, page, KIND, 0, &[], &part)?;
+    appender.commit(version).map(|()| address)
+}
+
 /// A file of which nothing depends yet could not be written or synced, and that ended all writing.
 #[test]
 fn a_segment_that_cannot_be_made_is_gone_and_the_next_is_a_new_try() {
@@ -402,21 +481,14 @@ fn a_segment_that_cannot_be_made_is_gone_and_the_next_is_a_new_try() {
     let mut appender = log.appender();
     let mut version = 0;
     for (op, fault) in faults {
-        // More than fits in a segment, and all of these have a new one.
-        let mut append =
-            |byte| appender.append(Stream::Foreground, PageId::new(1), KIND, 0, &[], &[byte; 9000]);
         disk.fail(op, 1, fault);
-        assert!(matches!(append(1), Err(Error::Denied { .. })), "{op:?}");
-        assert!(
-            matches!(append(1), Err(Error::Denied { .. })),
-            "only a rollback goes on from here"
-        );
+        for what in ["the call has failed", "only a rollback goes on from here"] {
+            let refused = commit_new(&mut appender, version + 1, 1);
+            assert!(matches!(refused, Err(Error::Denied { .. })), "{op:?}: {what}");
+        }
         appender.rollback().unwrap();
-        let mut append =
-            |byte| appender.append(Stream::Foreground, PageId::new(1), KIND, 0, &[], &[byte; 9000]);
-        let address = append(2).unwrap();
         version += 1;
-        appender.commit(version).unwrap();
+        let address = commit_new(&mut appender, version, 2).unwrap();
         assert_eq!(log.read(address, PageId::new(1), KIND).unwrap(), [2; 9000][..]);
         let crashed = disk.crash(&mut |_| 0);
         let (_, recovered) = Log::open(Arc::new(crashed), small()).unwrap();
@@ -470,7 +542,7 @@ fn a_closed_file_that_cannot_be_opened_stops_one_group() {
     let page = PageId::new(1);
     let mut appender = log.appender();
     appender.begin([], b"", 0).unwrap();
-    let mut old: Vec<bwtree_lss::Address> = Vec::new();
+    let mut old: Vec<Address> = Vec::new();
     let (mut refused, mut version) = (0, 0);
     for round in 0..200 {
         // Reads of others close what is synced.

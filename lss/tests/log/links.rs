@@ -146,7 +146,7 @@ fn the_error_names_the_segment_and_what_has_become_of_it() {
         for ((how, damage), said) in DAMAGES.iter().zip([
             "the segment is missing, though frames up to",
             "the segment is empty, though frames up to",
-            "the file should have",
+            "the segment is cut short, though frames up to",
             "nothing is left in it, though frames up to",
             "nothing is left in it, though frames up to",
         ]) {

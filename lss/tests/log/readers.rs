@@ -295,6 +295,8 @@ fn a_reader_finds_a_commit_at_every_change_of_the_writer() {
             driver.begin().unwrap();
             check(&history);
             for _ in 0..60 {
+                // What a voided group leaves in a segment that was prepared is met again.
+                while life % 2 == 0 && driver.log.prepare().unwrap() {}
                 driver.step(&mut history).unwrap();
                 check(&history);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bwtree_lss::io::{Disk, FileDisk, MemoryDisk};
+use bwtree_lss::io::{Disk, FileDisk, MemoryDisk, Op, SimDisk};
 use bwtree_lss::{
     Address, ChunkPart, ChunkSize, Error, Log, Options, PageId, SegmentState, Stream,
 };
@@ -216,4 +216,29 @@ fn a_common_commit_is_one_write_and_one_sync() {
     assert_eq!(after.bytes_written - before.bytes_written, 100 * 256);
     assert_eq!(log.bytes_since_checkpoint(), 100 * 256);
     assert_eq!(log.durable_version(), 100);
+}
+
+/// A group that is large for its store made 189 segments, each with two syncs of its file and one
+/// of the directory, one after the other.
+#[test]
+fn a_large_group_in_a_young_log_opens_few_segments() {
+    let disk = SimDisk::new();
+    let (log, _) = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    let mut appender = log.appender();
+    appender.begin([], b"", 0).unwrap();
+    let calls = || [Op::Sync, Op::SyncDirectory].map(|op| disk.calls(op));
+    let (before, segments) = (calls(), log.segments().len());
+    appender.expect(48 << 20);
+    for page in 1..=48 << 7 {
+        let page = PageId::new(page);
+        appender.append(Stream::Foreground, page, KIND, 0, &[], &[7; 8 << 10]).unwrap();
+    }
+    appender.commit(1).unwrap();
+    drop(appender);
+    let opened = (log.segments().len() - segments) as u64;
+    let [syncs, of_directory] = [0, 1].map(|at| calls()[at] - before[at]);
+    println!("{{\"opened\": {opened}, \"syncs\": {syncs}, \"of_directory\": {of_directory}}}");
+    // The one that was open, and the link.
+    assert!(syncs <= opened + 2 && of_directory == 1, "{syncs}, {of_directory} for {opened}");
+    assert!(opened <= 50, "{opened} segments for 48 MiB");
 }
