@@ -4,6 +4,11 @@
 //! so a single damaged slot never means an older state. After an opening the slot that was not
 //! believed comes first, because a crash may have left it torn: one slot is whole at any moment.
 //!
+//! A torn slot is written over with the one that counts before an opening changes anything else.
+//! Else a second crash, in the first checkpoint of the opening, could leave just those sectors of
+//! it that make the torn one whole: a superblock that never counted, of segments that the opening
+//! has removed.
+//!
 //! On a disk that copies on write there may be no room even to write a slot over. If the first slot
 //! fails so, the checkpoint has failed and the other slot counts. If the second does, the
 //! checkpoint is durable in one slot, and the other is *stale* until there is room for it.
@@ -282,7 +287,8 @@ impl SuperblockFile {
                 }
             }
         }
-        let mut newest: Option<(u64, Superblock)> = None;
+        let mut newest: Option<(u64, Superblock, Vec<u8>)> = None;
+        let mut whole = 0;
         let mut unreadable = None;
         for (at, slot) in [0, SLOT_BYTES as u64].into_iter().zip(slots) {
             let bytes = match slot {
@@ -301,8 +307,9 @@ impl SuperblockFile {
             };
             match Superblock::decode(&bytes) {
                 Slot::Whole(found) => {
-                    if newest.as_ref().is_none_or(|(_, n)| n.number < found.number) {
-                        newest = Some((at, found));
+                    whole += 1;
+                    if newest.as_ref().is_none_or(|(_, n, _)| n.number < found.number) {
+                        newest = Some((at, found, bytes));
                     }
                 }
                 Slot::Unsupported { version, features } => {
@@ -317,8 +324,9 @@ impl SuperblockFile {
             }
         }
         match newest {
-            Some((believed, superblock)) => {
-                let slots = Mutex::new(Slots { believed, stale: None });
+            Some((believed, superblock, bytes)) => {
+                let stale = (whole == 1).then_some(bytes);
+                let slots = Mutex::new(Slots { believed, stale });
                 Ok((Self { file, path, slots }, superblock))
             }
             None => Err(unreadable
@@ -327,12 +335,15 @@ impl SuperblockFile {
     }
 
     /// Makes sure that the slot that was believed is durable: it may have been found in the cache
-    /// that a killed process left behind. Writing it again makes the sync a real one.
+    /// that a killed process left behind. Writing it again makes the sync a real one. A torn slot
+    /// is written then.
     pub(crate) fn settle(&self, tally: &Tally) -> Result<(), Error> {
         let mut slot = vec![0; SLOT_BYTES];
-        read_again(&*self.file, &mut slot, self.slots().believed)
+        let mut slots = self.slots();
+        read_again(&*self.file, &mut slot, slots.believed)
             .map_err(|error| Error::of_call("read", &self.path, error))?;
-        self.write_slot(&slot, self.slots().believed, tally)
+        self.write_slot(&slot, slots.believed, tally)?;
+        self.write_other(&mut slots, tally)
     }
 
     /// An error if the file was removed or replaced: recovery would not find what is written.
@@ -472,6 +483,25 @@ mod tests {
             let (_, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
             assert_eq!(found, second);
         }
+    }
+
+    /// A checkpoint left the first sector of its slot, the first checkpoint of the next opening the
+    /// others of its own: together they were what the first had written, of segments long removed.
+    #[test]
+    fn two_torn_writes_make_no_whole_slot() {
+        let first = Superblock::first(1, vec![9; 3900]);
+        let second = Superblock { number: 2, generation: 1, ..Superblock::first(1, Vec::new()) };
+        let third = Superblock { generation: 2, ..second.clone() };
+        let disk = SimDisk::new();
+        SuperblockFile::create(&disk, &first).unwrap();
+        let file = disk.open(FILE, Access::Write).unwrap();
+        file.write_at(&second.encode()[..512], SLOT_BYTES as u64).unwrap();
+        let (opened, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
+        assert_eq!(found, first);
+        opened.settle(&Tally::default()).unwrap();
+        file.write_at(&third.encode()[512..], SLOT_BYTES as u64 + 512).unwrap();
+        let (_, found) = SuperblockFile::open(&disk, Access::Write).unwrap();
+        assert_eq!(found, first);
     }
 
     /// One sector of the superblock could not be read, and the store was refused, though the other
