@@ -52,14 +52,15 @@ pub(crate) const FILE_BYTES: u64 = 2 * SLOT_BYTES as u64;
 /// The first eight bytes of every slot.
 pub(crate) const MAGIC: [u8; 8] = *b"BWSUPER1";
 
-/// Bytes in front of the caller's data.
-const FIXED_BYTES: usize = 120;
+/// Bytes in front of the caller's data where the chunk directory has no copy.
+const SINGLE_FIXED_BYTES: usize = 120;
 
-/// Where the place of the chunk directory's copy is.
-const COPY_AT: usize = SLOT_BYTES - Address::ENCODED_BYTES;
+/// Bytes in front of the caller's data: as long as there is little of it, slots differ in their
+/// first sector only.
+const FIXED_BYTES: usize = SINGLE_FIXED_BYTES + Address::ENCODED_BYTES;
 
 /// Most bytes of the caller's data that lie in the slot; longer ones lie in the chunk directory.
-pub(crate) const INLINE_META_BYTES: usize = COPY_AT - FIXED_BYTES;
+pub(crate) const INLINE_META_BYTES: usize = SLOT_BYTES - FIXED_BYTES;
 
 const META_IN_DIRECTORY: u32 = 1;
 
@@ -151,7 +152,7 @@ impl Superblock {
         put(&mut out, 56, self.sequence.to_le_bytes());
         put(&mut out, 64, self.version.to_le_bytes());
         put(&mut out, 72, self.directory.at.encode());
-        put(&mut out, COPY_AT, self.directory.copy.encode());
+        put(&mut out, SINGLE_FIXED_BYTES, self.directory.copy.encode());
         put(&mut out, 84, self.next_segment.to_le_bytes());
         for (at, position) in [88, 96].into_iter().zip(self.positions) {
             put(&mut out, at, position.segment.to_le_bytes());
@@ -194,9 +195,6 @@ impl Superblock {
             FEATURE_DELTA_CHUNKS => KIND_SINGLE_CHUNKS_DIRECTORY,
             _ => KIND_CHUNK_DIRECTORY,
         };
-        if features & FEATURE_COPIES != 0 {
-            directory.copy = Address::decode(&bytes[COPY_AT..])?;
-        }
         let next_segment = fields.u32()?;
         let mut positions = [Position::default(); 2];
         for position in &mut positions {
@@ -204,6 +202,9 @@ impl Superblock {
         }
         let (meta_bytes, flags) = (fields.u32()?, fields.u32()?);
         let (attempt, durable_behind) = (fields.u32()?, fields.u32()?);
+        if features & FEATURE_COPIES != 0 {
+            directory.copy = Address::decode(fields.take(Address::ENCODED_BYTES)?)?;
+        }
         let meta = fields.take(meta_bytes as usize)?;
         if number.max(generation).max(sequence) >= SEQUENCE_LIMIT {
             return None;
@@ -456,9 +457,9 @@ mod tests {
             let at = 72 + 4 * index;
             assert_eq!(bytes[at..at + 4], value.to_le_bytes(), "offset {at}");
         }
-        assert_eq!(&bytes[120..124], b"meta");
-        assert!(bytes[124..4084].iter().all(|&b| b == 0));
-        assert_eq!(bytes[4084..], superblock.directory.copy.encode());
+        assert_eq!(bytes[120..132], superblock.directory.copy.encode());
+        assert_eq!(&bytes[132..136], b"meta");
+        assert!(bytes[136..].iter().all(|&b| b == 0));
         assert!(matches!(Superblock::decode(&bytes), Slot::Whole(found) if found == superblock));
     }
 
