@@ -107,16 +107,19 @@ impl DurableEngine {
     /// the key that the next such page begins at.
     fn merge_under(&self, tree: &TreeCore, level: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
         // Where to look next: a child is judged once, whether it can be merged or not.
-        let (mut at, mut failed_at) = (1, 0);
+        let mut at = 1;
         loop {
+            let mut judges = false;
             // One merge for each pin: pages that it replaces are garbage until the pin is gone.
             let step = self.retrying(|guard| {
+                judges = false;
                 let parent = self.descend(tree, Covering(key), level, guard)?;
                 if parent.base.merging().is_some() {
                     // Its own, which had to wait for a page, or a writer's that has gone on.
                     self.help_merge(tree, parent.id, parent.base.merging(), guard)?;
                     return Ok(Step::Merged);
                 }
+                judges = true;
                 while at < parent.base.count() {
                     // A child that has absorbed its neighbour is looked at with the next one.
                     if self.merge_at(tree, &parent, at, guard)? {
@@ -130,11 +133,9 @@ impl DurableEngine {
                 Ok(Step::Merged) => self.pace_changes(self.limits.leaf_bytes as u64 / 4),
                 Ok(Step::Next(key)) => return Ok(key),
                 // A leaf that cannot be read stays as it is, and its neighbours are looked at.
-                Err(error) if error.is_damage() && failed_at < at => {
-                    failed_at = at;
-                    at += 1;
-                }
-                // Neither can what is above it: the rest of the tree has to wait.
+                Err(error) if error.is_damage() && judges => at += 1,
+                // Neither can what is above it, or what its own merge waits for: the rest of the
+                // tree has to wait.
                 Err(error) if error.is_damage() => return Ok(None),
                 Err(error) => return Err(error),
             }
