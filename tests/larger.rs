@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bwtree::io::{MemoryDisk, SlowDisk};
 use bwtree::{CleanEnd, CleanOptions, CleanProgress, CleaningSchedule, Db, Error};
@@ -200,6 +200,34 @@ fn a_cleaning_merges_what_was_emptied() {
     let user = entries / 50 * 916;
     assert!(stats.live_bytes < 2 * user, "{} live of {user}: {report:?}", stats.live_bytes);
     assert!(stats.disk_bytes < 2 * user + (4 << 20), "{stats:?}");
+    drop(tree);
+    db.verify().unwrap();
+}
+
+/// The last large value had a segment made to its size, which stayed open when the value was gone;
+/// and the parts of the page went on to name the values that were removed, so that they were live.
+#[test]
+fn a_large_value_that_is_gone_leaves_no_large_segment() {
+    let schedule = CleaningSchedule::new().with_slack_bytes(1 << 20);
+    let db = Db::builder("").cleaning(schedule).open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for way in ["by itself", "on demand"] {
+        for number in 0..3_u64 {
+            tree.put(key(number), vec![1; 8 << 20]).unwrap();
+            db.sync().unwrap();
+        }
+        (0..3_u64).for_each(|number| assert!(tree.delete(key(number)).unwrap()));
+        db.sync().unwrap();
+        if way == "on demand" {
+            db.clean(CleanOptions::default()).unwrap();
+        }
+        let begun = Instant::now();
+        let most = if way == "on demand" { Duration::ZERO } else { Duration::from_secs(5) };
+        while db.stats().disk_bytes > 3 << 20 {
+            assert!(begun.elapsed() <= most, "{way}: {:?}", db.stats());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
     drop(tree);
     db.verify().unwrap();
 }

@@ -464,10 +464,20 @@ impl Appender<'_> {
         bytes as u64 <= self.state.streams[index].room()
     }
 
-    /// Opens the next segment of a stream whose frame is empty, if this size does not fit.
+    /// Whether the stream leaves its open segment though there is room: it is spent.
+    fn leaves_spent(&self, index: usize) -> bool {
+        let open = &self.state.streams[index];
+        let spent = |segment: &Arc<Segment>| {
+            !self.state.has_opened(segment) && self.log.segments.is_spent(segment)
+        };
+        open.buffer.is_empty() && open.segment.as_ref().is_some_and(spent)
+    }
+
+    /// Opens the next segment of a stream whose frame is empty, if this size does not fit, or if
+    /// the open one is spent.
     fn make_room(&mut self, stream: Stream, bytes: usize) -> Result<(), Error> {
         let index = stream.index();
-        if self.fits(index, bytes) {
+        if self.fits(index, bytes) && !self.leaves_spent(index) {
             return Ok(());
         }
         self.sync_stream(stream, None)?;

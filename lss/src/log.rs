@@ -248,6 +248,13 @@ impl Log {
             && !keep.contains(&segment.id)
     }
 
+    /// Whether this is an open segment that the next checkpoint leaves, since next to nothing in it
+    /// is live and it is far larger than the next one.
+    pub fn is_spent(&self, segment: &SegmentInfo) -> bool {
+        let open = self.segments.get(segment.id).filter(|_| segment.state == SegmentState::Active);
+        open.is_some_and(|open| self.segments.is_spent(&open))
+    }
+
     /// Gives back every segment in which nothing is live and which neither recovery nor a reader
     /// beside this log would read.
     /// Returns the bytes freed; files of the right size are kept for use. May be called any time;

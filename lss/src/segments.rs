@@ -51,6 +51,11 @@ const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 /// A part that begins a segment and is larger than this part of one gets a segment to its size.
 const LARGE_PARTS_PER_SEGMENT: u64 = 8;
 
+/// An open segment that is larger than so many of the next one is left when less than this part of
+/// it is live.
+const SPENT_SEGMENTS: u64 = 4;
+const SPENT_SHARE: u64 = 8;
+
 /// Smaller parts share a segment in any case: a file for each would be too many.
 const LARGE_PART_BYTES: u64 = 64 << 10;
 
@@ -218,6 +223,15 @@ impl Segments {
         } else {
             u64::MAX
         }
+    }
+
+    /// Whether next to nothing is live in an open segment that is far larger than the next one: a
+    /// large part had it made to its size, and what follows would keep it for as long as it is not
+    /// full. Once it is left, it is emptied as any other.
+    pub(crate) fn is_spent(&self, segment: &Segment) -> bool {
+        segment.live.load(Ordering::Relaxed) < segment.size / SPENT_SHARE
+            && segment.size > SPENT_SEGMENTS * self.wanted_bytes()
+            && !self.is_tight()
     }
 
     /// Opens a segment for a stream, with room for a frame of `frame_bytes`, for a group that will

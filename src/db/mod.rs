@@ -364,11 +364,14 @@ impl Inner {
             // And each may have a tail in which no page did fit.
             let tails = log.segments().len() as u64 * self.engine.limits.leaf_bytes as u64;
             let least = next + tails;
-            if self.engine.gain_within_reach(Reach::Anything) <= least {
+            let dead = self.engine.gain_after_checkpoint();
+            // The checkpoint of this round leaves them, for the next one to empty.
+            let leaves_some = log.segments().iter().any(|segment| log.is_spent(segment));
+            if dead <= next && self.engine.gain_within_reach(Reach::Anything) <= least {
                 report.end = CleanEnd::NothingToGain;
                 break;
             }
-            if self.engine.gain_after_checkpoint() <= next {
+            if dead <= next {
                 if report.moved_bytes >= budget {
                     report.end = CleanEnd::Budget;
                     break;
@@ -397,7 +400,7 @@ impl Inner {
             self.engine.checkpoint()?;
             self.engine.free_buried()?;
             log.reclaim()?;
-            if stopped || log.used_bytes() >= disk {
+            if stopped || log.used_bytes() >= disk && !leaves_some {
                 report.end = if stopped { CleanEnd::Stopped } else { CleanEnd::NothingToGain };
                 break;
             }
@@ -413,7 +416,9 @@ impl Inner {
     fn segment_sizes(&self) -> (u64, u64) {
         let segments = self.engine.store.log.segments();
         let smallest = segments.iter().map(|segment| segment.size).min().unwrap_or(0);
+        let log = &self.engine.store.log;
         let open = segments.iter().filter(|s| s.state != lss::SegmentState::Sealed);
+        let open = open.filter(|segment| !log.is_spent(segment));
         (smallest, open.map(|segment| segment.size).max().unwrap_or(0))
     }
 

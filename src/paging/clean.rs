@@ -101,18 +101,22 @@ impl DurableEngine {
         segments.iter().filter(|s| chosen.contains(&s.id)).map(SegmentUse::gain_bytes).sum()
     }
 
-    /// Bytes of sealed segments in which nothing is live: a checkpoint gives them back.
+    /// Bytes of segments in which nothing is live: a checkpoint gives them back. Or next to nothing:
+    /// it leaves them.
     pub(crate) fn gain_after_checkpoint(&self) -> u64 {
-        let dead = |s: &&lss::SegmentInfo| s.state == SegmentState::Sealed && s.live == 0;
-        self.store.log.segments().iter().filter(dead).map(|s| s.size).sum()
+        let log = &self.store.log;
+        let dead = |s: &&lss::SegmentInfo| {
+            s.state == SegmentState::Sealed && s.live == 0 || log.is_spent(s)
+        };
+        log.segments().iter().filter(dead).map(|s| s.size).sum()
     }
 }
 
 /// A run of cleaning.
 struct Cleaning<'e, P> {
     engine: &'e DurableEngine,
-    /// Keeps other background work from changing the shape of trees; nothing does while `progress`
-    /// is asked, which may use the store in any way.
+    /// Keeps other background work from changing the shape of trees; nothing does while
+    /// `progress` is asked, which may use the store in any way.
     changing: Option<MutexGuard<'e, ()>>,
     /// The segments to be emptied in this run: a page that is moved leaves all of them.
     victims: HashSet<u32>,

@@ -47,7 +47,8 @@ const MAX_BLIND_DELTAS: usize = 2 * MAX_DELTAS;
 const DELTAS_PER_IMAGE: u64 = 3;
 /// An image of at most this many bytes is not written again because its entries are gone.
 const MIN_DEAD_IMAGE_BYTES: u32 = 256;
-/// Bytes of separated values that may be dead in the parts of a page, besides as many as live.
+/// Bytes of separated values that may be dead in the parts of a page, besides as many as live; by
+/// removals, a quarter as many.
 const DEAD_VALUE_BYTES: u64 = 128 << 10;
 
 /// What a page needs before, or instead of, being written.
@@ -549,9 +550,16 @@ pub(super) fn is_crowded(place: &Place) -> bool {
         addresses.iter().map(|address| u64::from(address.len)).sum()
     };
     let image = u64::from(place.image.len).max(512);
+    let of_image = bytes(&place.values[..place.image_values]);
+    // Entries that were removed since the image was written take their share of its values along.
+    let left = match (u64::try_from(place.count), u64::try_from(place.image_count)) {
+        (Ok(count), Ok(all)) if count < all => (of_image / all).saturating_mul(count),
+        _ => of_image,
+    };
     place.deltas.len() >= MAX_DELTAS
         || bytes(&place.deltas) > DELTAS_PER_IMAGE * image
         // More than half of the image is entries that are gone: it says what the page takes.
         || (place.count < place.image_count / 2 && place.image.len > MIN_DEAD_IMAGE_BYTES)
-        || bytes(&place.values) > DEAD_VALUE_BYTES + 2 * bytes(&place.values[..place.image_values])
+        || bytes(&place.values) > DEAD_VALUE_BYTES + 2 * left
+        || of_image - left > DEAD_VALUE_BYTES + left / 4
 }
