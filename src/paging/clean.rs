@@ -101,8 +101,8 @@ impl DurableEngine {
         segments.iter().filter(|s| chosen.contains(&s.id)).map(SegmentUse::gain_bytes).sum()
     }
 
-    /// Bytes of segments in which nothing is live: a checkpoint gives them back. Or next to nothing:
-    /// it leaves them.
+    /// Bytes of segments in which nothing is live, which a checkpoint gives back; or next to
+    /// nothing, which it leaves.
     pub(crate) fn gain_after_checkpoint(&self) -> u64 {
         let log = &self.store.log;
         let dead = |s: &&lss::SegmentInfo| {
