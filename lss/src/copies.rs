@@ -164,8 +164,7 @@ impl Log {
             Ok(())
         };
         let chunks = self.chunks().clone();
-        let directory = self.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = *directory;
+        let directory = *self.durable.directory.lock().unwrap_or_else(PoisonError::into_inner);
         check(None, directory, &DIRECTORY_KINDS)?;
         for (index, chunk) in chunks {
             for part in chunk.parts {

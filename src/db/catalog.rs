@@ -127,10 +127,11 @@ impl Catalog {
                 .is_some_and(|place| place.tree == CATALOG_COPY);
         let copy = is_copied.then(|| known(CATALOG_COPY, COPY_ROOT, CATALOG_COPY_NAME));
         let catalog = Self { core, copy, open: Mutex::default(), giving_back: Mutex::default() };
-        if !engine.store.read_only {
-            catalog.mend(engine)?;
-        }
-        let entries = catalog.all_entries(engine)?;
+        let entries = if engine.store.read_only {
+            catalog.all_entries(engine)?
+        } else {
+            decoded(catalog.mend(engine)?)?
+        };
         // Every tree is known from the start: the appender may have to descend in it.
         for (name, entry) in entries.iter().filter_map(|(name, entry)| Some((name, (*entry)?))) {
             let core = entry.core(&String::from_utf8_lossy(name));
@@ -236,18 +237,18 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes catalog and copy the same. Nobody else uses them yet.
-    fn mend(&self, engine: &DurableEngine) -> Result<()> {
-        let Some(copy) = &self.copy else { return Ok(()) };
-        let found = [&self.core, copy].map(|core| Self::read_all(engine, core));
-        let (whole, other) = match &found {
-            [Err(error), Ok(whole)] if error.is_damage() => (whole, &self.core),
-            [Ok(whole), _] => (whole, copy),
-            [Err(error), _] => return Err(error.clone()),
+    /// Makes catalog and copy the same, and says what is in both. Nobody else uses them yet.
+    fn mend(&self, engine: &DurableEngine) -> Result<Raw> {
+        let read = |core| Self::read_all(engine, core);
+        let Some(copy) = &self.copy else { return read(&self.core) };
+        let (whole, other, there) = match (read(&self.core), read(copy)) {
+            (Ok(whole), there) => (whole, copy, there),
+            (Err(error), Ok(whole)) if error.is_damage() => (whole, &self.core, Err(error)),
+            (Err(error), _) => return Err(error),
         };
-        let there = match Self::give_up_damaged(engine, other) {
+        let there = match Self::give_up_damaged(engine, other, there) {
             // It can't be made whole now; the other one can be read.
-            Err(error) if error.is_damage() => return Ok(()),
+            Err(error) if error.is_damage() => return Ok(whole),
             there => there?,
         };
         for (name, _) in there.iter().filter(|entry| whole.binary_search(entry).is_err()) {
@@ -256,13 +257,17 @@ impl Catalog {
         for (name, value) in whole.iter().filter(|entry| there.binary_search(entry).is_err()) {
             super::value::write(engine, other, name, &Write::Inline(value))?;
         }
-        Ok(())
+        Ok(whole)
     }
 
-    /// What a tree has, when its damaged leaves were given up.
-    fn give_up_damaged(engine: &DurableEngine, core: &TreeCore) -> Result<Raw> {
+    /// What a tree has, when its damaged leaves were given up; `read` is what it had before.
+    fn give_up_damaged(
+        engine: &DurableEngine,
+        core: &TreeCore,
+        mut read: Result<Raw>,
+    ) -> Result<Raw> {
         loop {
-            let error = match Self::read_all(engine, core) {
+            let error = match read {
                 Err(error) if error.is_damage() => error,
                 read => return read,
             };
@@ -271,18 +276,13 @@ impl Catalog {
             if mend::give_up(engine, core, page, error.clone())?.is_none() {
                 return Err(error);
             }
+            read = Self::read_all(engine, core);
         }
     }
 
     /// What each name has; nothing, if an earlier version has dropped its tree.
     fn all_entries(&self, engine: &DurableEngine) -> Result<Vec<(Vec<u8>, Option<Entry>)>> {
-        let all = self.of_either(|core| Self::read_all(engine, core))?;
-        all.into_iter()
-            .map(|(name, value)| {
-                let entry = Entry::decode(&name, &value)?;
-                Ok((name, entry))
-            })
-            .collect()
+        decoded(self.of_either(|core| Self::read_all(engine, core))?)
     }
 
     fn read_all(engine: &DurableEngine, core: &TreeCore) -> Result<Raw> {
@@ -420,6 +420,15 @@ impl Catalog {
         open.dropped.push(core);
         Ok(true)
     }
+}
+
+/// What each name has.
+fn decoded(raw: Raw) -> Result<Vec<(Vec<u8>, Option<Entry>)>> {
+    let decode = |(name, value): (Vec<u8>, Vec<u8>)| {
+        let entry = Entry::decode(&name, &value)?;
+        Ok((name, entry))
+    };
+    raw.into_iter().map(decode).collect()
 }
 
 /// What recovery has found of trees that the catalog does not name: a crash has cut short that they

@@ -73,17 +73,19 @@ impl DurableEngine {
     /// Bytes that were written by puts and removals, and may not be durable; and what a commit of
     /// them needs for each page meanwhile.
     pub(crate) fn undurable_bytes(&self) -> u64 {
-        let committed = self.store.committed_bytes.load(Ordering::Relaxed);
-        let pages = self.dirty.len_about() * BYTES_PER_DIRTY_PAGE;
-        self.changed_bytes().saturating_sub(committed) + pages
+        self.uncommitted_bytes() + self.dirty.len_about() * BYTES_PER_DIRTY_PAGE
     }
 
     /// What a commit of that will have, by estimate: what was written, or whole pages if they are
     /// less, as they are where the same keys were written again and again.
     pub(crate) fn expected_commit_bytes(&self) -> u64 {
+        self.uncommitted_bytes().min(self.dirty.len_about() * self.limits.leaf_bytes as u64)
+    }
+
+    /// Bytes that were written since the last commit.
+    fn uncommitted_bytes(&self) -> u64 {
         let committed = self.store.committed_bytes.load(Ordering::Relaxed);
-        let pages = self.dirty.len_about() * self.limits.leaf_bytes as u64;
-        self.changed_bytes().saturating_sub(committed).min(pages)
+        self.changed_bytes().saturating_sub(committed)
     }
 
     /// Bytes that were written so far, by puts and removals.
