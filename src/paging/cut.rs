@@ -18,6 +18,7 @@ use super::values::Separated;
 use crate::error::Result;
 use lss::{Appender, Stream};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::mem::take;
 use std::sync::{Arc, PoisonError};
 use sync::atomic::Ordering;
 use types::{Address, PageId, Pieces};
@@ -25,6 +26,13 @@ use types::{Address, PageId, Pieces};
 /// Most leaves that are noted as nearly empty, or to be read: where no background work takes them,
 /// they are few.
 const MAX_DRY: usize = 1 << 16;
+
+/// Pages for which a list of those visited has room when it is kept for the next cut.
+const MAX_SPARE_VISITED: usize = 1 << 15;
+
+/// Places that are published before the pin is renewed: memory of those that they replace goes on
+/// the way, or there would be twice as much of it at the end of a large commit.
+const PUBLISHED_UNDER_A_PIN: usize = 256;
 
 /// What a cut has appended and not yet published.
 #[derive(Debug)]
@@ -61,6 +69,24 @@ pub(crate) struct Cut<'e, 'a> {
     /// Pages that the next cut must visit: they hold newer records, or the image left children out.
     pub(crate) again: Vec<PageId>,
     pub(crate) payload: Vec<u8>,
+}
+
+/// The largest lists of a cut: their memory is the next one's. Each thread that commits would have
+/// holes of that size in its heap otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct CutLists {
+    visited: HashMap<PageId, u32>,
+    places: PackedPlaces,
+}
+
+impl Drop for Cut<'_, '_> {
+    fn drop(&mut self) {
+        let (mut visited, mut places) = (take(&mut self.visited), take(&mut self.places));
+        visited.clear();
+        visited.shrink_to(MAX_SPARE_VISITED);
+        places.clear();
+        *self.engine.store.cut_lists() = CutLists { visited, places };
+    }
 }
 
 impl DurableEngine {
@@ -152,7 +178,7 @@ impl DurableEngine {
                 // Nothing of it counts. A poisoned log refuses the rollback and all that follows.
                 let _refused = cut.appender.rollback();
                 cut.give_freed_back();
-                for id in listed.into_iter().chain(std::mem::take(&mut cut.again)) {
+                for id in listed.into_iter().chain(take(&mut cut.again)) {
                     self.list(id);
                 }
                 Err(error)
@@ -173,6 +199,7 @@ impl<'e, 'a> Cut<'e, 'a> {
         version: u64,
         stream: Stream,
     ) -> Self {
+        let lists = take(&mut *engine.store.cut_lists());
         Self {
             engine,
             appender,
@@ -181,8 +208,8 @@ impl<'e, 'a> Cut<'e, 'a> {
             // On a full disk one segment must do.
             stream_of_copy: if engine.store.log.is_tight() { stream } else { stream.other() },
             work: VecDeque::new(),
-            visited: HashMap::new(),
-            places: PackedPlaces::default(),
+            visited: lists.visited,
+            places: lists.places,
             values: HashMap::new(),
             victims: HashSet::new(),
             unreadable: HashSet::new(),
@@ -221,7 +248,7 @@ impl Cut<'_, '_> {
     /// Ids that were freed and not used again since.
     fn take_freed(&mut self) -> Vec<PageId> {
         let mut freed = self.engine.store.freed.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *freed)
+        take(&mut *freed)
     }
 
     /// The next commit is to record them.
@@ -235,13 +262,16 @@ impl Cut<'_, '_> {
     /// replaced: most pages have got one more delta part on top of a dozen.
     pub(crate) fn publish(&mut self) {
         let (engine, log) = (self.engine, &self.engine.store.log);
-        let guard = engine.pin();
+        let mut guard = engine.pin();
         // A value may have gone from one page of the commit to another, by a split or a merge: so
         // what is dead can be told only over all of them.
-        let mut dead_values = std::mem::take(&mut self.new_values);
+        let mut dead_values = take(&mut self.new_values);
         let mut values: Vec<Address> = Vec::new();
         let mut dry = engine.store.dry();
-        for (id, packed) in self.places.iter() {
+        for (at, (id, packed)) in self.places.iter().enumerate() {
+            if at % PUBLISHED_UNDER_A_PIN == PUBLISHED_UNDER_A_PIN - 1 {
+                guard.repin();
+            }
             let wanted = || packed.is_small(engine.limits.merge_below(0)) || packed.wants_reading();
             if dry.len() < MAX_DRY && wanted() {
                 dry.push(id);
@@ -256,7 +286,7 @@ impl Cut<'_, '_> {
         }
         drop(dry);
         engine.store.published.fetch_add(1, Ordering::Release);
-        for id in std::mem::take(&mut self.gone) {
+        for id in take(&mut self.gone) {
             let old = engine.place(id, &guard).unwrap_or_default();
             engine.forget_page(id, &guard);
             old.parts().for_each(|part| log.retire(part));
@@ -268,9 +298,9 @@ impl Cut<'_, '_> {
         for value in values {
             dead_values.remove(&value);
         }
-        let passing = std::mem::take(&mut self.passing).into_iter();
+        let passing = take(&mut self.passing).into_iter();
         passing.chain(dead_values).for_each(|address| log.retire(address));
-        self.places = PackedPlaces::default();
+        self.places.clear();
         for id in self.again.drain(..) {
             engine.list(id);
         }

@@ -24,8 +24,10 @@ pub(crate) struct PackedPlace<'a> {
 /// Packed locations of pages, in ascending order of these.
 #[derive(Debug, Default)]
 pub(crate) struct PackedPlaces {
-    /// In pieces: see [`Pieces`](types::Pieces).
+    /// In pieces: see [`Pieces`](types::Pieces). Behind the last that is in use come empty ones.
     pieces: Vec<Vec<u8>>,
+    /// How many of them are in use.
+    used: usize,
     /// In which piece, and where in it.
     found: BTreeMap<PageId, (u32, Range<u32>)>,
 }
@@ -33,18 +35,32 @@ pub(crate) struct PackedPlaces {
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
 
+/// Empty pieces that are kept: 2 MiB.
+const MAX_SPARE_PIECES: usize = 64;
+
 impl PackedPlaces {
     /// Sets the location of a page. One that it had takes memory still.
     pub(crate) fn insert(&mut self, id: PageId, place: &Place) {
-        if self.pieces.last().is_none_or(|last| last.len() > PIECE_BYTES - PIECE_BYTES / 16) {
-            let first = self.pieces.is_empty();
-            self.pieces.push(Vec::with_capacity(if first { 0 } else { PIECE_BYTES }));
+        let is_full = |piece: &Vec<u8>| piece.len() > PIECE_BYTES - PIECE_BYTES / 16;
+        if self.pieces[..self.used].last().is_none_or(is_full) {
+            if self.used == self.pieces.len() {
+                self.pieces.push(Vec::with_capacity(if self.used == 0 { 0 } else { PIECE_BYTES }));
+            }
+            self.used += 1;
         }
-        let at = self.pieces.len() - 1;
+        let at = self.used - 1;
         let piece = &mut self.pieces[at];
         let start = piece.len() as u32;
         PackedPlace::write(place, piece);
         self.found.insert(id, (at as u32, start..piece.len() as u32));
+    }
+
+    /// Forgets all of them; their memory is kept for the next ones, up to a bound.
+    pub(crate) fn clear(&mut self) {
+        self.found.clear();
+        self.pieces.truncate(MAX_SPARE_PIECES);
+        self.pieces.iter_mut().for_each(Vec::clear);
+        self.used = 0;
     }
 
     pub(crate) fn get(&self, id: PageId) -> Option<PackedPlace<'_>> {

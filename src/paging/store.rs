@@ -1,6 +1,7 @@
 //! The store with a log: what an engine over it does where one in memory does nothing.
 
 use super::chunk::ChangedPages;
+use super::cut::CutLists;
 use super::evacuate::Relief;
 use super::values::Separated;
 use crate::damage::Damage;
@@ -101,6 +102,7 @@ pub(crate) struct LogStore {
     /// Separated values that the cut under way moves, by their old addresses: a page that comes
     /// back before its new place is published shares them, so that they move in it too.
     pub(crate) moving: DashMap<Address, Arc<Separated>>,
+    cut_lists: Mutex<CutLists>,
     /// Every tree that has been opened, by number.
     pub(crate) trees: DashMap<u32, Arc<TreeCore>>,
     /// Pages that were merged away; their ids are free once a commit has that.
@@ -210,6 +212,7 @@ impl LogStore {
             meter,
             page_ins: DashMap::new(),
             moving: DashMap::new(),
+            cut_lists: Mutex::default(),
             trees: DashMap::new(),
             buried: DirtyList::new(),
             unfinished: Mutex::default(),
@@ -378,6 +381,10 @@ impl LogStore {
     /// Bytes that one step of a checkpoint or of cleaning writes at most, about.
     pub(crate) fn step_bytes(&self) -> u64 {
         STEP_BYTES.min(self.budget.limit_bytes() / STEP_SHARE)
+    }
+
+    pub(super) fn cut_lists(&self) -> MutexGuard<'_, CutLists> {
+        self.cut_lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn dry(&self) -> MutexGuard<'_, Vec<PageId>> {
