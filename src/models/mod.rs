@@ -78,12 +78,17 @@ fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
         join(start(move || model()));
     });
     let executions = *executions.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = setting::take_done();
     let time = begin.elapsed();
     let bounded = limit.is_some_and(|limit| time >= limit);
     let verdict = if bounded { "stopped by the clock" } else { "complete" };
     let (bound, ms) = (bound.unwrap_or_default(), time.as_millis());
     let line = format!("{name}: {executions} executions, {verdict} at bound {bound}, {ms} ms\n");
     let _unseen = std::io::stderr().write_all(line.as_bytes());
+    // What a model is about comes about, whatever sizes have become since it was written.
+    for (word, executions) in done.by_word() {
+        assert!(executions > 0 || !name.contains(word), "{name}: nothing to {word}: {done:?}");
+    }
 }
 
 /// Starts a thread of a model.

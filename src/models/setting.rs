@@ -17,6 +17,7 @@ use gc::{Budget, Evictable, Evicted};
 use lss::io::MemoryDisk;
 use lss::{Log, Options, Recovered};
 use std::sync::Arc;
+use sync::atomic::{AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -106,6 +107,55 @@ impl Store for Unlogged {
 pub(super) struct Setting<S: Store> {
     pub(super) engine: Engine<S>,
     pub(super) tree: Arc<TreeCore>,
+}
+
+/// In how many executions of a model something was done at all.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Done {
+    pub(super) consolidations: u64,
+    pub(super) carried: u64,
+    pub(super) splits: u64,
+    pub(super) merges: u64,
+}
+
+impl Done {
+    /// By what a model is called that is about it.
+    pub(super) fn by_word(&self) -> [(&'static str, u64); 4] {
+        [
+            ("consolidate", self.consolidations),
+            ("carry", self.carried),
+            ("split", self.splits),
+            ("merge", self.merges),
+        ]
+    }
+}
+
+std::thread_local! {
+    /// All threads of a model are one for the system.
+    static DONE: Cell<Done> = const {
+        Cell::new(Done { consolidations: 0, carried: 0, splits: 0, merges: 0 })
+    };
+}
+
+/// What was done since it was last asked.
+pub(super) fn take_done() -> Done {
+    DONE.take()
+}
+
+impl<S: Store> Drop for Setting<S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let counters = &self.engine.counters;
+        let some = |counter: &AtomicU64| u64::from(counter.load(Ordering::Relaxed) > 0);
+        let mut done = DONE.get();
+        done.consolidations += some(&counters.consolidations);
+        done.carried += some(&counters.carried);
+        done.splits += some(&counters.splits);
+        done.merges += some(&counters.merges);
+        DONE.set(done);
+    }
 }
 
 /// A leaf to be planted: where it begins, and its keys, each with value 1.
@@ -416,7 +466,11 @@ pub(super) fn recovered(disk: &MemoryDisk, limits: Limits) -> Vec<(u8, u8)> {
     tree.adopt(counts.get(&TREE).copied().unwrap_or_default());
     engine.store.trees.insert(TREE, Arc::clone(&tree));
     let setting = Setting { engine, tree };
+    // Before the pages are read: they are counted then, whatever the log says of them.
+    setting.engine.count_pages(&setting.tree);
+    let counted = setting.tree.len();
     let content = setting.content();
+    assert_eq!(counted, content.len() as u64, "entries that the log counts");
     setting.expect(&content);
     assert_eq!(setting.tree.len(), content.len() as u64, "entries that are counted");
     content
