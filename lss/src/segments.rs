@@ -564,6 +564,14 @@ impl Segments {
         segment.file.sync_data().map_err(|e| self.refused("sync", segment.id, e))
     }
 
+    /// Syncs several segments, and says for each what the system has said.
+    pub(crate) fn sync_all(&self, segments: &[Arc<Segment>]) -> Vec<io::Result<()>> {
+        self.tally.syncs.add(segments.len() as u64);
+        let files: Vec<&dyn File> =
+            segments.iter().map(|segment| -> &dyn File { &*segment.file }).collect();
+        self.disk.sync_files(&files)
+    }
+
     pub(crate) fn sync_directory(&self) -> Result<(), Error> {
         self.disk.sync_directory().map_err(|e| Error::io("sync directory", self.disk.place(), e))
     }

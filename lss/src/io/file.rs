@@ -138,6 +138,10 @@ impl Disk for FileDisk {
         self.directory()?.sync_all()
     }
 
+    fn sync_files(&self, files: &[&dyn File]) -> Vec<io::Result<()>> {
+        super::sync_together(files)
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         Ok(rustix::fs::fstat(self.directory()?)?.st_nlink > 0)
     }

@@ -14,6 +14,7 @@ mod slow;
 use core::fmt;
 use std::io;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 pub use file::FileDisk;
 pub use memory::MemoryDisk;
@@ -37,6 +38,29 @@ pub(crate) fn read_again(file: &dyn File, buffer: &mut [u8], offset: u64) -> io:
         }
     }
     file.read_at(buffer, offset)
+}
+
+/// Syncs files at the same time, each from a thread of its own, or from this one if it can't have
+/// that: it waits for the slowest, and a file system makes one of what they all ask for.
+fn sync_together(files: &[&dyn File]) -> Vec<io::Result<()>> {
+    let Some((first, others)) = files.split_first() else { return Vec::new() };
+    std::thread::scope(|scope| {
+        let start = |&file| {
+            let name = "bwtree-sync".to_owned();
+            let sync = move || File::sync_data(file);
+            (file, std::thread::Builder::new().name(name).spawn_scoped(scope, sync).ok())
+        };
+        let others: Vec<_> = others.iter().map(start).collect();
+        let mut synced = vec![first.sync_data()];
+        synced.extend(others.into_iter().map(|(file, thread)| {
+            match thread.map(ScopedJoinHandle::join) {
+                Some(Ok(synced)) => synced,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => file.sync_data(),
+            }
+        }));
+        synced
+    })
 }
 
 /// How a file is opened.
@@ -86,6 +110,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     ///
     /// As the system says.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// Makes the contents and the lengths of several files durable, as [`File::sync_data`] does.
+    /// Returns what came of each. Unless a disk does better, one is synced after the other.
+    fn sync_files(&self, files: &[&dyn File]) -> Vec<io::Result<()>> {
+        files.iter().map(|file| file.sync_data()).collect()
+    }
 
     /// Whether the directory still has a name. One that was removed keeps its descriptor, and what
     /// is written to its files is lost when they are closed.

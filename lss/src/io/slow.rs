@@ -83,6 +83,10 @@ impl Disk for SlowDisk {
         self.inner.sync_directory()
     }
 
+    fn sync_files(&self, files: &[&dyn File]) -> Vec<io::Result<()>> {
+        super::sync_together(files)
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         self.inner.is_linked()
     }
@@ -148,6 +152,20 @@ mod tests {
     use super::*;
     use crate::io::MemoryDisk;
     use std::time::Instant;
+
+    /// One after the other they would take twice as long as this allows.
+    #[test]
+    fn files_are_synced_together() {
+        let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
+        let names = (0..16).map(|number| number.to_string());
+        let files: Vec<_> = names.map(|name| disk.open(&name, Access::Create).unwrap()).collect();
+        let files: Vec<&dyn File> = files.iter().map(|file| &**file).collect();
+        disk.delay_syncs(Duration::from_millis(200));
+        let start = Instant::now();
+        assert!(disk.sync_files(&files).iter().all(Result::is_ok));
+        assert!((200..1600).contains(&start.elapsed().as_millis()));
+        assert!(disk.sync_files(&[]).is_empty());
+    }
 
     /// A disk in memory syncs in no time, so a test of waiting for a sync saw no thread wait.
     #[test]

@@ -2,16 +2,16 @@
 //!
 //! # A commit
 //!
-//! 1. The background frame is written and its file synced, if anything in it is not durable yet.
+//! 1. The background frame is written, and what is not durable yet of its file and of the segments
+//!    that the streams have left is synced, all of them together (`appender/syncs.rs`).
 //! 2. If the group has made segments, the directory is synced, once for all (`segments.rs`).
 //! 3. The foreground frame is written as COMMIT, with or without parts.
 //! 4. The foreground file is synced. Only then is the group durable.
 //! 5. If the group has opened segments, a link says so outside of them (`link.rs`).
 //!
-//! A segment that a stream leaves is synced before the stream writes to the next one. So on the
-//! common path there is one sync, and a COMMIT never names what is not durable. A sync that fails
-//! of a segment that the group has opened ends the group and nothing else: nothing that was
-//! acknowledged is in there.
+//! So on the common path there is one sync, and a COMMIT never names what is not durable. A sync of
+//! a segment that the group has opened ends the group if it fails, and nothing else: nothing that
+//! was acknowledged is in there.
 //!
 //! # A rollback
 //!
@@ -20,6 +20,8 @@
 //! only if all its frames carry the same attempt, and never a lower one after a higher. A voided
 //! group has no COMMIT of its own: if writing it failed halfway, or its sync in a segment of the
 //! group's own, its header is wiped and synced before the rollback returns.
+
+mod syncs;
 
 use core::mem;
 use std::sync::Arc;
@@ -78,6 +80,8 @@ struct Mark {
 #[derive(Debug)]
 pub(crate) struct AppendState {
     streams: [StreamState; 2],
+    /// Segments that the streams have left since the last COMMIT, and that are still to be synced.
+    unsynced: Vec<Arc<Segment>>,
     next_sequence: u64,
     pub(crate) attempt: u32,
     /// Parts of checkpoints whose superblock was not written for lack of room. A superblock that is
@@ -121,6 +125,7 @@ impl AppendState {
         };
         Self {
             streams: [stream(), stream()],
+            unsynced: Vec::new(),
             next_sequence: sequence + 1,
             attempt: 0,
             unnamed: Vec::new(),
@@ -238,6 +243,7 @@ impl Appender<'_> {
         let doubtful = self.wipe_commit()?;
         let state = &mut *self.state;
         state.expected = 0;
+        state.unsynced.clear();
         for address in state.fresh.drain(..) {
             self.log.segments.retire(address);
         }
@@ -396,14 +402,15 @@ impl Appender<'_> {
         if !self.state.streams[Stream::Background.index()].buffer.is_empty() {
             self.write_frame(Stream::Background, None)?;
         }
-        self.sync_stream(Stream::Background, None)?;
         if self.state.streams[Stream::Foreground.index()].buffer.is_empty() {
             self.make_room(Stream::Foreground, frame::HEADER_BYTES)?;
         }
+        self.leave(Stream::Background);
+        self.sync_left()?;
         self.sync_entries()?;
         let commit = self.state.streams[Stream::Foreground.index()].offset;
         let sequence = self.write_frame(Stream::Foreground, Some(version))?;
-        self.sync_stream(Stream::Foreground, Some(commit))?;
+        self.sync_commit(commit)?;
         self.link(sequence)?;
         let state = &mut *self.state;
         state.committed.sequence = sequence;
@@ -480,7 +487,10 @@ impl Appender<'_> {
         if self.fits(index, bytes) && !self.leaves_spent(index) {
             return Ok(());
         }
-        self.sync_stream(stream, None)?;
+        self.leave(stream);
+        if self.has_left_many() {
+            self.sync_left()?;
+        }
         let state = &self.state;
         let bytes = (bytes as u64 + ROOM_FOR_LINKS, state.expected);
         let begun = self.log.segments.begin(stream, state.next_sequence, bytes, state.claim);
@@ -546,35 +556,6 @@ impl Appender<'_> {
         tally.bytes_written.add(written as u64);
         self.log.since_checkpoint.fetch_add(written as u64, Ordering::Relaxed);
         Ok(sequence)
-    }
-
-    /// Makes the entries of the segments durable that the group has made.
-    fn sync_entries(&mut self) -> Result<(), Error> {
-        let Some(made) = self.state.opened.iter().find(|segment| !segment.is_settled()) else {
-            return Ok(());
-        };
-        let synced = self.log.segments.sync_entry(made.id);
-        synced.inspect_err(|error| self.log.segments.note_full(error)).map_err(|e| self.refuse(e))
-    }
-
-    /// Syncs the open segment of a stream, if it has anything to sync, with the COMMIT of the group
-    /// at this offset if it is in there.
-    fn sync_stream(&mut self, stream: Stream, commit: Option<u32>) -> Result<(), Error> {
-        let open = &self.state.streams[stream.index()];
-        let (true, Some(segment)) = (open.unsynced, open.segment.clone()) else { return Ok(()) };
-        let segments = &self.log.segments;
-        if !self.state.has_opened(&segment) {
-            segments.sync(&segment).map_err(|error| self.log.fail(error))?;
-        } else if let Err(error) = segments.sync_unused(&segment) {
-            segment.unsettle();
-            segments.note_full(&error);
-            if let Some(offset) = commit {
-                self.state.doubtful_commit = Some((segment, offset));
-            }
-            return Err(self.refuse(error));
-        }
-        self.state.streams[stream.index()].unsynced = false;
-        Ok(())
     }
 
     /// What an error means: it stops the group, or it poisons the log.
