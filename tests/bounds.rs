@@ -117,7 +117,7 @@ fn writers_wait_for_a_slow_disk_as_long_as_it_syncs() {
     let builder = builder.patience(PATIENCE);
     let db = builder.open_on(Arc::new(disk.clone())).unwrap();
     let tree = db.tree("t").unwrap();
-    disk.delay_syncs(PATIENCE / 12);
+    disk.delay_syncs(PATIENCE / 3);
     let mut longest = Duration::ZERO;
     for at in 0..ENTRIES {
         let begun = Instant::now();

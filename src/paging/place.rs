@@ -32,11 +32,15 @@ pub(crate) struct Place {
     pub(crate) count: i32,
     /// Whether the newest delta parts have records that were not compared with what is below them.
     pub(crate) uncounted: bool,
-    /// Entries in the image; as many as `count` if it was made before the last opening.
+    /// Entries in the image; as many as `count` if it was made before the last opening. More, once
+    /// entries were replaced by shorter ones: `count` of so many is what is needed of the image.
     pub(crate) image_count: i32,
     /// The page that has absorbed this one, and a durable commit says so.
     pub(crate) merged_into: PageId,
 }
+
+/// At least one part in so many of an image counts as needed.
+const LEAST_NEEDED: usize = 64;
 
 impl Place {
     /// Whether the log knows that the page was merged away.
@@ -57,6 +61,18 @@ impl Place {
             Ok(count) if self.count < self.image_count => image * count / self.image_count as usize,
             _ => image + self.deltas.iter().map(|delta| delta.len as usize).sum::<usize>(),
         }
+    }
+
+    /// Takes note that so many bytes of the image are not needed any more, because a delta part has
+    /// less in their place.
+    pub(crate) fn shrink_image(&mut self, bytes: usize) {
+        let image = self.image.len as usize;
+        let Some(count) = usize::try_from(self.count).ok().filter(|count| count * bytes > 0) else {
+            return;
+        };
+        let all = usize::try_from(self.image_count).unwrap_or(0).max(count);
+        let needed = (image * count / all).saturating_sub(bytes).max(image / LEAST_NEEDED).max(1);
+        self.image_count = i32::try_from(image * count / needed).unwrap_or(i32::MAX);
     }
 
     /// Keeps the separated values that `wanted` says yes to.

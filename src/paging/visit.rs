@@ -45,6 +45,8 @@ const MAX_DELTAS: usize = 32;
 const MAX_BLIND_DELTAS: usize = 2 * MAX_DELTAS;
 /// An image is written when the delta parts have this many times its bytes.
 const DELTAS_PER_IMAGE: u64 = 3;
+/// What a record takes in a delta part beside its key and value, about.
+const RECORD_BYTES: usize = 8;
 /// An image of at most this many bytes is not written again because its entries are gone.
 const MIN_DEAD_IMAGE_BYTES: u32 = 256;
 /// Bytes of separated values that may be dead in the parts of a page, besides as many as live; by
@@ -345,6 +347,24 @@ impl Cut<'_, '_> {
         self.image(stop, &entries, old.as_ref(), count, false, guard)
     }
 
+    /// Bytes by which these records are shorter than entries that they replace. Of a page that was
+    /// not read neither is known: all of its puts replace entries of the usual length, but those
+    /// that are far shorter replace long ones, of which a page that has such has few and long.
+    fn shortened(stop: &Stop<'_>, newest: &[Record<'_>], old: &Place, kind: u8) -> usize {
+        let usual = old.image.len as usize / usize::try_from(old.image_count).unwrap_or(0).max(1);
+        let shorter = |record: &Record<'_>| {
+            let replaced = if kind == BLIND {
+                let long = if record.value.len() < usual / 2 { 2 * usual } else { usual };
+                long.saturating_sub(record.key.len() + RECORD_BYTES)
+            } else {
+                stop.base.search(record.key).map_or(0, |at| stop.base.entry(at).value.len())
+            };
+            replaced.saturating_sub(record.value.len())
+        };
+        let counts = |r: &&Record<'_>| r.op == Op::Put && r.flags & FLAG_SEPARATED == 0;
+        newest.iter().filter(counts).map(shorter).sum()
+    }
+
     /// The records that the log does not hold yet, newest of each key, in key order; `None` if
     /// there are none; or the values that must be in the log first.
     fn delta_part<'g>(
@@ -387,6 +407,7 @@ impl Cut<'_, '_> {
         place.count += net;
         place.uncounted = kind == BLIND;
         place.values.extend(&refs);
+        place.shrink_image(Self::shortened(stop, &newest, old, kind));
         newest.sort_by(|left, right| left.key.cmp(right.key));
         let part = Part {
             kind,
