@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bwtree::io::{Fault, Op, SimDisk};
+use bwtree::io::{Fault, MemoryDisk, Op, SimDisk};
 use bwtree::{Builder, Db, Error, SyncPolicy};
 
 const MIB: u64 = 1 << 20;
@@ -163,4 +163,20 @@ fn writers_that_wait_for_memory_hear_of_a_failure() {
     println!("after {:?}: {failed}", started.elapsed());
     assert!(!matches!(failed, Error::OutOfBudget { .. }), "{failed}");
     assert!(started.elapsed() < Duration::from_secs(10), "it waited {:?}", started.elapsed());
+}
+
+/// It went on to the end of the tree.
+#[test]
+fn an_iterator_ends_with_an_error_when_its_store_is_closed() {
+    let db = Db::builder("").open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..5000_u32).for_each(|number| tree.put(number.to_be_bytes(), vec![1; 500]).unwrap());
+    let mut entries = tree.iter();
+    let mut keys = tree.keys();
+    assert!(entries.next().unwrap().is_ok() && keys.next().unwrap().is_ok());
+    db.close().unwrap();
+    let (given, last) = (entries.by_ref().flatten().count(), entries.next());
+    assert!(given < 100 && last.is_none(), "{given}, {last:?}");
+    assert!(matches!(keys.find(Result::is_err), Some(Err(Error::Closed))));
+    assert!(keys.next().is_none());
 }

@@ -21,7 +21,7 @@ pub const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// Updates that prefer some keys cost less.
 ///
 /// ```
-/// use bwtree_gc::CleaningSchedule;
+/// # use bwtree_gc::CleaningSchedule;
 /// use std::time::Duration;
 ///
 /// let schedule = CleaningSchedule::new()

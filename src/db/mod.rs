@@ -237,7 +237,8 @@ impl Db {
     ///
     /// # Errors
     /// As [`sync`](Self::sync), and what background work has failed with. A close that has failed
-    /// can be tried again through another handle; nothing else can be done with the store.
+    /// can be tried again through another handle; nothing else can be done with the store. An
+    /// iterator that is left gives what it has read of its page, and then [`Error::Closed`].
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }

@@ -111,6 +111,7 @@ impl Tree {
         wish: Wish,
         keep: impl Fn(Found<'_>) -> T,
     ) -> Result<(Batch<T>, Option<Unread>)> {
+        self.check()?;
         self.named(self.inner.engine.scan_page(&self.core, (unread, Now), wish, keep))
     }
 }
