@@ -180,3 +180,21 @@ fn an_iterator_ends_with_an_error_when_its_store_is_closed() {
     assert!(matches!(keys.find(Result::is_err), Some(Err(Error::Closed))));
     assert!(keys.next().is_none());
 }
+
+/// Commits were acknowledged for 50 ms after the directory was gone, until somebody looked.
+#[test]
+fn nothing_is_acknowledged_once_the_directory_is_removed() {
+    let root = tempfile::tempdir().unwrap();
+    for policy in [SyncPolicy::Manual, SyncPolicy::Always] {
+        let path = root.path().join("store");
+        let db = Db::builder(&path).sync_policy(policy).open().unwrap();
+        let tree = db.tree("t").unwrap();
+        tree.put("a", "1").unwrap();
+        db.sync().unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        let put = tree.put("b", "2");
+        let error = put.and_then(|()| db.sync()).unwrap_err().to_string();
+        assert!(error.contains("removed while the store was open"), "{error}");
+        assert!(db.close().is_err());
+    }
+}

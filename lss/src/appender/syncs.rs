@@ -76,6 +76,11 @@ impl Appender<'_> {
             self.state.doubtful_commit = Some((Arc::clone(&segment), commit));
             return Err(self.refuse(error));
         }
+        // What lies in a file that has no name any more is acknowledged to nobody. A look that
+        // fails says nothing.
+        if let Err(error @ Error::Removed { .. }) = segments.check_file(&segment) {
+            return Err(self.log.fail(error));
+        }
         self.state.streams[Stream::Foreground.index()].unsynced = false;
         Ok(())
     }
