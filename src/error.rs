@@ -129,7 +129,7 @@ impl fmt::Display for Error {
             }
             Self::OutOfBudget { budget_bytes } => write!(
                 f,
-                "memory stays above the budget of {budget_bytes} bytes, and about 200 bytes of it \
+                "memory stays above the budget of {budget_bytes} bytes, and about 260 bytes of it \
                  are held for each page on disk; open the store with a larger budget"
             ),
             Self::Closed => f.write_str("the store was closed; open it again"),

@@ -72,7 +72,7 @@ impl Builder {
     /// Bytes of memory for pages, values and the table. Default: 256 MiB; least: 1 MiB.
     ///
     /// Above nine tenths of it pages are evicted; above all of it writers wait for that. The table
-    /// takes some 200 bytes for each page of the store and cannot be evicted: what it takes beyond
+    /// takes some 260 bytes for each page of the store and cannot be evicted: what it takes beyond
     /// three quarters of the budget comes on top.
     pub fn memory_budget_bytes(mut self, bytes: u64) -> Self {
         self.memory_budget_bytes = bytes;
