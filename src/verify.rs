@@ -175,6 +175,9 @@ where
             let what = "high key and right link disagree (I11)";
             self.fault(id, &page.low, page.high.clone(), what);
         }
+        if id == self.tree.root && page.high.is_some() {
+            self.fault(id, &page.low, page.high.clone(), "it is the root, and has a right link");
+        }
         if (self.marked)(id) {
             let (first, end, is_inner) = (page.low.clone(), page.high.clone(), page.level > 0);
             self.walk.faults.push(Fault { page: id, first, end, is_inner, what: None });

@@ -194,8 +194,8 @@ fn a_cleaning_merges_what_was_emptied() {
     db.sync().unwrap();
     tree.clear().unwrap();
     let report = db.clean(CleanOptions::default()).unwrap();
-    let (stats, pages) = (db.stats(), db.stats().trees[0].pages);
-    assert!(pages < 20, "{pages} pages of no entry: {report:?}");
+    let (stats, tree_stats) = (db.stats(), &db.stats().trees[0]);
+    assert_eq!((tree_stats.pages, tree_stats.depth), (1, 1), "of no entry: {report:?}");
     assert!(stats.live_bytes < 100_000, "{} live of nothing: {report:?}", stats.live_bytes);
     drop(tree);
     db.verify().unwrap();

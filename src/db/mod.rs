@@ -31,6 +31,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+/// Walks over all trees that a cleaning begins with, at the most: a page absorbs some hundred others
+/// before a commit, so that each walk leaves about the two-hundredth part of what can be merged.
+const MOST_WALKS: u32 = 4;
+
 /// A durable, ordered store: named trees over one log. A cheap handle; clones share the store.
 ///
 /// A write is visible when its call returns, and durable when a later [`sync`](Db::sync) has
@@ -332,13 +336,19 @@ impl Inner {
         // Leaves that have run empty are live until they are merged.
         self.engine.merge_dry()?;
         let mut sparse = SparseWalk::default();
-        while sparse.step(&self.engine)? {}
-        self.engine.sync()?;
-        // Ids of merged pages wait for a commit that is newer than they are.
-        self.engine.free_buried()?;
-        if !self.engine.store.buried.is_empty() {
-            self.engine.commit_for_buried()?;
+        for _ in 0..MOST_WALKS {
+            let merges = self.engine.counters.merges.load(Ordering::Relaxed);
+            while sparse.step(&self.engine)? {}
+            self.engine.sync()?;
+            // Ids of merged pages wait for a commit that is newer than they are.
             self.engine.free_buried()?;
+            if !self.engine.store.buried.is_empty() {
+                self.engine.commit_for_buried()?;
+                self.engine.free_buried()?;
+            }
+            if self.engine.counters.merges.load(Ordering::Relaxed) == merges {
+                break;
+            }
         }
         let disk_before = log.disk_bytes();
         let mut report = CleanReport { end: CleanEnd::Budget, ..CleanReport::default() };

@@ -145,10 +145,10 @@ impl<S: Store> Engine<S> {
     }
 
     /// As [`past_of`](Self::past_of), of a leaf and the one to its right that is merged into it:
-    /// both together have this shape.
-    pub(crate) fn past_of_both<'g>(
+    /// both together have this shape. None, if it is an inner page that the other one goes into.
+    pub(crate) fn past_of_merged<'g>(
         &self,
-        left: Chain<'g>,
+        left: Option<Chain<'g>>,
         (right_id, right): (PageId, Chain<'g>),
         (shape, hidden_at): (&Shape<'_>, u64),
         guard: &'g Guard,
@@ -156,7 +156,7 @@ impl<S: Store> Engine<S> {
         if S::DURABLE || shape.level > 0 || self.clock.none_open() {
             return Past::default();
         }
-        let replaced = self.kept(left, hidden_at, guard);
+        let replaced = left.and_then(|left| self.kept(left, hidden_at, guard));
         let copied = self
             .clock
             .cut_between(right.page().base_version(), hidden_at, guard)
@@ -167,7 +167,7 @@ impl<S: Store> Engine<S> {
                 Some((Reverse(old.base_version()), meeting(old, shape, guard)?, old))
             })
         };
-        let mut older: Vec<_> = olds(left).chain(olds(right)).collect();
+        let mut older: Vec<_> = left.into_iter().flat_map(olds).chain(olds(right)).collect();
         // Two pages that were one have it from there; no two begin at one key and version.
         older.sort_by_key(|(version, low, _)| (*version, *low));
         older.dedup_by_key(|(version, low, _)| (*version, *low));

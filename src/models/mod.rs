@@ -8,6 +8,7 @@
 //! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
 //! | `bulk` | a run of keys is in its leaf at once, however many pages that becomes |
 //! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
+//! | `lowers` | a root takes the place of its only child, whatever becomes of that meanwhile |
 //! | `hints` | what the directory names is believed only as far as the page says so |
 //! | `neighbours` | a search that passes empty pages sees one moment of all of them |
 //! | `stamps` | a record stamped `v` is in every cut `>= v` (I13); none sees the future (A8) |
@@ -36,6 +37,7 @@ mod evictions;
 mod hints;
 mod ids;
 mod installs;
+mod lowers;
 mod merges;
 mod neighbours;
 mod pairs;
@@ -63,10 +65,18 @@ const STACK: usize = 32 << 10;
 
 /// Runs `model` in every interleaving, and says how many there were.
 fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_up_to(PREEMPTIONS, name, model);
+}
+
+/// The same, with so many preemptions if no other number is asked for that is larger.
+fn explore_up_to(least: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.max_threads = 5;
     builder.max_branches = MOST_BRANCHES;
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    let bound = builder.preemption_bound.get_or_insert(least);
+    if least > PREEMPTIONS {
+        *bound = least.max(*bound);
+    }
     builder.max_duration.get_or_insert(MOST_TIME);
     let (bound, limit) = (builder.preemption_bound, builder.max_duration);
     let executions = Arc::new(Mutex::new(0_u64));

@@ -161,9 +161,14 @@ impl<S: Store> Drop for Setting<S> {
 /// A leaf to be planted: where it begins, and its keys, each with value 1.
 pub(super) type Leaf<'a> = (u8, &'a [u8]);
 
+/// How many leaves their root names: all, or it is the only one.
+fn all(leaves: &[Leaf<'_>]) -> usize {
+    if leaves.len() == 1 { 0 } else { leaves.len() }
+}
+
 impl Setting<InMemory<u64>> {
     pub(super) fn in_memory(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len(), Layout::Var))
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, all(leaves), Layout::Var))
     }
 
     /// The same, but the root does not name the last leaf: its split was not posted.
@@ -173,12 +178,22 @@ impl Setting<InMemory<u64>> {
 
     /// A tree of numbers.
     pub(super) fn of_numbers(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len(), Layout::Fixed8))
+        Arc::new(Self::planted(InMemory::new(), limits, leaves, all(leaves), Layout::Fixed8))
     }
 
     /// The same, but the root does not name the last leaf: its split was not posted.
     pub(super) fn half_split_numbers(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
         Arc::new(Self::planted(InMemory::new(), limits, leaves, leaves.len() - 1, Layout::Fixed8))
+    }
+
+    /// A tree of one leaf, with an inner page over it as its root.
+    pub(super) fn under_a_root(limits: Limits, leaf: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(InMemory::new(), limits, leaf, 1, Layout::Var))
+    }
+
+    /// The same of numbers.
+    pub(super) fn numbers_under_a_root(limits: Limits, leaf: &[Leaf<'_>]) -> Arc<Self> {
+        Arc::new(Self::planted(InMemory::new(), limits, leaf, 1, Layout::Fixed8))
     }
 
     /// A tree of numbers with a directory over the keys from `first` to `last`, which knows the
@@ -216,12 +231,13 @@ impl Setting<InMemory<u64>> {
 
 impl Setting<Unlogged> {
     pub(super) fn unlogged(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Arc::new(Self::planted(Unlogged, limits, leaves, leaves.len(), Layout::Var))
+        Arc::new(Self::planted(Unlogged, limits, leaves, all(leaves), Layout::Var))
     }
 }
 
 impl<S: Store> Setting<S> {
-    /// One leaf is the root; more have an inner page over them. Leaf `k` has page id `k + 2` then.
+    /// An inner page that names some of the leaves is the root, and leaf `k` has page id `k + 2`; or
+    /// it names none, and the root is the only leaf.
     fn planted(
         store: S,
         limits: Limits,
@@ -233,7 +249,7 @@ impl<S: Store> Setting<S> {
         let tree = Arc::new(TreeCore::new(TREE, ROOT, layout));
         let whole = Shape::whole(layout);
         let lows: Vec<Vec<u8>> = leaves.iter().map(|leaf| bytes_of(layout, &leaf.0)).collect();
-        let first = if leaves.len() == 1 { 1 } else { 2 };
+        let first = 1 + usize::from(named > 0);
         let id_of = |at: usize| PageId::new((first + at) as u32);
         for number in 1..first + leaves.len() {
             assert_eq!(engine.table.allocate(), Ok(PageId::new(number as u32)));
@@ -252,7 +268,7 @@ impl<S: Store> Setting<S> {
             plant(&engine, id_of(at), &shape, &entries);
             tree.count(entries.len() as i64);
         }
-        if leaves.len() > 1 {
+        if named > 0 {
             let ids: Vec<([u8; 8], usize)> =
                 (0..named).map(|at| delta::child_value(layout, id_of(at))).collect();
             let lowest: &[u8] = if layout == Layout::Fixed8 { &[0; 8] } else { &[] };
@@ -392,12 +408,17 @@ fn opened(disk: &MemoryDisk) -> (LogStore, Recovered) {
 impl Logged {
     /// A tree with these leaves, all of them committed.
     pub(super) fn new(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
-        Self::naming(limits, leaves, leaves.len())
+        Self::naming(limits, leaves, all(leaves))
     }
 
     /// The same, but the root does not name the last leaf: its split was not posted.
     pub(super) fn half_split(limits: Limits, leaves: &[Leaf<'_>]) -> Arc<Self> {
         Self::naming(limits, leaves, leaves.len() - 1)
+    }
+
+    /// A tree of one leaf, with an inner page over it as its root.
+    pub(super) fn under_a_root(limits: Limits, leaf: &[Leaf<'_>]) -> Arc<Self> {
+        Self::naming(limits, leaf, 1)
     }
 
     fn naming(limits: Limits, leaves: &[Leaf<'_>], named: usize) -> Arc<Self> {

@@ -62,6 +62,9 @@ impl DurableEngine {
                 from = self.retrying(|guard| {
                     Self::check_dropped(tree)?;
                     let stop = self.descend(tree, Covering(key.as_slice()), level, guard)?;
+                    if stop.base.level() != level {
+                        return Ok(None);
+                    }
                     let merged = |at: &usize| {
                         let child = self.table.load(stop.base.child(*at), guard);
                         matches!(child, Word::Merged { .. })

@@ -162,13 +162,13 @@ impl DurableEngine {
 
     /// Leaves that the next page above says are inside a range. `None` if there is no page above.
     fn leaves_inside(&self, tree: &TreeCore, keys: Keys<'_>) -> Result<Option<Leaves>> {
-        if self.top_level(tree)? == 0 {
-            return Ok(None);
-        }
         let (start, end) = keys;
         self.retrying(|guard| {
             Self::check_dropped(tree)?;
             let above = self.descend(tree, Covering(start), 1, guard)?.base;
+            if above.is_leaf() {
+                return Ok(None);
+            }
             let mut leaves = Vec::new();
             for at in above.child_index(start)..above.count() {
                 let (low, high) = keys_of(above, at);

@@ -114,10 +114,20 @@ impl DurableEngine {
             let step = self.retrying(|guard| {
                 judges = false;
                 let parent = self.descend(tree, Covering(key), level, guard)?;
+                if parent.base.level() < level {
+                    return Ok(Step::Next(None));
+                }
                 if parent.base.merging().is_some() {
                     // Its own, which had to wait for a page, or a writer's that has gone on.
                     self.help_merge(tree, parent.id, parent.base.merging(), guard)?;
                     return Ok(Step::Merged);
+                }
+                if parent.id == tree.root && parent.base.count() == 1 {
+                    return Ok(if self.lower(tree, guard)? {
+                        Step::Merged
+                    } else {
+                        Step::Next(None)
+                    });
                 }
                 judges = true;
                 while at < parent.base.count() {
@@ -193,11 +203,14 @@ impl DurableEngine {
         let Some(chain) = leaf() else { return Ok(()) };
         let low = Base::new(chain.base()).low();
         let parent = self.descend(&tree, Covering(low), 1, guard)?;
+        if parent.base.is_leaf() {
+            return Ok(());
+        }
         if parent.base.merging().is_some() {
             return self.help_merge(&tree, parent.id, parent.base.merging(), guard);
         }
         let at = parent.base.child_index(low);
-        if parent.base.level() == 1 && parent.base.child(at) == id && parent.base.count() > 1 {
+        if parent.base.child(at) == id && parent.base.count() > 1 {
             self.merge_at(&tree, &parent, at.max(1), guard)?;
         }
         Ok(())

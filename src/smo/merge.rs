@@ -19,7 +19,8 @@
 //! Which pages: those that fit one page, with room to spare, so that it does not split at once. A
 //! page with next to nothing in it goes in any case: in memory a leaf without entries and records
 //! with whatever it stands beside, and an inner page with one child if both together are within the
-//! bound; a page that is the only child goes with its parent. Else the first children of full pages
+//! bound; a page that is the only child goes with its parent, and if that is the root, its contents
+//! come up to it ([`lower`](super::lower)). Else the first children of full pages
 //! would stay for good where a queue is emptied from its front, one for each inner page.
 //!
 //! L cannot be capped meanwhile, for
@@ -52,21 +53,27 @@ impl<S: Store> Engine<S> {
         if base.merging().is_some() {
             return self.help_merge(tree, parent.id, base.merging(), guard);
         }
+        if base.level() != level + 1 {
+            return Ok(());
+        }
         let at = base.child_index(key);
-        if base.level() != level + 1 || base.child(at) != id {
+        if base.child(at) != id {
             return Ok(());
         }
         if base.count() < 2 {
             let (parent, low) = (parent.id, base.low());
             let is_root = parent == tree.root;
             return if is_root {
-                Ok(())
+                self.lower(tree, guard).map(|_lower| ())
             } else {
                 self.try_merge(tree, parent, low, level + 1, guard)
             };
         }
-        // The first child absorbs its right neighbour instead: R must have a separator in P.
-        self.merge_children(tree, &parent, at.max(1), guard).map(|_merged| ())
+        // It is absorbed, or else absorbs: R must have a separator in P.
+        if at > 0 && self.merge_children(tree, &parent, at, guard)? || at + 1 == base.count() {
+            return Ok(());
+        }
+        self.merge_children(tree, &parent, at + 1, guard).map(|_merged| ())
     }
 
     /// Merges the child at this position of an inner page into the one before it, if both are
@@ -199,7 +206,8 @@ impl<S: Store> Engine<S> {
                 return Ok(());
             }
             let Some(at) = (1..base.count()).find(|&at| base.child(at) == right) else {
-                return Ok(());
+                // No page has its first child merged but a root its only one.
+                return self.help_lower(tree, right, guard);
             };
             let capped = match self.table.load(right, guard) {
                 Word::Capped(capped) => capped,
@@ -226,8 +234,15 @@ impl<S: Store> Engine<S> {
             }
             self.bury(right, capped, left, guard);
             self.restore_bound(tree, left, guard);
+            if parent == tree.root {
+                return if children.len() > 1 {
+                    Ok(())
+                } else {
+                    self.lower(tree, guard).map(|_| ())
+                };
+            }
             let bytes = children.base_bytes(&shape);
-            if bytes < self.limits.merge_below(base.level()) && parent != tree.root {
+            if bytes < self.limits.merge_below(base.level()) {
                 return self.try_merge(tree, parent, base.low(), base.level(), guard);
             }
             return Ok(());
@@ -298,7 +313,7 @@ impl<S: Store> Engine<S> {
             ..left_base.shape(&absorbed)
         };
         let base_version = all.base_version.max(other.base_version);
-        let past = self.past_of_both(chain, (right, capped), (&shape, base_version), guard);
+        let past = self.past_of_merged(Some(chain), (right, capped), (&shape, base_version), guard);
         let birth = self.smo_birth(chain.page().tree(), base_version);
         let mut page = self.build(&shape, &all.contents, &all.carried, 0, birth);
         page.remember(past.history());
@@ -314,7 +329,7 @@ impl<S: Store> Engine<S> {
         true
     }
 
-    fn contents<'g>(&self, id: PageId, chain: Chain<'g>, guard: &Guard) -> Folded<'g> {
+    pub(super) fn contents<'g>(&self, id: PageId, chain: Chain<'g>, guard: &Guard) -> Folded<'g> {
         let base = Base::new(chain.base());
         if base.is_leaf() {
             return self.fold(id, chain, FoldLimit::Cuts, guard);
@@ -323,7 +338,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Step 5. The winner retires the page; its values live on in the absorber.
-    fn bury(&self, id: PageId, capped: Chain<'_>, into: PageId, guard: &Guard) {
+    pub(super) fn bury(&self, id: PageId, capped: Chain<'_>, into: PageId, guard: &Guard) {
         if let Some(capped) = self.table.bury(id, capped, into, self.clock.now()) {
             // The absorber has got what it needs of it.
             capped.close_history(guard);

@@ -6,10 +6,12 @@
 //!           -> the right ones are born -> post the separators (best effort: links are enough)
 //!   root    all pages under fresh ids, Unborn -> CAS root to an inner page over them
 //!   merge   CAS parent: merging = R -> cap R -> CAS L to L+R -> CAS parent: without R -> bury R
+//!   lower   CAS root: merging = C -> cap C -> CAS root to what C has -> bury C
 //! ```
 //!
 //! Inner pages carry no records: each change is a copy and a CAS.
 
+mod lower;
 mod merge;
 mod post;
 mod split;
