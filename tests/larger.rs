@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bwtree::io::{MemoryDisk, SlowDisk};
 use bwtree::{CleanEnd, CleanOptions, CleanProgress, CleaningSchedule, Db, Error};
+use bwtree_tests::hooks::{HookedDisk, Moment};
 
 const ENTRIES: u64 = 100_000;
 const VALUE_BYTES: usize = 200;
@@ -234,9 +235,12 @@ fn a_large_value_that_is_gone_leaves_no_large_segment() {
 #[test]
 fn values_that_have_become_short_leave_nothing_behind() {
     const ENTRIES: u64 = 40_000;
-    const LEFT: u64 = ENTRIES * 16;
+    // A key, what it costs in a page, and in the pages above and the table.
+    const LEFT: u64 = ENTRIES * (16 + 16);
+    const SLACK: u64 = 1 << 20;
     for reads in [false, true] {
-        let builder = Db::builder("").memory_budget_bytes(4 << 20);
+        let schedule = CleaningSchedule::new().with_slack_bytes(SLACK);
+        let builder = Db::builder("").memory_budget_bytes(4 << 20).cleaning(schedule);
         let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
         let tree = db.tree("t").unwrap();
         (0..ENTRIES).for_each(|number| tree.put(key(number), vec![7; 1000]).unwrap());
@@ -249,7 +253,7 @@ fn values_that_have_become_short_leave_nothing_behind() {
         }
         db.sync().unwrap();
         let begun = Instant::now();
-        while db.stats().disk_bytes > LEFT * 3 / 2 + (8 << 20) {
+        while db.stats().disk_bytes > LEFT * 3 / 2 + SLACK {
             assert!(begun.elapsed().as_secs() < 10, "reads: {reads}, {:?}", db.stats());
             thread::sleep(Duration::from_millis(20));
         }
@@ -257,4 +261,130 @@ fn values_that_have_become_short_leave_nothing_behind() {
         drop(tree);
         db.verify().unwrap();
     }
+}
+
+/// The delta parts of a page and the entries of its image that they had taken the place of were all
+/// live: 2.5 times what the entries take stayed on the disk for good, and a cleaning left 1.9.
+#[test]
+fn values_that_were_replaced_are_in_the_log_once_when_there_is_time() {
+    const ENTRIES: u64 = 40_000;
+    const NEEDED: u64 = ENTRIES * (16 + VALUE_BYTES as u64);
+    const SLACK: u64 = 1 << 20;
+    let schedule = CleaningSchedule::new().with_slack_bytes(SLACK);
+    let builder = || Db::builder("").memory_budget_bytes(2 << 20).cleaning(schedule);
+    for reads in [false, true] {
+        let disk = MemoryDisk::new();
+        let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+        let tree = db.tree("t").unwrap();
+        (0..ENTRIES).for_each(|number| tree.put(key(number), vec![7; VALUE_BYTES]).unwrap());
+        let value = |number: u64| vec![number as u8; VALUE_BYTES];
+        // In an order that has nothing to do with that of the keys; some are left, some come twice.
+        let replaced = |turn: u64| turn.wrapping_mul(turn) % ENTRIES;
+        for number in (0..ENTRIES).map(replaced) {
+            if reads {
+                assert!(tree.insert(key(number), value(number)).unwrap().is_some());
+            } else {
+                tree.put(key(number), value(number)).unwrap();
+            }
+        }
+        (0..ENTRIES).for_each(|number| tree.put(key(number), value(number)).unwrap());
+        db.sync().unwrap();
+        let begun = Instant::now();
+        while db.stats().disk_bytes > NEEDED * 19 / 10 + SLACK {
+            assert!(begun.elapsed().as_secs() < 10, "reads: {reads}, {:?}", db.stats());
+            thread::sleep(Duration::from_millis(20));
+        }
+        let written = || db.stats().bytes_written;
+        let mut before = 0;
+        while written() != before {
+            assert!(begun.elapsed().as_secs() < 20, "it never rests: {:?}", db.stats());
+            before = written();
+            thread::sleep(Duration::from_millis(600));
+        }
+        let report = db.clean(CleanOptions::default()).unwrap();
+        assert!(report.disk_bytes < NEEDED * 15 / 10 + SLACK, "reads: {reads}, {report:?}");
+        let before = written();
+        let again = db.clean(CleanOptions::default()).unwrap();
+        assert_eq!((again.moved_bytes, written()), (0, before), "{report:?}, then {again:?}");
+        drop(tree);
+        db.close().unwrap();
+        let db = builder().open_on(Arc::new(disk)).unwrap();
+        let tree = db.tree("t").unwrap();
+        let wrong = (0..ENTRIES).find(|&n| tree.get(key(n)).unwrap().as_deref() != Some(&value(n)));
+        assert_eq!((wrong, tree.len()), (None, ENTRIES));
+        drop(tree);
+        db.verify().unwrap();
+    }
+}
+
+/// A page is read to be written anew, and changed by a commit before it is.
+#[test]
+fn what_is_committed_while_pages_are_written_anew_stays() {
+    const KEYS: u64 = 4000;
+    let disk = MemoryDisk::new();
+    let schedule = CleaningSchedule::new().with_slack_bytes(64 << 10);
+    let builder = || Db::builder("").memory_budget_bytes(1 << 20).cleaning(schedule);
+    let hooked = HookedDisk::new(Arc::new(disk.clone()));
+    let db = builder().without_background().open_on(Arc::new(hooked.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for keys in [0..KEYS, 0..KEYS / 2] {
+        keys.for_each(|number| tree.put(key(number), vec![0; VALUE_BYTES]).unwrap());
+        db.sync().unwrap();
+    }
+    let ends = AtomicBool::new(false);
+    // Who cleans waits at each read for a commit, if there can be one.
+    let (cleaner, commits) = (thread::current().id(), Arc::new(AtomicU64::new(0)));
+    let seen = Arc::clone(&commits);
+    hooked.set(move |moment| {
+        if moment == Moment::Read && thread::current().id() == cleaner {
+            let (before, begun) = (seen.load(Ordering::Relaxed), Instant::now());
+            while seen.load(Ordering::Relaxed) == before && begun.elapsed().as_millis() < 3 {
+                thread::yield_now();
+            }
+        }
+    });
+    let (last, moved) = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut last = vec![0_u64; KEYS as usize];
+            for turn in 1_u64.. {
+                let number = turn.wrapping_mul(turn) % KEYS;
+                let mut value = turn.to_be_bytes().to_vec();
+                value.resize(VALUE_BYTES, 0);
+                tree.put(key(number), value).unwrap();
+                last[number as usize] = turn;
+                if turn % 64 == 0 {
+                    db.sync().unwrap();
+                    // What is in memory would be written again.
+                    db.evict_pages();
+                    commits.fetch_add(1, Ordering::Relaxed);
+                    if ends.load(Ordering::Relaxed) {
+                        return last;
+                    }
+                }
+            }
+            last
+        });
+        let clean = || {
+            let budget_bytes = Some(256 << 10);
+            let options =
+                CleanOptions { target_ratio: 1.0, budget_bytes, ..CleanOptions::default() };
+            db.clean(options).unwrap().moved_bytes
+        };
+        let moved: u64 = (0..2).map(|_| clean()).sum();
+        ends.store(true, Ordering::Relaxed);
+        (writer.join().unwrap(), moved)
+    });
+    assert!(moved > 0);
+    drop(tree);
+    hooked.clear();
+    db.close().unwrap();
+    let db = builder().open_on(Arc::new(disk)).unwrap();
+    let tree = db.tree("t").unwrap();
+    for number in 0..KEYS {
+        let value = tree.get(key(number)).unwrap().unwrap();
+        let turn = u64::from_be_bytes(*value.first_chunk().unwrap());
+        assert_eq!(turn, last[number as usize], "key {number}");
+    }
+    drop(tree);
+    db.verify().unwrap();
 }

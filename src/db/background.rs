@@ -19,6 +19,7 @@ use super::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::clean::Cleaned;
+use crate::paging::folding::Folding;
 use crate::paging::sparse::SparseWalk;
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
 use gc::{
@@ -38,6 +39,13 @@ const DUTY_TICK: Duration = Duration::from_millis(100);
 /// A store to which nobody has written for this long is idle. Commits of its own duties are no
 /// reason to call it busy: each would put the next one off.
 const IDLE_AFTER: Duration = Duration::from_millis(300);
+
+/// Users that write at most so much in that time are quiet.
+const QUIET_BYTES: u64 = 128 << 10;
+
+/// Bytes above its bound that the disk may take while pages are written anew: as long as it takes
+/// more, cleaning comes first.
+const FOLD_AHEAD_BYTES: u64 = 4 << 20;
 
 /// Commits that merged pages may have in a row for themselves while no other comes. Each frees
 /// some, unless something is wrong; then this is the end.
@@ -308,6 +316,10 @@ fn start_cleaner(
         clock_before: 0,
         last_written: 0,
         still_since: Instant::now(),
+        user_mark: 0,
+        marked: Instant::now(),
+        quiet: false,
+        folding: Folding::default(),
         hand: 0,
         looked_at: 0,
         sparse: SparseWalk::default(),
@@ -335,6 +347,11 @@ struct Duties {
     /// What users had written when more than that was last found, and when that was.
     last_written: u64,
     still_since: Instant,
+    /// What users had written at a moment, when that was, and whether it was little before.
+    user_mark: u64,
+    marked: Instant,
+    quiet: bool,
+    folding: Folding,
     /// The next page to look at, and how many were looked at since the clock moved.
     hand: u32,
     looked_at: u64,
@@ -361,11 +378,42 @@ impl Duties {
         engine.merge_dry()?;
         let merges_done = !self.sparse.step(engine)?;
         log.reclaim()?;
-        if asked || self.last_clean.elapsed() >= self.schedule.interval {
+        let mut folded = false;
+        unless_damaged(self.fold(engine).map(|some| folded = some))?;
+        if asked || folded || self.last_clean.elapsed() >= self.schedule.interval {
             self.last_clean = Instant::now();
             unless_damaged(self.clean(engine))?;
         }
-        Ok(if drops_done && settled && merges_done { Next::Wait } else { Next::Again })
+        let done = drops_done && settled && merges_done && !folded;
+        Ok(if done { Next::Wait } else { Next::Again })
+    }
+
+    /// Writes pages anew that take more than they need, if users are quiet and the disk is above
+    /// its bound for what is needed. Says whether there is more to do at once.
+    fn fold(&mut self, engine: &DurableEngine) -> Result<bool> {
+        let written = engine.store.user_bytes.load(Ordering::Relaxed);
+        let much = written - self.user_mark > QUIET_BYTES;
+        if much || self.marked.elapsed() >= IDLE_AFTER {
+            (self.user_mark, self.marked, self.quiet) = (written, Instant::now(), !much);
+        }
+        let log = &engine.store.log;
+        let on_disk = log.disk_bytes().saturating_sub(log.held_bytes());
+        let excess = on_disk.saturating_sub(self.schedule.bound_bytes(engine.needed_bytes()));
+        if !self.schedule.enabled || !self.quiet || !self.folding.is_wanted(engine, excess) {
+            return Ok(false);
+        }
+        // What is dead by now goes first, or the disk would hold all that is folded twice; and
+        // where the disk is full, room is made in another way.
+        if on_disk > self.schedule.bound_bytes(log.live_bytes()) + FOLD_AHEAD_BYTES
+            || log.is_tight()
+            || engine.store.is_nearly_full()
+        {
+            return Ok(false);
+        }
+        match self.folding.step(engine) {
+            Err(Error::Log(error)) if error.is_full() => Ok(false),
+            step => Ok(step?.is_some()),
+        }
     }
 
     /// Frees the ids of merged pages. They wait for a commit: if no other has come since the last

@@ -22,6 +22,7 @@ pub use verify::VerifyReport;
 
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
+use crate::paging::folding::Folding;
 use crate::paging::sparse::SparseWalk;
 use background::Workers;
 use catalog::Catalog;
@@ -31,8 +32,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Walks over all trees that a cleaning begins with, at the most: a page absorbs some hundred others
-/// before a commit, so that each walk leaves about the two-hundredth part of what can be merged.
+/// Part of the disk that a cleaning writes anew before it wins back what has died by that.
+const FOLD_SHARE: u64 = 16;
+
+/// Walks over all trees that a cleaning begins with, at the most: a page absorbs some hundred
+/// others before a commit, so that each walk leaves about the two-hundredth part of what can be
+/// merged.
 const MOST_WALKS: u32 = 4;
 
 /// A durable, ordered store: named trees over one log. A cheap handle; clones share the store.
@@ -361,14 +366,42 @@ impl Inner {
             // It may have closed the store.
             go_on && self.check_open().is_ok()
         };
-        // Each round gains a segment at least, so the first that gains nothing is the last.
+        // Each round folds some pages or gains a segment, so the first that does neither is the
+        // last.
+        let mut folding = Folding::default();
+        // What users replace meanwhile is the next cleaning's.
+        let mut folds = true;
         loop {
             // Besides the reserve for a full disk, which no cleaning gives back.
             let disk = log.used_bytes();
             let (smallest, next) = self.segment_sizes();
-            let target = (log.live_bytes() as f64 * target_ratio) as u64;
-            if disk <= target.saturating_add(smallest) {
+            let target = (self.engine.needed_bytes() as f64 * target_ratio) as u64;
+            let excess = disk.saturating_sub(target.saturating_add(smallest));
+            if excess == 0 {
                 report.end = CleanEnd::Reached;
+                break;
+            }
+            let (mut folded, most) = (0, (disk / FOLD_SHARE).max(next));
+            while folds
+                && folded < most
+                && report.moved_bytes < budget
+                && folding.is_wanted(&self.engine, excess)
+            {
+                stopped = !progress(report.moved_bytes, report.segments);
+                if stopped {
+                    break;
+                }
+                let bytes = match folding.step(&self.engine) {
+                    Err(Error::Log(error)) if error.is_full() => break,
+                    step => step?,
+                };
+                folds = bytes.is_some();
+                folded += bytes.unwrap_or(0);
+                report.moved_bytes += bytes.unwrap_or(0);
+            }
+            if stopped {
+                self.check_open()?;
+                report.end = CleanEnd::Stopped;
                 break;
             }
             // What is moved needs a segment to go to, and one that dies may be kept for use.
@@ -378,7 +411,10 @@ impl Inner {
             let dead = self.engine.gain_after_checkpoint();
             // The checkpoint of this round leaves them, for the next one to empty.
             let leaves_some = log.segments().iter().any(|segment| log.is_spent(segment));
-            if dead <= next && self.engine.gain_within_reach(Reach::Anything) <= least {
+            if folded == 0
+                && dead <= next
+                && self.engine.gain_within_reach(Reach::Anything) <= least
+            {
                 report.end = CleanEnd::NothingToGain;
                 break;
             }
@@ -411,7 +447,7 @@ impl Inner {
             self.engine.checkpoint()?;
             self.engine.free_buried()?;
             log.reclaim()?;
-            if stopped || log.used_bytes() >= disk && !leaves_some {
+            if stopped || log.used_bytes() >= disk && !leaves_some && folded == 0 {
                 report.end = if stopped { CleanEnd::Stopped } else { CleanEnd::NothingToGain };
                 break;
             }
@@ -493,7 +529,8 @@ impl fmt::Debug for Inner {
 pub struct CleanOptions<'a> {
     /// Most bytes to move; `None` is no limit.
     pub budget_bytes: Option<u64>,
-    /// Bytes on disk per live byte to be reached. Default: 1.1.
+    /// Bytes on disk per live byte to be reached. Default: 1.1. If it takes that, pages are written
+    /// anew whose parts say things twice.
     pub target_ratio: f64,
     /// Called between the steps, of about a MiB each, and before each checkpoint, which gives back
     /// what was emptied; `false` stops the cleaning. A step waits for its turn to commit, behind

@@ -175,6 +175,43 @@ fn a_commit_beside_it_has_all_that_came_before() {
     });
 }
 
+/// The root that has absorbed its child is split, and grows again; then the child's id is free.
+#[test]
+fn the_id_of_the_child_is_forgotten_by_a_root_that_grows() {
+    explore("lower, then split", || {
+        let limits = splitting(ONE);
+        let it = Logged::under_a_root(limits, &[(0, &[10, 20, 30])]);
+        let guard = it.setting.engine.pin();
+        let _away = it.setting.engine.lower(&it.setting.tree, &guard);
+        drop(guard);
+        let mut entries = vec![(10, 1), (20, 1), (30, 1)];
+        let put = |key: u8, entries: &mut Vec<(u8, u8)>| {
+            it.setting.put(key, 2);
+            entries.push((key, 2));
+        };
+        [40, 50, 60].into_iter().for_each(|key| put(key, &mut entries));
+        assert_eq!(levels(&it.setting), 2);
+        // The word of the child leads to the root, so it is there that one looks for it.
+        let guard = it.setting.engine.pin();
+        let Word::Resident(root) = it.setting.engine.table.load(ROOT, &guard) else {
+            panic!("no root")
+        };
+        assert!(Base::new(root.base()).absorbed().any(|id| id == CHILD));
+        drop(guard);
+        for key in [70, 80, 90, 100, 110, 120] {
+            it.sync();
+            it.free_buried();
+            put(key, &mut entries);
+        }
+        it.setting.put(10, 3);
+        it.setting.put(20, 3);
+        entries[0].1 = 3;
+        entries[1].1 = 3;
+        assert_eq!(recovered(&it.sync(), limits), entries);
+        it.setting.expect(&entries);
+    });
+}
+
 #[test]
 fn the_id_of_the_child_has_one_owner() {
     explore("lower/free", || {

@@ -236,8 +236,8 @@ impl Setting<Unlogged> {
 }
 
 impl<S: Store> Setting<S> {
-    /// An inner page that names some of the leaves is the root, and leaf `k` has page id `k + 2`; or
-    /// it names none, and the root is the only leaf.
+    /// An inner page that names some of the leaves is the root, and leaf `k` has page id `k + 2`;
+    /// or it names none, and the root is the only leaf.
     fn planted(
         store: S,
         limits: Limits,

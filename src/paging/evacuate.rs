@@ -43,6 +43,7 @@ use super::store::{BLIND, DELTA, DurableEngine, IMAGE};
 use super::values::VALUE;
 use super::visit::with_pointers;
 use crate::error::{Error, Result};
+use bytes::Bytes;
 use delta::{Entry, FLAG_SEPARATED, Op, Record};
 use lss::{Appender, SegmentState, Stream};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -318,13 +319,27 @@ impl DurableEngine {
         stream: Stream,
         victims: &[&Victim],
     ) -> Result<()> {
+        self.write_as_committed(appender, stream, |cut, moved| {
+            cut.victims = victims.iter().map(|victim| victim.id).collect();
+            let pages: BTreeSet<PageId> =
+                victims.iter().flat_map(|v| v.pages.iter().copied()).collect();
+            pages.into_iter().try_for_each(|id| cut.evacuate(id, moved))
+        })
+    }
+
+    /// Commits and publishes what `write` appends of the last commit, in other places, and nothing
+    /// else: the version of the log stays what it is. `write` takes note of the values that it
+    /// moves.
+    pub(super) fn write_as_committed<'e>(
+        &'e self,
+        appender: &mut Appender<'e>,
+        stream: Stream,
+        write: impl FnOnce(&mut Cut<'e, '_>, &mut HashMap<Address, Address>) -> Result<()>,
+    ) -> Result<()> {
         let version = self.store.log.durable_version();
         let mut cut = Cut::new(self, appender, version, stream);
-        cut.victims = victims.iter().map(|victim| victim.id).collect();
-        let pages: BTreeSet<PageId> =
-            victims.iter().flat_map(|v| v.pages.iter().copied()).collect();
         let mut moved = HashMap::new();
-        let written = pages.into_iter().try_for_each(|id| cut.evacuate(id, &mut moved));
+        let written = write(&mut cut, &mut moved);
         match written.and_then(|()| cut.appender.commit(version).map_err(Into::into)) {
             Ok(()) => {
                 // Before the old ones are dead: a handle that finds its value gone looks here.
@@ -425,7 +440,8 @@ impl Cut<'_, '_> {
         if !has_values && !shrinks {
             return self.move_parts(id);
         }
-        match self.write_anew(id, place, bytes, moved) {
+        let parts = fetch::parts(self.engine, id, &place);
+        match parts.and_then(|parts| self.write_anew(id, place, &parts, bytes, moved)) {
             Err(error) if error.is_damage() => {
                 self.leave_in_place(id);
                 Ok(())
@@ -435,18 +451,18 @@ impl Cut<'_, '_> {
     }
 
     /// Appends the values of a page that lie in victims, and what names them now: an image of the
-    /// whole page, or a delta part, and the parts that lie in victims, of which there are so many
-    /// bytes.
-    fn write_anew(
+    /// whole page, if that is no more than so many bytes, or a delta part, and the parts that lie
+    /// in victims.
+    pub(super) fn write_anew(
         &mut self,
         id: PageId,
         mut place: Place,
+        parts: &[Bytes],
         part_bytes: u64,
         moved: &mut HashMap<Address, Address>,
     ) -> Result<()> {
-        let parts = fetch::parts(self.engine, id, &place)?;
         let named: HashSet<Address> =
-            fetch::decoded(id, &parts, |_, entries| entries.iter().filter_map(value_of).collect())?;
+            fetch::decoded(id, parts, |_, entries| entries.iter().filter_map(value_of).collect())?;
         place.keep_values(|value| named.contains(&value));
         for value in place.values.iter().filter(|value| self.victims.contains(&value.segment)) {
             let log = &self.engine.store.log;
@@ -464,7 +480,7 @@ impl Cut<'_, '_> {
         let mut records = Vec::new();
         self.payload.clear();
         let image = &mut self.payload;
-        let (count, values, repointed) = fetch::decoded(id, &parts, |shape, entries| {
+        let (count, values, repointed) = fetch::decoded(id, parts, |shape, entries| {
             let count = if shape.level == 0 { entries.len() as i32 } else { 0 };
             let new = |entry: &Entry<'_>| value_of(entry).and_then(|old| moved.get(&old)).copied();
             let pointers: Vec<_> = entries.iter().map(|e| new(e).map(Address::encode)).collect();
@@ -483,7 +499,7 @@ impl Cut<'_, '_> {
         let records_len = if repointed.is_empty() { 0 } else { records.len() as u64 };
         let tree = u64::from(place.tree) << 32;
         // As it was reckoned with; once it is an image, that is exact.
-        let bytes = part_bytes + records_len;
+        let bytes = part_bytes.saturating_add(records_len);
         if self.payload.len() as u64 <= bytes || place.live_bytes() as u64 <= bytes {
             let tag = tree | u64::from(count.cast_unsigned());
             let refs = &values;

@@ -36,6 +36,7 @@ pub(crate) mod empty;
 mod evacuate;
 pub(crate) mod evict;
 pub(crate) mod fetch;
+pub(crate) mod folding;
 pub(crate) mod mend;
 mod packed;
 pub(crate) mod partial;

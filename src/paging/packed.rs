@@ -147,6 +147,21 @@ impl<'a> PackedPlace<'a> {
         head.unwrap_or_default()
     }
 
+    /// Bytes of the parts, and how many of them other parts have taken the place of, about.
+    pub(crate) fn superseded(self) -> (u64, u64) {
+        let mut bytes = self.bytes;
+        let sum = head(&mut bytes).and_then(|(place, deltas, _)| {
+            let mut segment = 0;
+            let image = take_address(&mut bytes, &mut segment)?;
+            let mut parts = u64::from(image.len);
+            for _ in 0..deltas {
+                parts += u64::from(take_address(&mut bytes, &mut segment)?.len);
+            }
+            Some((parts, Place { image, ..place }.superseded(parts)))
+        });
+        sum.unwrap_or_default()
+    }
+
     /// The bytes that [`parse`](Self::parse) reads.
     pub(crate) fn bytes(self) -> &'a [u8] {
         self.bytes

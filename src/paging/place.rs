@@ -4,6 +4,7 @@ use super::packed::PackedPlace;
 use super::store::DurableEngine;
 use crate::engine::{Engine, Store};
 use mapping::PageRef;
+use sync::atomic::Ordering;
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -60,6 +61,18 @@ impl Place {
         match usize::try_from(self.count) {
             Ok(count) if self.count < self.image_count => image * count / self.image_count as usize,
             _ => image + self.deltas.iter().map(|delta| delta.len as usize).sum::<usize>(),
+        }
+    }
+
+    /// Of parts of so many bytes, those that an image written now would not have, about. Of inner
+    /// pages none: each of their images is whole.
+    pub(super) fn superseded(&self, parts: u64) -> u64 {
+        let as_number = |count: i32| u64::try_from(count).ok();
+        match (as_number(self.count), as_number(self.image_count).filter(|all| *all > 0)) {
+            (Some(count), Some(all)) => {
+                parts.saturating_sub(u64::from(self.image.len).saturating_mul(count) / all)
+            }
+            _ => 0,
         }
     }
 
@@ -133,6 +146,10 @@ impl DurableEngine {
 
     /// The same, with a location that is packed already.
     pub(crate) fn set_packed(&self, id: PageId, place: Option<PackedPlace<'_>>, guard: &Guard) {
+        let superseded = |place: Option<PackedPlace<'_>>| place.map_or(0, |it| it.superseded().1);
+        let (old, new) = (superseded(self.packed_place(id, guard)), superseded(place));
+        // Wraps around in between, if what is taken away comes first.
+        self.store.superseded.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
         self.store.changed().insert(id);
         self.table.set_place(id, place.map(PackedPlace::bytes), guard);
     }

@@ -152,6 +152,8 @@ pub(crate) struct LogStore {
     pub(crate) published: AtomicU64,
     /// What was durable when the last round of a [`SparseWalk`](super::sparse::SparseWalk) began.
     pub(crate) walked: AtomicU64,
+    /// Bytes of parts that other parts of their pages have taken the place of, about.
+    pub(super) superseded: AtomicU64,
     /// Writes to pages that were not read for them.
     pub(crate) blind_writes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
@@ -238,6 +240,7 @@ impl LogStore {
             cutting: AtomicU64::new(0),
             published: AtomicU64::new(0),
             walked: AtomicU64::new(0),
+            superseded: AtomicU64::new(0),
             blind_writes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),

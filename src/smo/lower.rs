@@ -162,7 +162,6 @@ impl<S: Store> Engine<S> {
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
-    use super::*;
     use crate::map::Map;
 
     /// In rising, falling and mixed order. In falling order a leaf that became small looked for

@@ -163,7 +163,8 @@ impl<S: Store> Engine<S> {
                 .into_iter()
                 .partition(|(_, record): &(_, Record<'_>)| at > 0 && record.key < low.as_slice());
             (contents, carried) = (below, under);
-            let absorbed = if at == 0 { shape.absorbed } else { &[] };
+            // With the id of the page that has absorbed them: by that their words lead to it.
+            let absorbed = if at == 0 && keeps_id { shape.absorbed } else { &[] };
             let shape = Shape { low, high, right, absorbed, ..*shape };
             let birth = self.smo_birth(plan.tree, base_version);
             let mut page = self.build(&shape, &here, &above, plan.need, birth);
@@ -190,7 +191,7 @@ impl<S: Store> Engine<S> {
         (pages, _): (Vec<Link>, Option<PageBox>),
         fresh: &mut Fresh,
     ) -> Option<(Vec<Link>, Option<PageBox>)> {
-        let mut shape = Shape { absorbed: &[], ..plan.shape };
+        let mut shape = plan.shape;
         let mut upper: Option<Vec<Link>> = None;
         loop {
             shape.level += 1;
