@@ -125,7 +125,7 @@ impl fmt::Display for Error {
                 f.write_str("the store has as many pages as it can have; remove entries")
             }
             Self::Background { what } => {
-                write!(f, "{what}; no more is written: close the store and open it again")
+                write!(f, "{what}; the store takes no more writes until it is opened again")
             }
             Self::OutOfBudget { budget_bytes } => write!(
                 f,

@@ -124,6 +124,8 @@ fn kind_of_store(error: &bwtree::Error) -> Kind {
     match error {
         bwtree::Error::Corrupt { .. } | bwtree::Error::Damaged { .. } => Kind::Damaged,
         bwtree::Error::NoSuchTree { .. } => Kind::NotFound,
+        // All options come from the command line.
+        bwtree::Error::InvalidOption { .. } => Kind::Usage,
         _ => Kind::Other,
     }
 }

@@ -1,6 +1,6 @@
 //! `bwtree load`: fills trees from lines of text.
 
-use crate::failure::{Context, Failure, Outcome};
+use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::numbers::{self, count};
 use crate::out::{self, Format, Unit};
 use crate::record::{self, Line, Lines};
@@ -87,6 +87,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         reached.synced = reached.lines;
     }
     let ended = filled.and_then(|()| Ok(closed?));
+    if ended.is_ok() && reached.lines < args.skip {
+        return Err(too_short(args, reached.lines));
+    }
     let seconds = start.elapsed().as_secs_f64();
     let value = json!({
         "ok": ended.is_ok(),
@@ -148,6 +151,13 @@ fn fill(
             (reached.synced, unsynced) = (number, 0);
         }
     }
+}
+
+/// More lines are to be passed over than there are: it is another input than the one meant.
+fn too_short(args: &Args, lines: u64) -> Failure {
+    let (input, lines, skip) = (args.input(), count(lines), count(args.skip));
+    let what = format!("{input} ends at line {lines}, and --skip passes over {skip}");
+    Failure::of(Kind::Usage, what)
 }
 
 /// Takes one line: puts its entry into `tree`, or changes `tree` to the one that the line names.

@@ -78,7 +78,7 @@ impl CleaningSchedule {
     ///
     /// # Errors
     ///
-    /// If it is shorter than [`MIN_INTERVAL`].
+    /// If it is shorter than 1 ms.
     pub fn with_interval(self, interval: Duration) -> Result<Self, InvalidSchedule> {
         Self { interval, ..self }.validated()
     }
@@ -87,7 +87,7 @@ impl CleaningSchedule {
     ///
     /// # Errors
     ///
-    /// If it is not within [`MIN_TARGET_RATIO`] and [`MAX_TARGET_RATIO`].
+    /// If it is not within 1.05 and 100.
     pub fn with_target_ratio(self, target_ratio: f64) -> Result<Self, InvalidSchedule> {
         Self { target_ratio, ..self }.validated()
     }

@@ -269,8 +269,8 @@ impl fmt::Display for Error {
             }
             Self::Removed { path } => write!(
                 f,
-                "{path} was removed while the store was open, and nothing more is written; close \
-                 the store, and restore it from a copy or create it anew"
+                "{path} was removed while the store was open; close it, and restore it from a copy \
+                 or create it anew"
             ),
             Self::Forked { opener } => write!(
                 f,

@@ -92,7 +92,7 @@ impl Builder {
         self
     }
 
-    /// Most files of the log that are open at a time. Default: 256; least: 8.
+    /// Most files of the log that are open at a time. Default: 256; fewer than 8 are taken for 8.
     ///
     /// A store has a file for about a 128th of its data, of 64 KiB to 128 MiB. One that is not open
     /// is opened when something in it is read. Besides these, each thread that reads may have one

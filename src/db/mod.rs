@@ -84,7 +84,8 @@ pub(crate) struct Inner {
 }
 
 impl Db {
-    /// Opens the store in this directory, or creates it, with the defaults of [`Builder`].
+    /// Opens the store in this directory, with the defaults of [`Builder`]. Creates it if there is
+    /// none, and the directory and those above it.
     ///
     /// # Errors
     /// If another process has it open for writing, the directory holds something else, or it is

@@ -300,7 +300,6 @@ impl Cut<'_, '_> {
         }
         let passing = take(&mut self.passing).into_iter();
         passing.chain(dead_values).for_each(|address| log.retire(address));
-        self.places.clear();
         for id in self.again.drain(..) {
             engine.list(id);
         }

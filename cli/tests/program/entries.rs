@@ -160,8 +160,16 @@ fn a_load_goes_on_behind_the_lines_it_skips() {
     assert_eq!(feed(dir.path(), &resume, text.as_bytes()).json()["loaded"], 10);
     let want = format!("{}{}", lines(0..10), lines(20..30));
     assert_eq!(bwtree(dir.path(), &["scan", "DIR/s", "--tree", "t"]).ok(), want);
-    let line = feed(dir.path(), &["load", "DIR/s", "--memory-budget", "9"], b"").refused();
-    assert!(line.contains("memory budget"), "{line}");
+    // Of another file, then.
+    let line = feed(dir.path(), &["load", "DIR/s", "--skip", "30"], text.as_bytes());
+    let line = line.refused_with(2);
+    assert!(line.contains("ends at line 22") && line.contains("over 30"), "{line}");
+    let options =
+        [["load", "DIR/s", "--memory-budget", "9"], ["clean", "DIR/s", "--target-ratio", "0.5"]];
+    for (options, part) in options.iter().zip(["memory budget", "target ratio"]) {
+        let line = feed(dir.path(), options, b"").refused_with(2);
+        assert!(line.contains(part), "{line}");
+    }
 }
 
 #[test]
