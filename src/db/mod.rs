@@ -4,6 +4,7 @@ mod background;
 mod bounds;
 mod builder;
 mod catalog;
+mod clean;
 mod ends;
 mod range;
 mod removal;
@@ -14,6 +15,7 @@ mod verify;
 
 pub use bounds::ByteRange;
 pub use builder::{Builder, SyncPolicy};
+pub use clean::{CleanEnd, CleanOptions, CleanProgress, CleanReport};
 pub use range::{Keys, Range, Values};
 pub use removal::ExtractIf;
 pub use stats::{MemoryStats, Stats, TreeStats};
@@ -22,23 +24,13 @@ pub use verify::VerifyReport;
 
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
-use crate::paging::folding::Folding;
-use crate::paging::sparse::SparseWalk;
 use background::Workers;
 use catalog::Catalog;
 use core::fmt;
-use gc::{Evictable, Evicted, Reach};
+use gc::{Evictable, Evicted};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-/// Part of the disk that a cleaning writes anew before it wins back what has died by that.
-const FOLD_SHARE: u64 = 16;
-
-/// Walks over all trees that a cleaning begins with, at the most: a page absorbs some hundred
-/// others before a commit, so that each walk leaves about the two-hundredth part of what can be
-/// merged.
-const MOST_WALKS: u32 = 4;
 
 /// A durable, ordered store: named trees over one log. A cheap handle; clones share the store.
 ///
@@ -328,148 +320,6 @@ impl Inner {
         }
     }
 
-    fn clean(&self, options: CleanOptions<'_>) -> Result<CleanReport> {
-        let CleanOptions { budget_bytes, target_ratio, mut progress } = options;
-        // A comparison with NaN is false, so this refuses it too.
-        if !(1.0..=f64::MAX).contains(&target_ratio) {
-            let what = format!("a target ratio of {target_ratio} is not possible; give at least 1");
-            return Err(Error::InvalidOption { what });
-        }
-        let log = &self.engine.store.log;
-        self.engine.sync()?;
-        self.engine.make_all_disk_room()?;
-        self.catalog.finish_all_drops(&self.engine)?;
-        // Leaves that have run empty are live until they are merged.
-        self.engine.merge_dry()?;
-        let mut sparse = SparseWalk::default();
-        for _ in 0..MOST_WALKS {
-            let merges = self.engine.counters.merges.load(Ordering::Relaxed);
-            while sparse.step(&self.engine)? {}
-            self.engine.sync()?;
-            // Ids of merged pages wait for a commit that is newer than they are.
-            self.engine.free_buried()?;
-            if !self.engine.store.buried.is_empty() {
-                self.engine.commit_for_buried()?;
-                self.engine.free_buried()?;
-            }
-            if self.engine.counters.merges.load(Ordering::Relaxed) == merges {
-                break;
-            }
-        }
-        let disk_before = log.disk_bytes();
-        let mut report = CleanReport { end: CleanEnd::Budget, ..CleanReport::default() };
-        let budget = budget_bytes.unwrap_or(u64::MAX);
-        let mut stopped = false;
-        let mut progress = |moved_bytes, segments| {
-            let freed_bytes = disk_before.saturating_sub(log.disk_bytes());
-            let now = CleanProgress { moved_bytes, freed_bytes, segments };
-            let go_on = progress.as_mut().is_none_or(|progress| progress(&now));
-            // It may have closed the store.
-            go_on && self.check_open().is_ok()
-        };
-        // Each round folds some pages or gains a segment, so the first that does neither is the
-        // last.
-        let mut folding = Folding::default();
-        // What users replace meanwhile is the next cleaning's.
-        let mut folds = true;
-        loop {
-            // Besides the reserve for a full disk, which no cleaning gives back.
-            let disk = log.used_bytes();
-            let (smallest, next) = self.segment_sizes();
-            let target = (self.engine.needed_bytes() as f64 * target_ratio) as u64;
-            let excess = disk.saturating_sub(target.saturating_add(smallest));
-            if excess == 0 {
-                report.end = CleanEnd::Reached;
-                break;
-            }
-            let (mut folded, most) = (0, (disk / FOLD_SHARE).max(next));
-            while folds
-                && folded < most
-                && report.moved_bytes < budget
-                && folding.is_wanted(&self.engine, excess)
-            {
-                stopped = !progress(report.moved_bytes, report.segments);
-                if stopped {
-                    break;
-                }
-                let bytes = match folding.step(&self.engine) {
-                    Err(Error::Log(error)) if error.is_full() => break,
-                    step => step?,
-                };
-                folds = bytes.is_some();
-                folded += bytes.unwrap_or(0);
-                report.moved_bytes += bytes.unwrap_or(0);
-            }
-            if stopped {
-                self.check_open()?;
-                report.end = CleanEnd::Stopped;
-                break;
-            }
-            // What is moved needs a segment to go to, and one that dies may be kept for use.
-            // And each may have a tail in which no page did fit.
-            let tails = log.segments().len() as u64 * self.engine.limits.leaf_bytes as u64;
-            let least = next + tails;
-            let dead = self.engine.gain_after_checkpoint();
-            // The checkpoint of this round leaves them, for the next one to empty.
-            let leaves_some = log.segments().iter().any(|segment| log.is_spent(segment));
-            if folded == 0
-                && dead <= next
-                && self.engine.gain_within_reach(Reach::Anything) <= least
-            {
-                report.end = CleanEnd::NothingToGain;
-                break;
-            }
-            if dead <= next {
-                if report.moved_bytes >= budget {
-                    report.end = CleanEnd::Budget;
-                    break;
-                }
-                let (moved, emptied) = (report.moved_bytes, report.segments);
-                let left = budget - moved;
-                let goal = disk - target;
-                let cleaned = self.engine.clean(goal, left, Reach::Anything, |cleaned| {
-                    let go_on = progress(moved + cleaned.moved_bytes, emptied + cleaned.segments);
-                    stopped |= !go_on;
-                    go_on
-                });
-                let cleaned = match cleaned {
-                    // What a full disk lets be moved has been.
-                    Err(Error::Log(error)) if error.is_full() => {
-                        report.end = CleanEnd::NothingToGain;
-                        break;
-                    }
-                    cleaned => cleaned?,
-                };
-                report.moved_bytes += cleaned.moved_bytes;
-                report.segments += cleaned.segments;
-            }
-            stopped |= !stopped && !progress(report.moved_bytes, report.segments);
-            self.check_open()?;
-            self.engine.checkpoint()?;
-            self.engine.free_buried()?;
-            log.reclaim()?;
-            if stopped || log.used_bytes() >= disk && !leaves_some && folded == 0 {
-                report.end = if stopped { CleanEnd::Stopped } else { CleanEnd::NothingToGain };
-                break;
-            }
-        }
-        report.freed_bytes = disk_before.saturating_sub(log.disk_bytes());
-        report.disk_bytes = log.disk_bytes();
-        report.held_bytes = log.held_bytes();
-        report.live_bytes = log.live_bytes();
-        Ok(report)
-    }
-
-    /// Bytes of the smallest segment, and of the largest that is in use or prepared.
-    fn segment_sizes(&self) -> (u64, u64) {
-        let segments = self.engine.store.log.segments();
-        let smallest = segments.iter().map(|segment| segment.size).min().unwrap_or(0);
-        let log = &self.engine.store.log;
-        let open = segments.iter().filter(|s| s.state != lss::SegmentState::Sealed);
-        let open = open.filter(|segment| !log.is_spent(segment));
-        (smallest, open.map(|segment| segment.size).max().unwrap_or(0))
-    }
-
     /// Closes, once: who comes second waits for the first. After a failure the next call tries
     /// again; operations stay refused.
     fn close(&self) -> Result<()> {
@@ -524,78 +374,4 @@ impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Inner")
     }
-}
-
-/// What [`Db::clean`] is to do.
-pub struct CleanOptions<'a> {
-    /// Most bytes to move; `None` is no limit.
-    pub budget_bytes: Option<u64>,
-    /// Bytes on disk per live byte to be reached. Default: 1.1. If it takes that, pages are written
-    /// anew whose parts say things twice.
-    pub target_ratio: f64,
-    /// Called between the steps, of about a MiB each, and before each checkpoint, which gives back
-    /// what was emptied; `false` stops the cleaning. A step waits for its turn to commit, behind
-    /// the commits of those that write. It may use the store in any way; if it closes it, the
-    /// cleaning ends with [`Error::Closed`].
-    pub progress: Option<&'a mut dyn FnMut(&CleanProgress) -> bool>,
-}
-
-impl Default for CleanOptions<'_> {
-    fn default() -> Self {
-        Self { budget_bytes: None, target_ratio: 1.1, progress: None }
-    }
-}
-
-impl fmt::Debug for CleanOptions<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CleanOptions(to {} within {:?})", self.target_ratio, self.budget_bytes)
-    }
-}
-
-/// How far a cleaning is.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct CleanProgress {
-    /// Bytes written for what was moved.
-    pub moved_bytes: u64,
-    /// Bytes of disk given back.
-    pub freed_bytes: u64,
-    /// Segments that are being emptied.
-    pub segments: u64,
-}
-
-/// What a cleaning has done.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct CleanReport {
-    /// Bytes written for what was moved.
-    pub moved_bytes: u64,
-    /// Bytes of disk given back.
-    pub freed_bytes: u64,
-    /// Segments that were to be emptied.
-    pub segments: u64,
-    /// Bytes on disk afterwards.
-    pub disk_bytes: u64,
-    /// Of these, live.
-    pub live_bytes: u64,
-    /// Of these, neither live nor to be won: kept for stores that are open for reading only, and
-    /// given back when they are closed.
-    pub held_bytes: u64,
-    /// Why it ended.
-    pub end: CleanEnd,
-}
-
-/// Why a cleaning has ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CleanEnd {
-    /// The target was reached, up to one smallest segment and what is held for readers.
-    #[default]
-    Reached,
-    /// [`CleanOptions::budget_bytes`] were moved.
-    Budget,
-    /// [`CleanOptions::progress`] has stopped it.
-    Stopped,
-    /// What is left could be moved, and would take as much space again.
-    NothingToGain,
 }

@@ -108,6 +108,9 @@ fn holder(locked: &fs::File, file: Option<&fs::File>, exclusive: bool) -> String
             "process {number} opened it and has ended: a child of it, or a process of another \
              container, holds it"
         ),
+        _ if u32::try_from(number.get()) == Ok(std::process::id()) => format!(
+            "process {number}, {program}: this one, which has a handle, a tree or an iterator left"
+        ),
         _ if program.is_empty() => format!("process {number}"),
         _ => format!("process {number}, {program}"),
     }

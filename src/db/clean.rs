@@ -1,0 +1,290 @@
+//! `Db::clean`: what a caller asks the cleaner to do now, and to what end.
+
+use super::Inner;
+use crate::error::{Error, Result};
+use crate::paging::folding::Folding;
+use crate::paging::sparse::SparseWalk;
+use core::fmt;
+use gc::Reach;
+use sync::atomic::Ordering;
+
+/// Part of the disk that a cleaning writes anew before it wins back what has died by that.
+const FOLD_SHARE: u64 = 16;
+
+/// Walks over all trees that a cleaning begins with, at the most: a page absorbs some hundred
+/// others before a commit, so that each walk leaves about the two-hundredth part of what can be
+/// merged.
+const MOST_WALKS: u32 = 4;
+
+impl Inner {
+    pub(super) fn clean(&self, options: CleanOptions<'_>) -> Result<CleanReport> {
+        let CleanOptions { budget_bytes, target_ratio, progress } = options;
+        // A comparison with NaN is false, so this refuses it too.
+        if !(1.0..=f64::MAX).contains(&target_ratio) {
+            let what = format!("a target ratio of {target_ratio} is not possible; give at least 1");
+            return Err(Error::InvalidOption { what });
+        }
+        self.merge_what_is_empty()?;
+        let log = &self.engine.store.log;
+        let mut cleaning = Cleaning {
+            inner: self,
+            target_ratio,
+            budget_bytes: budget_bytes.unwrap_or(u64::MAX),
+            progress,
+            disk_before: log.disk_bytes(),
+            folding: Some(Folding::default()),
+            stopped: false,
+            report: CleanReport::default(),
+        };
+        let end = loop {
+            if let Some(end) = cleaning.round()? {
+                break end;
+            }
+        };
+        Ok(CleanReport {
+            freed_bytes: cleaning.freed_bytes(),
+            disk_bytes: log.disk_bytes(),
+            held_bytes: log.held_bytes(),
+            live_bytes: log.live_bytes(),
+            end,
+            ..cleaning.report
+        })
+    }
+
+    /// Leaves that have run empty are live until they are merged, and ids of merged pages wait for
+    /// a commit that is newer than they are.
+    fn merge_what_is_empty(&self) -> Result<()> {
+        let engine = &self.engine;
+        engine.sync()?;
+        engine.make_all_disk_room()?;
+        self.catalog.finish_all_drops(engine)?;
+        engine.merge_dry()?;
+        let mut sparse = SparseWalk::default();
+        let merges = || engine.counters.merges.load(Ordering::Relaxed);
+        for _ in 0..MOST_WALKS {
+            let before = merges();
+            while sparse.step(engine)? {}
+            engine.sync()?;
+            engine.free_buried()?;
+            if !engine.store.buried.is_empty() {
+                engine.commit_for_buried()?;
+                engine.free_buried()?;
+            }
+            if merges() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the smallest segment, and of the largest that is in use or prepared.
+    fn segment_sizes(&self) -> (u64, u64) {
+        let segments = self.engine.store.log.segments();
+        let smallest = segments.iter().map(|segment| segment.size).min().unwrap_or(0);
+        let log = &self.engine.store.log;
+        let open = segments.iter().filter(|s| s.state != lss::SegmentState::Sealed);
+        let open = open.filter(|segment| !log.is_spent(segment));
+        (smallest, open.map(|segment| segment.size).max().unwrap_or(0))
+    }
+}
+
+/// A cleaning on demand.
+struct Cleaning<'i, 'p> {
+    inner: &'i Inner,
+    target_ratio: f64,
+    budget_bytes: u64,
+    progress: Option<&'p mut dyn FnMut(&CleanProgress) -> bool>,
+    disk_before: u64,
+    /// Nothing once it has gone over all pages: what users replace meanwhile is for the next
+    /// cleaning.
+    folding: Option<Folding>,
+    /// The caller wants no more, or has closed the store.
+    stopped: bool,
+    report: CleanReport,
+}
+
+impl Cleaning<'_, '_> {
+    /// Folds some pages, or empties some segments, or both. Says why it was the last time, if it
+    /// was: each round folds or gains something, so the first that does neither is the last.
+    fn round(&mut self) -> Result<Option<CleanEnd>> {
+        let inner = self.inner;
+        let (engine, log) = (&inner.engine, &inner.engine.store.log);
+        // Besides the reserve for a full disk, which no cleaning gives back.
+        let disk = log.used_bytes();
+        let (smallest, next) = inner.segment_sizes();
+        let target = (engine.needed_bytes() as f64 * self.target_ratio) as u64;
+        let excess = disk.saturating_sub(target.saturating_add(smallest));
+        if excess == 0 {
+            return Ok(Some(CleanEnd::Reached));
+        }
+        let folded = self.fold(excess, (disk / FOLD_SHARE).max(next))?;
+        if self.stopped {
+            inner.check_open()?;
+            return Ok(Some(CleanEnd::Stopped));
+        }
+        // What is moved needs a segment to go to, and one that dies may be kept for use.
+        // And each may have a tail in which no page did fit.
+        let tails = log.segments().len() as u64 * engine.limits.leaf_bytes as u64;
+        let least = next + tails;
+        let dead = engine.gain_after_checkpoint();
+        // The checkpoint of this round leaves them, for the next one to empty.
+        let leaves_some = log.segments().iter().any(|segment| log.is_spent(segment));
+        let gains = dead > next || engine.gain_within_reach(Reach::Anything) > least;
+        if folded == 0 && !gains {
+            return Ok(Some(CleanEnd::NothingToGain));
+        }
+        if dead <= next
+            && let Some(end) = self.empty(disk - target)?
+        {
+            return Ok(Some(end));
+        }
+        if !self.stopped {
+            self.ask(0, 0);
+        }
+        inner.check_open()?;
+        engine.checkpoint()?;
+        engine.free_buried()?;
+        log.reclaim()?;
+        let gained = log.used_bytes() < disk || leaves_some || folded > 0;
+        Ok(match (self.stopped, gained) {
+            (true, _) => Some(CleanEnd::Stopped),
+            (false, true) => None,
+            (false, false) => Some(CleanEnd::NothingToGain),
+        })
+    }
+
+    /// Writes pages anew whose parts say things twice, about so many bytes of them. Returns how
+    /// many there were.
+    fn fold(&mut self, excess: u64, most: u64) -> Result<u64> {
+        let engine = &self.inner.engine;
+        let mut folded = 0;
+        while folded < most && self.report.moved_bytes < self.budget_bytes {
+            let Some(mut folding) = self.folding.take_if(|it| it.is_wanted(engine, excess)) else {
+                break;
+            };
+            if !self.ask(0, 0) {
+                break;
+            }
+            let bytes = match folding.step(engine) {
+                Err(Error::Log(error)) if error.is_full() => break,
+                step => step?,
+            };
+            self.folding = bytes.map(|_| folding);
+            folded += bytes.unwrap_or(0);
+            self.report.moved_bytes += bytes.unwrap_or(0);
+        }
+        Ok(folded)
+    }
+
+    /// Empties segments, to win so many bytes. Says so if that is the end of it.
+    fn empty(&mut self, goal: u64) -> Result<Option<CleanEnd>> {
+        let left = self.budget_bytes.saturating_sub(self.report.moved_bytes);
+        if left == 0 {
+            return Ok(Some(CleanEnd::Budget));
+        }
+        let engine = &self.inner.engine;
+        let cleaned = engine.clean(goal, left, Reach::Anything, |cleaned| {
+            self.ask(cleaned.moved_bytes, cleaned.segments)
+        });
+        let cleaned = match cleaned {
+            // What a full disk lets be moved has been.
+            Err(Error::Log(error)) if error.is_full() => return Ok(Some(CleanEnd::NothingToGain)),
+            cleaned => cleaned?,
+        };
+        self.report.moved_bytes += cleaned.moved_bytes;
+        self.report.segments += cleaned.segments;
+        Ok(None)
+    }
+
+    /// Asks the caller whether to go on, with this much done besides what is in the report. The
+    /// answer stays no.
+    fn ask(&mut self, moved_bytes: u64, segments: u64) -> bool {
+        let now = CleanProgress {
+            moved_bytes: self.report.moved_bytes + moved_bytes,
+            freed_bytes: self.freed_bytes(),
+            segments: self.report.segments + segments,
+        };
+        let go_on = self.progress.as_mut().is_none_or(|progress| progress(&now));
+        // It may have closed the store.
+        self.stopped |= !go_on || self.inner.check_open().is_err();
+        !self.stopped
+    }
+
+    fn freed_bytes(&self) -> u64 {
+        self.disk_before.saturating_sub(self.inner.engine.store.log.disk_bytes())
+    }
+}
+
+/// What [`Db::clean`] is to do.
+pub struct CleanOptions<'a> {
+    /// Most bytes to move; `None` is no limit.
+    pub budget_bytes: Option<u64>,
+    /// Bytes on disk per live byte to be reached. Default: 1.1. If it takes that, pages are written
+    /// anew whose parts say things twice.
+    pub target_ratio: f64,
+    /// Called between the steps, of about a MiB each, and before each checkpoint, which gives back
+    /// what was emptied; `false` stops the cleaning. A step waits for its turn to commit, behind
+    /// the commits of those that write. It may use the store in any way; if it closes it, the
+    /// cleaning ends with [`Error::Closed`].
+    pub progress: Option<&'a mut dyn FnMut(&CleanProgress) -> bool>,
+}
+
+impl Default for CleanOptions<'_> {
+    fn default() -> Self {
+        Self { budget_bytes: None, target_ratio: 1.1, progress: None }
+    }
+}
+
+impl fmt::Debug for CleanOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CleanOptions(to {} within {:?})", self.target_ratio, self.budget_bytes)
+    }
+}
+
+/// How far a cleaning is.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CleanProgress {
+    /// Bytes written for what was moved.
+    pub moved_bytes: u64,
+    /// Bytes of disk given back.
+    pub freed_bytes: u64,
+    /// Segments that are being emptied.
+    pub segments: u64,
+}
+
+/// What a cleaning has done.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CleanReport {
+    /// Bytes written for what was moved.
+    pub moved_bytes: u64,
+    /// Bytes of disk given back.
+    pub freed_bytes: u64,
+    /// Segments that were to be emptied.
+    pub segments: u64,
+    /// Bytes on disk afterwards.
+    pub disk_bytes: u64,
+    /// Of these, live.
+    pub live_bytes: u64,
+    /// Of these, neither live nor to be won: kept for stores that are open for reading only, and
+    /// given back when they are closed.
+    pub held_bytes: u64,
+    /// Why it ended.
+    pub end: CleanEnd,
+}
+
+/// Why a cleaning has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CleanEnd {
+    /// The target was reached, up to one smallest segment and what is held for readers.
+    #[default]
+    Reached,
+    /// [`CleanOptions::budget_bytes`] were moved.
+    Budget,
+    /// [`CleanOptions::progress`] has stopped it.
+    Stopped,
+    /// What is left could be moved, and would take as much space again.
+    NothingToGain,
+}
