@@ -485,4 +485,47 @@ mod tests {
         }
         db.verify().unwrap();
     }
+
+    /// Cleaning wrote what it moved of the catalog to the stream in which its copy lay.
+    #[test]
+    fn the_catalog_and_its_copy_share_no_segment() {
+        let db = Db::builder("unused").tiny().without_background();
+        let db = db.open_on(Arc::new(MemoryDisk::new())).unwrap();
+        let engine = &db.inner.engine;
+        let segments = |number: u32| -> std::collections::HashSet<u32> {
+            let ids = (1..engine.table.id_limit()).map(types::PageId::new);
+            let places = ids.filter_map(|id| engine.place(id, &engine.pin()));
+            let parts = places.filter(|place| place.tree == number && !place.is_merged());
+            parts
+                .flat_map(|place| place.parts().map(|part| part.segment).collect::<Vec<_>>())
+                .collect()
+        };
+        let mut random = 7_u64;
+        let mut below = |most: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % most
+        };
+        for turn in 0..600 {
+            let name = format!("tree {}", below(40));
+            match below(10) {
+                0 => drop(db.drop_tree(&name).unwrap()),
+                1 => db.checkpoint().unwrap(),
+                2 | 3 => {
+                    let options =
+                        crate::CleanOptions { target_ratio: 1.0, ..crate::CleanOptions::default() };
+                    db.clean(options).unwrap();
+                }
+                4 => db.sync().unwrap(),
+                5 => drop(db.evict_pages()),
+                _ => {
+                    let tree = db.tree(&name).unwrap();
+                    (0..below(200)).for_each(|key| tree.put(key.to_be_bytes(), "value").unwrap());
+                }
+            }
+            let both: Vec<u32> =
+                segments(CATALOG).intersection(&segments(CATALOG_COPY)).copied().collect();
+            assert!(both.is_empty(), "turn {turn}: both lie in {both:?}");
+        }
+        db.verify().unwrap();
+    }
 }

@@ -13,7 +13,7 @@
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
 use super::packed::PackedPlaces;
-use super::store::{CATALOG_COPY, DurableEngine, FREED};
+use super::store::{CATALOG, CATALOG_COPY, DurableEngine, FREED};
 use super::values::Separated;
 use crate::error::Result;
 use lss::{Appender, Stream};
@@ -44,8 +44,8 @@ pub(crate) struct Cut<'e, 'a> {
     /// Where all parts of the cut go: the parts of one page must not be in two streams, between
     /// which recovery knows no order.
     pub(crate) stream: Stream,
-    /// Where those of the catalog's copy go.
-    stream_of_copy: Stream,
+    /// Everything goes to one stream: on a full disk one segment must do.
+    is_tight: bool,
     /// Pages still to be visited.
     pub(crate) work: VecDeque<PageId>,
     /// Serial of each page at its visit: a page with the same one has nothing new for this cut.
@@ -205,8 +205,7 @@ impl<'e, 'a> Cut<'e, 'a> {
             appender,
             version,
             stream,
-            // On a full disk one segment must do.
-            stream_of_copy: if engine.store.log.is_tight() { stream } else { stream.other() },
+            is_tight: engine.store.log.is_tight(),
             work: VecDeque::new(),
             visited: lists.visited,
             places: lists.places,
@@ -224,9 +223,15 @@ impl<'e, 'a> Cut<'e, 'a> {
 }
 
 impl Cut<'_, '_> {
-    /// Where all parts of the pages of a tree go.
+    /// Where all parts of the pages of a tree go. The two streams never share a segment, so the
+    /// catalog and its copy have one each, whatever the rest of a commit is for: with what is moved
+    /// in the other one, one of them would come to lie where the other does.
     pub(super) fn stream_of(&self, tree: u32) -> Stream {
-        if tree == CATALOG_COPY { self.stream_of_copy } else { self.stream }
+        match tree {
+            CATALOG if !self.is_tight => Stream::Foreground,
+            CATALOG_COPY if !self.is_tight => Stream::Background,
+            _ => self.stream,
+        }
     }
 
     fn write(&mut self, listed: &Pieces<PageId>) -> Result<()> {
