@@ -493,7 +493,7 @@ mod tests {
         let db = db.open_on(Arc::new(MemoryDisk::new())).unwrap();
         let engine = &db.inner.engine;
         let segments = |number: u32| -> std::collections::HashSet<u32> {
-            let ids = (1..engine.table.id_limit()).map(types::PageId::new);
+            let ids = (1..engine.table.id_limit()).map(PageId::new);
             let places = ids.filter_map(|id| engine.place(id, &engine.pin()));
             let parts = places.filter(|place| place.tree == number && !place.is_merged());
             parts
