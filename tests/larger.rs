@@ -235,8 +235,9 @@ fn a_large_value_that_is_gone_leaves_no_large_segment() {
 #[test]
 fn values_that_have_become_short_leave_nothing_behind() {
     const ENTRIES: u64 = 40_000;
-    // A key, what it costs in a page, and in the pages above and the table.
-    const LEFT: u64 = ENTRIES * (16 + 16);
+    // A key, what it costs in a page, and in the pages above and the table. (On the old code 69 MB
+    // were left.)
+    const LEFT: u64 = ENTRIES * (16 + 24);
     const SLACK: u64 = 1 << 20;
     for reads in [false, true] {
         let schedule = CleaningSchedule::new().with_slack_bytes(SLACK);
@@ -302,7 +303,8 @@ fn values_that_were_replaced_are_in_the_log_once_when_there_is_time() {
             thread::sleep(Duration::from_millis(600));
         }
         let report = db.clean(CleanOptions::default()).unwrap();
-        assert!(report.disk_bytes < NEEDED * 15 / 10 + SLACK, "reads: {reads}, {report:?}");
+        // Pages are not full, and an eighth of each may be superseded.
+        assert!(report.disk_bytes < NEEDED * 17 / 10 + SLACK, "reads: {reads}, {report:?}");
         let before = written();
         let again = db.clean(CleanOptions::default()).unwrap();
         assert_eq!((again.moved_bytes, written()), (0, before), "{report:?}, then {again:?}");
@@ -384,6 +386,42 @@ fn what_is_committed_while_pages_are_written_anew_stays() {
         let value = tree.get(key(number)).unwrap().unwrap();
         let turn = u64::from_be_bytes(*value.first_chunk().unwrap());
         assert_eq!(turn, last[number as usize], "key {number}");
+    }
+    drop(tree);
+    db.verify().unwrap();
+}
+
+/// Values that lie apart from their pages were live for as long as an older part named them: of 57
+/// MiB, of which 21 were left, all stayed, and a cleaning called its target reached.
+#[test]
+fn large_values_that_were_replaced_are_given_back() {
+    const ENTRIES: u64 = 600;
+    const LARGE: usize = 20_000;
+    let schedule = CleaningSchedule::new().with_slack_bytes(1 << 20);
+    let builder = Db::builder("").memory_budget_bytes(4 << 20).cleaning(schedule);
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..ENTRIES).for_each(|number| tree.put(key(number), vec![1; LARGE]).unwrap());
+    db.sync().unwrap();
+    db.evict_pages();
+    // A few of each page at a time.
+    for turn in 0..6 {
+        (0..ENTRIES).filter(|n| n % 10 == turn).for_each(|n| tree.put(key(n), "small").unwrap());
+        db.sync().unwrap();
+        db.evict_pages();
+    }
+    let left = ENTRIES * 4 / 10 * LARGE as u64;
+    let begun = Instant::now();
+    while db.stats().disk_bytes > left * 9 / 8 * 3 / 2 + (1 << 20) {
+        assert!(begun.elapsed().as_secs() < 10, "{left} bytes are left: {:?}", db.stats());
+        thread::sleep(Duration::from_millis(20));
+    }
+    db.clean(CleanOptions::default()).unwrap();
+    let again = db.clean(CleanOptions::default()).unwrap();
+    assert_eq!(again.moved_bytes, 0, "{again:?}");
+    for number in 0..ENTRIES {
+        let len = if number % 10 < 6 { 5 } else { LARGE };
+        assert_eq!(tree.get(key(number)).unwrap().map(|value| value.len()), Some(len));
     }
     drop(tree);
     db.verify().unwrap();

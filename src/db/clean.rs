@@ -6,6 +6,7 @@ use crate::paging::folding::Folding;
 use crate::paging::sparse::SparseWalk;
 use core::fmt;
 use gc::Reach;
+use std::sync::PoisonError;
 use sync::atomic::Ordering;
 
 /// Part of the disk that a cleaning writes anew before it wins back what has died by that.
@@ -36,11 +37,20 @@ impl Inner {
             stopped: false,
             report: CleanReport::default(),
         };
+        let state = || [log.live_bytes(), log.used_bytes(), log.durable_version()];
+        let exhausted = &self.engine.store.exhausted;
+        let before = *exhausted.lock().unwrap_or_else(PoisonError::into_inner);
         let end = loop {
+            // As the last one has left it: what is moved in vain would be moved again.
+            if before == Some((state(), target_ratio.to_bits())) {
+                break CleanEnd::NothingToGain;
+            }
             if let Some(end) = cleaning.round()? {
                 break end;
             }
         };
+        let now = (end == CleanEnd::NothingToGain).then(|| (state(), target_ratio.to_bits()));
+        *exhausted.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(CleanReport {
             freed_bytes: cleaning.freed_bytes(),
             disk_bytes: log.disk_bytes(),

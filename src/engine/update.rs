@@ -175,7 +175,7 @@ impl<S: Store> Engine<S> {
             }
             if installed.nears_end() {
                 self.relieve(tree, &leaf, FoldLimit::KeepUnflushed, guard);
-            } else if S::DURABLE && op == Op::Remove && self.has_run_dry(&leaf) {
+            } else if op == Op::Remove && self.has_run_dry(&leaf, guard) {
                 self.relieve(tree, &leaf, FoldLimit::Cuts, guard);
             }
             return Ok(Attempt::Done(result));

@@ -32,6 +32,9 @@ pub(crate) struct PackedPlaces {
     found: BTreeMap<PageId, (u32, Range<u32>)>,
 }
 
+/// What a small record takes in a delta part, about.
+const RECORD_BYTES: u64 = 32;
+
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -147,17 +150,23 @@ impl<'a> PackedPlace<'a> {
         head.unwrap_or_default()
     }
 
-    /// Bytes of the parts, and how many of them other parts have taken the place of, about.
+    /// Bytes of the parts and of the values that they name, and how many of these others have taken
+    /// the place of, about.
     pub(crate) fn superseded(self) -> (u64, u64) {
         let mut bytes = self.bytes;
-        let sum = head(&mut bytes).and_then(|(place, deltas, _)| {
+        let sum = head(&mut bytes).and_then(|(place, deltas, values)| {
             let mut segment = 0;
-            let image = take_address(&mut bytes, &mut segment)?;
-            let mut parts = u64::from(image.len);
-            for _ in 0..deltas {
-                parts += u64::from(take_address(&mut bytes, &mut segment)?.len);
-            }
-            Some((parts, Place { image, ..place }.superseded(parts)))
+            let mut next = || Some(u64::from(take_address(&mut bytes, &mut segment)?.len));
+            let mut sum = |most: usize| (0..most).try_fold(0, |sum, _| Some(sum + next()?));
+            let (image, records) = (sum(1)?, sum(deltas)?);
+            let parts = image + records;
+            let of_image = sum(place.image_values.min(values))?;
+            let all = of_image + sum(values.saturating_sub(place.image_values))?;
+            // Each record may stand in place of a value, and its own lie in it: that is not known,
+            // and an image to find it out costs little beside them.
+            let replaced = records / RECORD_BYTES * of_image / place.image_values.max(1) as u64;
+            let values = place.superseded(of_image, all).max(replaced.min(of_image));
+            Some((parts + all, place.superseded(image, parts) + values))
         });
         sum.unwrap_or_default()
     }

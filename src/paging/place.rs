@@ -64,13 +64,13 @@ impl Place {
         }
     }
 
-    /// Of parts of so many bytes, those that an image written now would not have, about. Of inner
-    /// pages none: each of their images is whole.
-    pub(super) fn superseded(&self, parts: u64) -> u64 {
+    /// Of so many bytes in all parts, of which the image has these, those that an image written now
+    /// would not have, about. Of inner pages none: each of their images is whole.
+    pub(super) fn superseded(&self, of_image: u64, all: u64) -> u64 {
         let as_number = |count: i32| u64::try_from(count).ok();
-        match (as_number(self.count), as_number(self.image_count).filter(|all| *all > 0)) {
-            (Some(count), Some(all)) => {
-                parts.saturating_sub(u64::from(self.image.len).saturating_mul(count) / all)
+        match (as_number(self.count), as_number(self.image_count).filter(|entries| *entries > 0)) {
+            (Some(count), Some(entries)) => {
+                all.saturating_sub(of_image.saturating_mul(count) / entries)
             }
             _ => 0,
         }

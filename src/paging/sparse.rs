@@ -16,8 +16,8 @@
 //! commit any more.
 
 use super::packed::PackedPlace;
-use super::store::DurableEngine;
-use crate::engine::{Away, Covering, FoldLimit, Stop, TreeCore, fence_excess};
+use super::store::{DurableEngine, LogStore};
+use crate::engine::{Away, Covering, FoldLimit, Stop, Store, TreeCore, fence_excess};
 use crate::error::{Error, Result};
 use delta::Base;
 use gc::Pressure;
@@ -30,6 +30,9 @@ use types::PageId;
 
 /// How long one step may take, save for its last page.
 const STEP: Duration = Duration::from_millis(5);
+
+/// Pages that are brought in to merge one leaf behind a commit, at the most.
+const MOST_READ: u32 = 8;
 
 /// Where the walk is.
 #[derive(Debug, Default)]
@@ -167,10 +170,25 @@ impl DurableEngine {
                 self.store.dry().append(&mut dry);
                 break;
             }
-            match self.retrying(|guard| self.merge_if_dry(id, guard)) {
+            match self.merge_soon(id) {
                 Err(error) if error.is_damage() || matches!(error, Error::TreeDropped { .. }) => {}
                 merged => merged?,
             }
+        }
+        Ok(())
+    }
+
+    /// Merges one leaf, if few pages have to be read for it and memory is not short. Pages that are
+    /// read for one merge may evict one another, so that it would not end; then the walk does it.
+    fn merge_soon(&self, id: PageId) -> Result<()> {
+        for _ in 0..MOST_READ {
+            let guard = self.pin();
+            let Err(Away(away)) = self.merge_if_dry(id, &guard) else { break };
+            drop(guard);
+            if self.store.budget.pressure() == Pressure::Stall {
+                break;
+            }
+            LogStore::page_in(self, away)?;
         }
         Ok(())
     }
@@ -196,7 +214,7 @@ impl DurableEngine {
             return Ok(());
         }
         let stop = Stop { id, chain, base, parent: PageId::NONE };
-        if self.has_run_dry(&stop) {
+        if self.has_run_dry(&stop, guard) {
             self.consolidate_within(&tree, &stop, 0, FoldLimit::Cuts, guard)?;
         }
         // Unless that has merged it: neighbours that are evicted it leaves alone.

@@ -152,6 +152,9 @@ pub(crate) struct LogStore {
     pub(crate) published: AtomicU64,
     /// What was durable when the last round of a [`SparseWalk`](super::sparse::SparseWalk) began.
     pub(crate) walked: AtomicU64,
+    /// Live bytes, bytes of segments in use, and the version, when a cleaning on demand had nothing
+    /// more to gain, and the bits of what it aimed at.
+    pub(crate) exhausted: Mutex<Option<([u64; 3], u64)>>,
     /// Bytes of parts that other parts of their pages have taken the place of, about.
     pub(super) superseded: AtomicU64,
     /// Writes to pages that were not read for them.
@@ -240,6 +243,7 @@ impl LogStore {
             cutting: AtomicU64::new(0),
             published: AtomicU64::new(0),
             walked: AtomicU64::new(0),
+            exhausted: Mutex::new(None),
             superseded: AtomicU64::new(0),
             blind_writes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
