@@ -105,8 +105,8 @@ struct Cleaning<'i, 'p> {
     budget_bytes: u64,
     progress: Option<&'p mut dyn FnMut(&CleanProgress) -> bool>,
     disk_before: u64,
-    /// Nothing once it has gone over all pages: what users replace meanwhile is for the next
-    /// cleaning.
+    /// Nothing once it has gone over all pages, or had nothing to win: what users replace meanwhile
+    /// is for the next cleaning.
     folding: Option<Folding>,
     /// The caller wants no more, or has closed the store.
     stopped: bool,
@@ -169,10 +169,9 @@ impl Cleaning<'_, '_> {
         let engine = &self.inner.engine;
         let mut folded = 0;
         while folded < most && self.report.moved_bytes < self.budget_bytes {
-            let Some(mut folding) = self.folding.take_if(|it| it.is_wanted(engine, excess)) else {
-                break;
-            };
-            if !self.ask(0, 0) {
+            // Taken, and put back only if it goes on: beside writers there would be no end to it.
+            let Some(mut folding) = self.folding.take() else { break };
+            if !folding.is_wanted(engine, excess) || !self.ask(0, 0) {
                 break;
             }
             let bytes = match folding.step(engine) {
