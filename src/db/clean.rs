@@ -224,7 +224,7 @@ impl Cleaning<'_, '_> {
     }
 }
 
-/// What [`Db::clean`] is to do.
+/// What [`Db::clean`](crate::Db::clean) is to do.
 pub struct CleanOptions<'a> {
     /// Most bytes to move; `None` is no limit.
     pub budget_bytes: Option<u64>,
