@@ -11,7 +11,7 @@ use super::{explore, explore_up_to, join, start};
 use crate::engine::{FoldLimit, Stop, Store};
 use crate::memory::InMemory;
 use crate::smo::points_at;
-use delta::{Base, Contents, Shape};
+use delta::Base;
 use mapping::Word;
 use std::sync::Arc;
 use types::PageId;
@@ -34,7 +34,7 @@ fn explore_both(name: &str, keys: &'static [u8], model: fn(&Tree)) {
     });
 }
 
-fn lower(it: &Setting<InMemory<u64>>) -> bool {
+fn lower<S: Store>(it: &Setting<S>) -> bool {
     let guard = it.engine.pin();
     let Ok(lower) = it.engine.lower(&it.tree, &guard) else { panic!("a page is away") };
     lower
@@ -99,9 +99,7 @@ fn who_caps_the_child_knows_that_it_is_still_to_come_up() {
         let it = Setting::under_a_root(merging(3 * ONE), leaf);
         let guard = it.engine.pin();
         let Word::Resident(root) = it.engine.table.load(ROOT, &guard) else { panic!("no root") };
-        let base = Base::new(root.base());
-        let shape = Shape { merging: CHILD, ..base.shape(&[]) };
-        assert!(it.engine.replace_inner(ROOT, root, &shape, &Contents::of(base), &guard));
+        assert!(it.engine.intend(ROOT, root, CHILD, &guard));
         drop(guard);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         let helper = start(move || {
@@ -159,9 +157,7 @@ fn a_commit_beside_it_has_all_that_came_before() {
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
         let writer = start(move || {
             one.setting.put(20, 2);
-            let guard = one.setting.engine.pin();
-            let _away = one.setting.engine.lower(&one.setting.tree, &guard);
-            drop(guard);
+            lower(&one.setting);
             one.setting.put(30, 3);
         });
         let (_, disk) = join_both(writer, start(move || two.sync()));
@@ -181,9 +177,7 @@ fn the_id_of_the_child_is_forgotten_by_a_root_that_grows() {
     explore("lower, then split", || {
         let limits = splitting(ONE);
         let it = Logged::under_a_root(limits, &[(0, &[10, 20, 30])]);
-        let guard = it.setting.engine.pin();
-        let _away = it.setting.engine.lower(&it.setting.tree, &guard);
-        drop(guard);
+        lower(&it.setting);
         let mut entries = vec![(10, 1), (20, 1), (30, 1)];
         let put = |key: u8, entries: &mut Vec<(u8, u8)>| {
             it.setting.put(key, 2);
@@ -218,10 +212,7 @@ fn the_id_of_the_child_has_one_owner() {
         let limits = merging(3 * ONE);
         let it = Logged::under_a_root(limits, &[(0, &[10])]);
         let (one, two) = (Arc::clone(&it), Arc::clone(&it));
-        let lowering = start(move || {
-            let guard = one.setting.engine.pin();
-            let _away = one.setting.engine.lower(&one.setting.tree, &guard);
-        });
+        let lowering = start(move || lower(&one.setting));
         let syncer = start(move || {
             two.sync();
             two.free_buried();

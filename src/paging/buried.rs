@@ -8,7 +8,7 @@
 use super::store::DurableEngine;
 use crate::engine::{Away, Covering, Stop, TreeCore};
 use crate::error::{Error, Result};
-use delta::{Base, Contents};
+use delta::Base;
 use mapping::Word;
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -175,10 +175,7 @@ impl DurableEngine {
     fn forget_absorbed(&self, stop: &Stop<'_>, guard: &Guard) -> core::result::Result<(), Away> {
         if !stop.base.is_leaf() {
             if stop.base.merging().is_none() {
-                let absorbed = self.still_absorbed(stop.base, guard);
-                let children = Contents::of(stop.base);
-                let shape = stop.base.shape(&absorbed);
-                self.replace_inner(stop.id, stop.chain, &shape, &children, guard);
+                self.intend(stop.id, stop.chain, PageId::NONE, guard);
             }
             return Ok(());
         }

@@ -33,7 +33,7 @@ pub(crate) struct PackedPlaces {
 }
 
 /// What a small record takes in a delta part, about.
-const RECORD_BYTES: u64 = 32;
+const SMALL_RECORD_BYTES: u64 = 32;
 
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
@@ -164,7 +164,8 @@ impl<'a> PackedPlace<'a> {
             let all = of_image + sum(values.saturating_sub(place.image_values))?;
             // Each record may stand in place of a value, and its own lie in it: that is not known,
             // and an image to find it out costs little beside them.
-            let replaced = records / RECORD_BYTES * of_image / place.image_values.max(1) as u64;
+            let replaced =
+                records / SMALL_RECORD_BYTES * of_image / place.image_values.max(1) as u64;
             let values = place.superseded(of_image, all).max(replaced.min(of_image));
             Some((parts + all, place.superseded(image, parts) + values))
         });

@@ -29,7 +29,7 @@
 //! it, and to give up is right whenever the CAS of P' wins.
 
 use crate::engine::{Away, Counters, Engine, MAX_ABSORBED, Store, TreeCore};
-use delta::{Base, Contents, Shape};
+use delta::Base;
 use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
@@ -59,9 +59,7 @@ impl<S: Store> Engine<S> {
             if base.count() > 1 || !self.may_come_up(base, child, guard)? {
                 return Ok(is_lower);
             }
-            let absorbed = self.still_absorbed(base, guard);
-            let shape = Shape { merging: child, ..base.shape(&absorbed) };
-            if self.replace_inner(tree.root, chain, &shape, &Contents::of(base), guard) {
+            if self.intend(tree.root, chain, child, guard) {
                 self.help_lower(tree, child, guard)?;
             }
         }
@@ -105,9 +103,7 @@ impl<S: Store> Engine<S> {
                     if base.merging().is_some() {
                         self.help_merge(tree, child, base.merging(), guard)?;
                     } else if !covers_all(base) {
-                        let absorbed = self.still_absorbed(root, guard);
-                        let shape = Shape { merging: PageId::NONE, ..root.shape(&absorbed) };
-                        self.replace_inner(tree.root, seen, &shape, &Contents::of(root), guard);
+                        self.intend(tree.root, seen, PageId::NONE, guard);
                     } else if self.is_still(tree.root, seen, guard) {
                         self.table.cap(child, chain);
                     }
@@ -185,6 +181,7 @@ mod tests {
             map.clear();
         }
     }
+
     /// The removals of all that is in a leaf of long keys fit its area: it was never folded again,
     /// and 45,737 such leaves stayed of an empty map.
     #[test]

@@ -120,10 +120,7 @@ impl<S: Store> Engine<S> {
         if !fit {
             return Ok(false);
         }
-        let absorbed = self.still_absorbed(base, guard);
-        let shape = Shape { merging: right, ..base.shape(&absorbed) };
-        let children = Contents::of(base);
-        let begun = self.replace_inner(parent.id, parent.chain, &shape, &children, guard);
+        let begun = self.intend(parent.id, parent.chain, right, guard);
         if begun {
             self.help_merge(tree, parent.id, right, guard)?;
         }
@@ -371,9 +368,7 @@ mod tests {
         let parent = engine.parent_of(tree, leaf.base.low(), 0, guard);
         let Ok(parent) = parent else { panic!("no parent") };
         let Word::Resident(seen) = engine.table.load(parent, guard) else { panic!("no parent") };
-        let base = Base::new(seen.base());
-        let shape = Shape { merging: right, ..base.shape(&[]) };
-        assert!(engine.replace_inner(parent, seen, &shape, &Contents::of(base), guard));
+        assert!(engine.intend(parent, seen, right, guard));
         let Word::Resident(chain) = engine.table.load(right, guard) else { panic!("no page") };
         assert!(engine.table.cap(right, chain));
         (leaf.id, right, parent)

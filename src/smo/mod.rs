@@ -19,7 +19,7 @@ mod split;
 pub(crate) use split::points_at;
 
 use crate::engine::{Engine, Store};
-use delta::{Contents, Shape};
+use delta::{Base, Contents, Shape};
 use mapping::Chain;
 use sync::epoch::Guard;
 use types::PageId;
@@ -44,5 +44,19 @@ impl<S: Store> Engine<S> {
         self.list(id);
         self.retire(replaced, Vec::new(), guard);
         true
+    }
+    /// Puts an inner page in place of the one that was seen that intends this merge, or none, and
+    /// is the same otherwise, but for absorbed pages that the log knows of by now.
+    pub(crate) fn intend(
+        &self,
+        id: PageId,
+        seen: Chain<'_>,
+        merging: PageId,
+        guard: &Guard,
+    ) -> bool {
+        let base = Base::new(seen.base());
+        let absorbed = self.still_absorbed(base, guard);
+        let shape = Shape { merging, ..base.shape(&absorbed) };
+        self.replace_inner(id, seen, &shape, &Contents::of(base), guard)
     }
 }
