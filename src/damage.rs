@@ -1,22 +1,42 @@
 //! What is damaged: which keys of which tree, where it lies, and what to do about it.
 
+use crate::db::ByteRange;
 use core::fmt;
+use core::ops::Bound;
 
 /// Something in a store that cannot be read as it was written, or is not what it should be.
 ///
 /// Mostly a leaf: its keys can be neither read nor written, and nothing else is concerned.
-/// [`Tree::remove_range`](crate::Tree::remove_range) over all of its keys, or
+/// [`Tree::remove_range`](crate::Tree::remove_range) over all of its [`keys`](Self::keys), or
 /// [`clear`](crate::Tree::clear), gives them up and makes room for new ones;
 /// [`Db::drop_tree`](crate::Db::drop_tree) works whatever is damaged.
+///
+/// ```
+/// use bwtree::{Db, Error, Result};
+///
+/// /// Gives up all that can't be read, and nothing else.
+/// fn give_up_what_is_damaged(db: &Db) -> Result<()> {
+///     let Err(Error::Damaged { found }) = db.verify() else { return Ok(()) };
+///     for damage in found.iter() {
+///         if let Some(keys) = &damage.keys {
+///             db.tree(&damage.tree)?.remove_range(keys)?;
+///         }
+///     }
+///     db.verify().map(drop)
+/// }
+/// # fn main() -> Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # give_up_what_is_damaged(&Db::open(dir.path().join("store"))?)
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
     /// The tree; empty if it is not known.
     pub tree: String,
-    /// The first key that is concerned; `None` if it is not known which are.
-    pub first: Option<Vec<u8>>,
-    /// The first key behind them; `None` if they reach to the end of the tree.
-    pub end: Option<Vec<u8>>,
+    /// The keys that are concerned; `None` if it is not known which are, or if none is that a user
+    /// can write.
+    pub keys: Option<KeyRange>,
     /// The damaged file; `None` if no file is to blame.
     pub file: Option<String>,
     /// Where in the file, if that is known.
@@ -25,6 +45,49 @@ pub struct Damage {
     pub what: String,
     /// The page.
     pub(crate) page: u32,
+    /// Whether it is of the catalog or of its copy, which no user can write to.
+    pub(crate) is_of_catalog: bool,
+}
+
+/// Keys of a tree that follow one another. What takes a range of keys takes a reference to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyRange {
+    /// The first key.
+    pub first: Vec<u8>,
+    /// The first key behind them; `None` if they reach to the end of the tree.
+    pub end: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Whether the key is one of these.
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> bool {
+        let key = key.as_ref();
+        *self.first <= *key && self.end.as_ref().is_none_or(|end| *key < **end)
+    }
+
+    /// Whether all of these keys are also keys of the other range.
+    pub(crate) fn is_inside(&self, (first, end): (&[u8], Option<&[u8]>)) -> bool {
+        let own = self.end.as_deref();
+        *self.first >= *first && end.is_none_or(|end| own.is_some_and(|own| own <= end))
+    }
+}
+
+impl ByteRange for KeyRange {
+    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        let end = self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        (Bound::Included(&self.first), end)
+    }
+}
+
+impl fmt::Display for KeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keys from \"{}\" ", self.first.escape_ascii())?;
+        match &self.end {
+            Some(end) => write!(f, "up to \"{}\"", end.escape_ascii()),
+            None => f.write_str("on"),
+        }
+    }
 }
 
 impl Damage {
@@ -33,13 +96,15 @@ impl Damage {
         types::PageId::new(self.page)
     }
 
-    /// Whether giving up all keys from `first` up to `end` helps.
-    fn is_of_keys(&self) -> bool {
-        self.first.is_some() && self.file.is_some() && !self.is_of_catalog()
+    /// With the keys that it concerns, unless it is of the catalog.
+    pub(crate) fn with_keys(self, first: Vec<u8>, end: Option<Vec<u8>>) -> Self {
+        let keys = (!self.is_of_catalog).then_some(KeyRange { first, end });
+        Self { keys, ..self }
     }
 
-    fn is_of_catalog(&self) -> bool {
-        [CATALOG_NAME, CATALOG_COPY_NAME].contains(&self.tree.as_str())
+    /// Whether giving up all of its keys helps.
+    fn is_of_keys(&self) -> bool {
+        self.keys.is_some() && self.file.is_some()
     }
 }
 
@@ -47,18 +112,10 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = Place { file: self.file.as_deref(), offset: self.offset };
         let what = &self.what;
-        match (&self.first, self.tree.as_str()) {
+        match (&self.keys, self.tree.as_str()) {
             (_, "") => write!(f, "{place}{what}"),
             (None, tree) => write!(f, "tree {tree:?}: {place}{what}"),
-            (Some(first), tree) => {
-                let (first, end) = (first.escape_ascii(), self.end.as_ref());
-                write!(f, "tree {tree:?}, keys from \"{first}\" ")?;
-                match end {
-                    Some(end) => write!(f, "up to \"{}\": ", end.escape_ascii())?,
-                    None => f.write_str("on: ")?,
-                }
-                write!(f, "{place}{what}")
-            }
+            (Some(keys), tree) => write!(f, "tree {tree:?}, {keys}: {place}{what}"),
         }
     }
 }
@@ -100,7 +157,7 @@ pub(crate) fn tell(found: &[Damage], f: &mut fmt::Formatter<'_>) -> fmt::Result 
     } else {
         f.write_str(";")?;
     }
-    if found.iter().any(Damage::is_of_catalog) {
+    if found.iter().any(|damage| damage.is_of_catalog) {
         f.write_str(" open the store for writing, which mends its catalog from the copy, or")?;
     }
     f.write_str(" restore the store from a copy")

@@ -145,7 +145,7 @@ pub mod tree {
 }
 
 pub use bytes::Bytes;
-pub use damage::Damage;
+pub use damage::{Damage, KeyRange};
 pub use db::{
     Builder, CleanEnd, CleanOptions, CleanProgress, CleanReport, Db, MemoryStats, Range, Stats,
     SyncPolicy, Tree, TreeStats, VerifyReport,

@@ -7,7 +7,6 @@
 #![expect(clippy::print_stdout, reason = "a test says how much it has tested")]
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,7 +136,7 @@ impl Tally {
             Err(Error::Damaged { found }) => found,
             other => return Err(format!("verify says {other:?}")),
         };
-        if !all.iter().any(|damage| damage.tree == name && damage.first == lost.first) {
+        if !all.iter().any(|damage| damage.tree == name && damage.keys == lost.keys) {
             return Err(format!("verify does not tell {lost:?}, but {all:?}"));
         }
         if !mend {
@@ -174,8 +173,7 @@ fn lost(db: &Db, right: &Content) -> Result<Option<(String, Damage)>, String> {
                         Error::Damaged { found } => found[0].clone(),
                         error => return Err(format!("{name}, {key:?}: {error}")),
                     };
-                    let within = damage.first.as_ref().is_some_and(|first| first <= key)
-                        && damage.end.as_ref().is_none_or(|end| key < end);
+                    let within = damage.keys.as_ref().is_some_and(|keys| keys.contains(key));
                     let same = lost.as_ref().is_none_or(|(of, is)| of == name && *is == damage);
                     if !within || !same {
                         return Err(format!("{name}, {key:?}: {damage:?}, but before {lost:?}"));
@@ -194,11 +192,9 @@ fn mended(db: &Db, right: &Content, name: &str, damage: &Damage) -> Result<(), S
         let what = what.to_owned();
         move |error: Error| format!("{what}: {error}")
     };
-    let first = damage.first.clone().unwrap_or_default();
-    let end = damage.end.clone().map_or(Bound::Unbounded, Bound::Excluded);
-    let is_lost = |of: &str, key: &Vec<u8>| {
-        of == name && *key >= first && damage.end.as_ref().is_none_or(|end| key < end)
-    };
+    let keys = damage.keys.as_ref().unwrap();
+    let (first, end) = (keys.first.as_slice(), keys.end.as_deref());
+    let is_lost = |of: &str, key: &Vec<u8>| of == name && keys.contains(key);
     for (name, entries) in right {
         let tree = db.tree(name).map_err(of("tree"))?;
         for (key, _) in entries.iter().filter(|(key, _)| !is_lost(name, key)) {
@@ -207,8 +203,8 @@ fn mended(db: &Db, right: &Content, name: &str, damage: &Damage) -> Result<(), S
     }
     db.clean(CleanOptions::default()).map_err(of("clean"))?;
     let tree = db.tree(name).map_err(of("tree"))?;
-    let before = tree.range(..first.as_slice()).collect::<Result<Vec<_>, _>>();
-    let behind = damage.end.as_ref().map(|end| tree.range(end.as_slice()..));
+    let before = tree.range(..first).collect::<Result<Vec<_>, _>>();
+    let behind = end.map(|end| tree.range(end..));
     let behind = behind.into_iter().flatten().collect::<Result<Vec<_>, _>>();
     let dumped = before.map_err(of("dump"))?.len() + behind.map_err(of("dump"))?.len();
     let all = right.iter().find(|(of, _)| of == name).map_or(&[][..], |(_, all)| all);
@@ -216,10 +212,10 @@ fn mended(db: &Db, right: &Content, name: &str, damage: &Damage) -> Result<(), S
         return Err(format!("{dumped} entries dumped"));
     }
     // Of a value apart from its page, the page can be written.
-    if damage.end.as_ref() != Some(&[first.as_slice(), &[0]].concat()) {
-        tree.put(&first, "x").err().ok_or("a put into a damaged page")?;
+    if end != Some(&[first, &[0]].concat()) {
+        tree.put(first, "x").err().ok_or("a put into a damaged page")?;
     }
-    tree.remove_range((Bound::Included(first.clone()), end)).map_err(of("giving up"))?;
+    tree.remove_range(keys).map_err(of("giving up"))?;
     if tree.len() != dumped as u64 {
         return Err(format!("{} entries, and {dumped} were dumped", tree.len()));
     }

@@ -58,10 +58,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// All that is wrong, a line each; that the check fails is the failure of the verb.
 fn tell(format: Format, found: &[Damage]) -> Outcome {
-    let key = |key: &Option<Vec<u8>>| key.as_ref().map(|key| escape(key));
+    let key = |key: Option<&Vec<u8>>| key.map(|key| escape(key));
     let to_json = |damage: &Damage| {
-        json!({ "tree": escape(damage.tree.as_bytes()), "first": key(&damage.first),
-        "end": key(&damage.end), "file": damage.file, "offset": damage.offset,
+        let first = damage.keys.as_ref().map(|keys| &keys.first);
+        let end = damage.keys.as_ref().and_then(|keys| keys.end.as_ref());
+        json!({ "tree": escape(damage.tree.as_bytes()), "first": key(first), "end": key(end),
+        "file": damage.file, "offset": damage.offset,
         "what": damage.what })
     };
     let all: Vec<_> = found.iter().map(to_json).collect();

@@ -35,6 +35,12 @@ impl ByteRange for RangeFull {
     }
 }
 
+impl<R: ByteRange> ByteRange for &R {
+    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (**self).bounds()
+    }
+}
+
 macro_rules! byte_ranges {
     ($($range:ty)*) => {$(
         impl<B: AsRef<[u8]>> ByteRange for $range {

@@ -68,6 +68,7 @@ impl Inner {
         engine.sync()?;
         engine.make_all_disk_room()?;
         self.catalog.finish_all_drops(engine)?;
+        self.give_back_strays()?;
         engine.merge_dry()?;
         let mut sparse = SparseWalk::default();
         let merges = || engine.counters.merges.load(Ordering::Relaxed);
@@ -82,6 +83,24 @@ impl Inner {
             }
             if merges() == before {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What damage has left over, in trees all of whose damaged keys were given up.
+    fn give_back_strays(&self) -> Result<()> {
+        let engine = &self.engine;
+        if engine.store.strays().is_empty() {
+            return Ok(());
+        }
+        for core in self.catalog.cores() {
+            engine.give_back_strays(core)?;
+        }
+        for (_, tree) in self.catalog.trees(engine)? {
+            match engine.give_back_strays(&tree) {
+                Err(Error::TreeDropped { .. }) => {}
+                done => drop(done?),
             }
         }
         Ok(())

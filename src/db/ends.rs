@@ -267,7 +267,6 @@ impl Tree {
     /// # }
     /// ```
     #[doc(alias = "pop_first_in_range")]
-    #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
     pub fn pop_first_in(&self, range: impl ByteRange) -> Result<Option<(Bytes, Bytes)>> {
         self.pop(range.bounds(), End::First)
     }
@@ -290,7 +289,6 @@ impl Tree {
     /// # }
     /// ```
     #[doc(alias = "pop_last_in_range")]
-    #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
     pub fn pop_last_in(&self, range: impl ByteRange) -> Result<Option<(Bytes, Bytes)>> {
         self.pop(range.bounds(), End::Last)
     }

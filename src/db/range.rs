@@ -20,7 +20,6 @@ pub(super) struct Walk<T> {
 }
 
 impl<T> Walk<T> {
-    #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
     pub(super) fn new(tree: &Tree, range: impl ByteRange) -> Self {
         Self::of(tree, Unread::of(range.bounds(), tree.core.layout))
     }

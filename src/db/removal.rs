@@ -5,7 +5,6 @@ use super::bounds::ByteRange;
 use super::range::Walk;
 use super::tree::Tree;
 use super::value::Read;
-use crate::damage::Damage;
 use crate::engine::{End, Unread};
 use crate::error::{Error, Result};
 use crate::paging::empty::Emptied;
@@ -157,12 +156,21 @@ impl Tree {
     /// # Ok(())
     /// # }
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "as RangeBounds are passed")]
     pub fn remove_range(&self, range: impl ByteRange) -> Result<u64> {
         self.check()?;
         self.inner.check_writable()?;
         let removed = self.remove_all(Unread::of(range.bounds(), self.core.layout));
-        self.inner.after_many(removed)
+        self.inner.after_many(removed.map(|removed| removed + self.give_back_strays()))
+    }
+
+    /// Gives back what is left over of a tree whose damaged keys were all given up, and returns how
+    /// many entries that had. What goes wrong with it a cleaning does again.
+    fn give_back_strays(&self) -> u64 {
+        let engine = &self.inner.engine;
+        if engine.store.strays().is_empty() {
+            return 0;
+        }
+        engine.give_back_strays(&self.core).unwrap_or(0)
     }
 
     fn remove_all(&self, mut rest: Option<Unread>) -> Result<u64> {
@@ -204,15 +212,15 @@ impl Tree {
         let (Error::Damaged { found }, Unread::Bytes(start, end)) = (&error, unread) else {
             return Err(error);
         };
-        let within = |damage: &&Damage| {
-            damage.first.as_ref().is_some_and(|first| first >= start)
-                && (end.is_none() || damage.end.is_some() && damage.end <= *end)
+        let range = (start.as_slice(), end.as_deref());
+        let damage = found.first();
+        let keys = damage.and_then(|damage| damage.keys.as_ref());
+        let Some((damage, keys)) = damage.zip(keys.filter(|keys| keys.is_inside(range))) else {
+            return Err(error);
         };
-        let Some(damage) = found.first().filter(within) else { return Err(error) };
         let page = damage.page();
         // All before the page is gone, and what was put to it without reading it is there still.
-        let from = damage.first.as_ref().unwrap_or(start);
-        let rest = Unread::bytes_from(from, end.as_deref());
+        let rest = Unread::bytes_from(&keys.first, end.as_deref());
         let given_up = mend::give_up(&self.inner.engine, &self.core, page, error.clone());
         // If nothing was, another thread was faster, or it can be read after all.
         Ok((self.named(given_up)?.unwrap_or(0), rest))

@@ -66,8 +66,8 @@ impl Tree {
         result.map_err(|error| match error {
             Error::Log(_) if error.is_damage() => {
                 let damage = mend::damage_of(&self.inner.engine, PageId::NONE, &error);
-                let (first, end) = (Some(key.to_vec()), Some([key, &[0]].concat()));
-                let damage = Damage { tree: self.name.to_string(), first, end, ..damage };
+                let damage = Damage { tree: self.name.to_string(), ..damage }
+                    .with_keys(key.to_vec(), Some([key, &[0]].concat()));
                 Error::Damaged { found: Arc::new([damage]) }
             }
             error => error,

@@ -54,37 +54,40 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let _at_rest = engine.store.at_rest();
     let mut report = VerifyReport::default();
     let mut unsound = check_parts(engine, &mut report)?;
-    let mut found = Vec::new();
+    let (mut found, mut miscounts) = (Vec::new(), BTreeMap::new());
     let mut reached = Reached::default();
     let mut walk = |core: &TreeCore| -> Result<Walk> {
         let walk =
             check_tree(engine, core, |id| unsound.contains_key(&id), what_of_page, &mut reached)?;
         report.largest_page = report.largest_page.max(walk.largest_page);
+        let damage = |page: PageId, what: String| Damage {
+            tree: core.name.to_string(),
+            file: None,
+            offset: None,
+            ..mend::damage_of(engine, page, &Error::Corrupt { what })
+        };
         for fault in &walk.faults {
-            let (first, end) = (Some(fault.first.clone()), fault.end.clone());
             let of_parts = unsound.remove(&fault.page).unwrap_or_default();
             let known = !of_parts.is_empty();
-            if fault.is_inner && known {
-                let rebuilt = "; it is an inner page, and was rebuilt from the pages below it";
-                found.extend(of_parts.into_iter().map(|damage| Damage {
-                    tree: core.name.to_string(),
-                    what: damage.what.clone() + rebuilt,
-                    ..damage
-                }));
-                continue;
-            }
-            found.extend(of_parts.into_iter().map(|damage| Damage {
-                tree: core.name.to_string(),
-                first: damage.first.clone().or(first.clone()),
-                end: if damage.first.is_some() { damage.end.clone() } else { end.clone() },
-                ..damage
+            found.extend(of_parts.into_iter().map(|of_part| {
+                let of_part = Damage { tree: core.name.to_string(), ..of_part };
+                match (fault.is_inner, &of_part.keys) {
+                    (true, _) => {
+                        let rebuilt =
+                            "; it is an inner page, and was rebuilt from the pages below it";
+                        Damage { what: of_part.what + rebuilt, ..of_part }
+                    }
+                    (false, None) => of_part.with_keys(fault.first.clone(), fault.end.clone()),
+                    (false, Some(_)) => of_part,
+                }
             }));
             if let Some(what) = fault.what.as_ref().filter(|_| !known) {
-                let what = format!("page {}: {what}", fault.page);
-                let tree = core.name.to_string();
-                let page = fault.page.number();
-                found.push(Damage { tree, first, end, file: None, offset: None, what, page });
+                let damage = damage(fault.page, format!("page {}: {what}", fault.page));
+                found.push(damage.with_keys(fault.first.clone(), fault.end.clone()));
             }
+        }
+        if let Some(what) = walk.miscount(core) {
+            miscounts.insert(core.id, damage(core.root, what));
         }
         Ok(walk)
     };
@@ -119,13 +122,19 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     }
     for id in suspects {
         let Owner::Tree(tree) = owner(engine, id) else { continue };
-        let of_parts = unsound.remove(&id).unwrap_or_default();
-        found.extend(of_parts.into_iter().map(|d| Damage { tree: tree.clone(), ..d }));
-        let what = format!("page {id} is not reached from any other (I12)");
-        let (first, end, file, offset) = (None, None, None, None);
-        let page = id.number();
-        found.push(Damage { tree, first, end, file, offset, what, page });
+        engine.store.strays().insert(id);
+        // It counts the entries of these.
+        miscounts.remove(&tree.unwrap_or_default());
+        let what = format!("page {id} is not reached from any other (I12); cleaning gives it back");
+        let of_page = mend::damage_of(engine, id, &Error::Corrupt { what: what.clone() });
+        let of_parts = unsound.remove(&id).unwrap_or_default().into_iter();
+        let mut of_parts =
+            of_parts.map(|damage| Damage { what: format!("{}; {what}", damage.what), ..damage });
+        let first = of_parts.next().unwrap_or(Damage { file: None, offset: None, ..of_page });
+        found.push(first);
+        found.extend(of_parts);
     }
+    found.extend(miscounts.into_values());
     found.extend(check_table(engine)?);
     if found.is_empty() { Ok(report) } else { Err(Error::Damaged { found: found.into() }) }
 }
@@ -221,8 +230,7 @@ fn check_page(
                     continue;
                 }
                 let end = Some([key.as_slice(), &[0]].concat());
-                let damage = mend::damage_of(engine, id, &error);
-                found.push(Damage { first: Some(key), end, ..damage });
+                found.push(mend::damage_of(engine, id, &error).with_keys(key, end));
             }
             read => drop(read?),
         }
@@ -247,7 +255,8 @@ enum Owner {
     /// Its page was merged away.
     Merged,
     Dropped,
-    Tree(String),
+    /// The number of its tree, if that is known.
+    Tree(Option<u32>),
 }
 
 fn owner(engine: &DurableEngine, id: PageId) -> Owner {
@@ -263,12 +272,11 @@ fn owner(engine: &DurableEngine, id: PageId) -> Owner {
         Word::Disk(_) | Word::Unborn => match place {
             Some(place) if place.is_merged() => return Owner::Merged,
             Some(place) => place.tree,
-            None => return Owner::Tree(String::new()),
+            None => return Owner::Tree(None),
         },
     };
     match engine.store.trees.get(&number) {
         Some(tree) if tree.is_dropped() => Owner::Dropped,
-        Some(tree) => Owner::Tree(tree.name.to_string()),
-        None => Owner::Tree(String::new()),
+        _ => Owner::Tree(Some(number)),
     }
 }

@@ -18,7 +18,7 @@
 use super::fetch;
 use super::place::Place;
 use super::rebuild::rebuild;
-use super::store::DurableEngine;
+use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
 use crate::damage::Damage;
 use crate::engine::{Away, Covering, TreeCore};
 use crate::error::{Error, Result};
@@ -40,10 +40,9 @@ pub(super) struct Fences {
 
 /// What an error says of a page, without its keys.
 pub(crate) fn damage_of(engine: &DurableEngine, id: PageId, error: &Error) -> Damage {
-    let place = {
-        let guard = engine.pin();
-        engine.place(id, &guard).unwrap_or_default()
-    };
+    let place = engine.place(id, &engine.pin());
+    let tree = place.as_ref().map(|place| place.tree);
+    let image = place.unwrap_or_default().image;
     let (file, offset, what) = match error {
         Error::Log(lss::Error::Corrupt { file, offset, what }) => {
             (file.clone(), Some(*offset), what.clone())
@@ -53,14 +52,15 @@ pub(crate) fn damage_of(engine: &DurableEngine, id: PageId, error: &Error) -> Da
         }
         // The parts are as they were written, and what is in them is no page.
         Error::Corrupt { what } => {
-            let image = place.image;
             (engine.store.log.file_of(image.segment), Some(image.offset.into()), what.clone())
         }
-        other => (engine.store.log.file_of(place.image.segment), None, other.to_string()),
+        other => (engine.store.log.file_of(image.segment), None, other.to_string()),
     };
-    let tree = engine.store.trees.get(&place.tree).map(|tree| tree.name.to_string());
-    let (first, end, file) = (None, None, Some(file));
-    Damage { tree: tree.unwrap_or_default(), first, end, file, offset, what, page: id.number() }
+    let is_of_catalog = tree.is_some_and(|tree| [CATALOG, CATALOG_COPY].contains(&tree));
+    let tree =
+        tree.and_then(|tree| engine.store.trees.get(&tree).map(|tree| tree.name.to_string()));
+    let (tree, file) = (tree.unwrap_or_default(), Some(file));
+    Damage { tree, keys: None, file, offset, what, page: id.number(), is_of_catalog }
 }
 
 impl super::store::LogStore {
@@ -71,6 +71,11 @@ impl super::store::LogStore {
     /// How many pages could not be read when they were wanted.
     pub(crate) fn damaged_pages(&self) -> u64 {
         self.damaged().len() as u64
+    }
+
+    /// Which pages could not be read when they were wanted.
+    pub(super) fn damaged_ids(&self) -> Vec<PageId> {
+        self.damaged().keys().copied().collect()
     }
 
     /// Whether the page could not be read when it was last wanted.
@@ -114,7 +119,7 @@ pub(super) fn met(engine: &DurableEngine, id: PageId, error: Error) -> Option<Er
             if fences.level > 0 && rebuild(engine, &tree, id, &fences).is_ok_and(|done| done) {
                 return None;
             }
-            (damage.first, damage.end) = (Some(fences.low), fences.high);
+            damage = damage.with_keys(fences.low, fences.high);
         }
         engine.store.damaged().insert(id, damage.clone());
     }

@@ -19,7 +19,9 @@
 //! | `chunk` | the mapping table's chunks as bytes |
 //! | `checkpoint` | dirty chunks and the superblock |
 //! | `clean` | live pages leave segments that are mostly dead |
+//! | `folding` | pages whose parts say things twice are written anew, in time that is left |
 //! | `rebuild` | an inner page that cannot be read is made again of what is below it |
+//! | `strays` | pages that nothing leads to any more are given back |
 //! | `recover` | open: chunks, the parts after them, a usable table |
 //! | `relief` | a full disk: refusals, and room for commits |
 //! | `evacuate` | room on a full disk, without a commit of what is dirty |
@@ -47,6 +49,7 @@ mod relief;
 mod settle;
 pub(crate) mod sparse;
 pub(crate) mod store;
+mod strays;
 mod token;
 pub(crate) mod values;
 mod visit;

@@ -6,6 +6,11 @@
 //! the page. One that cannot be read fills the gap that it leaves. So a damaged inner page costs no
 //! key.
 //!
+//! Several that cannot be read one after the other leave one gap. The first of them fills it, if
+//! the page before it says which that is: should it be readable again, it leads to the others. Else
+//! nothing tells them apart, and any of them will do, if what they say is lost: not if the disk has
+//! failed to give it this time. The others are [strays](super::strays).
+//!
 //! Nobody can change what is below meanwhile so that it matters: whoever would post a separator or
 //! merge two children needs the page itself. A child that is split at this time is found whole or
 //! not at all, and then the next attempt finds both.
@@ -39,7 +44,9 @@ pub(super) fn rebuild(
     id: PageId,
     fences: &Fences,
 ) -> Result<bool> {
-    let Some((level, children)) = children(engine, tree, id, fences)? else { return Ok(false) };
+    let Some(Below { level, children, strays }) = below(engine, tree, id, fences)? else {
+        return Ok(false);
+    };
     let values: Vec<_> =
         children.iter().map(|(_, id)| delta::child_value(Layout::Var, *id)).collect();
     let entries = children.iter().zip(&values);
@@ -61,18 +68,35 @@ pub(super) fn rebuild(
         engine.discharge(size);
     } else {
         engine.list(id);
+        engine.store.strays().extend(strays);
     }
     Ok(true)
 }
 
+/// What there is below a page.
+struct Below {
+    level: u8,
+    children: Vec<Link>,
+    /// Pages that cannot be read and are not among the children.
+    strays: Vec<PageId>,
+}
+
+/// Pages that cannot be read.
+#[derive(Default)]
+struct Unread {
+    pages: HashSet<PageId>,
+    /// The disk may give what one of them says another time.
+    passes: bool,
+}
+
 /// The level of the page, and where each page below it begins; `None` if that cannot be found out.
-fn children(
+fn below(
     engine: &DurableEngine,
     tree: &TreeCore,
     id: PageId,
     fences: &Fences,
-) -> Result<Option<(u8, Vec<Link>)>> {
-    let named = named(engine, tree, id, fences);
+) -> Result<Option<Below>> {
+    let Named { pages: named, before } = named(engine, tree, id, fences);
     let (mut inner, mut leaves) = (Vec::new(), Vec::new());
     for page in (1..engine.table.id_limit()).map(PageId::new) {
         let guard = engine.pin();
@@ -83,7 +107,7 @@ fn children(
             if place.count == 0 { inner.push(page) } else { leaves.push(page) }
         }
     }
-    let (mut unread, mut found) = (HashSet::new(), Vec::new());
+    let (mut unread, mut found) = (Unread::default(), Vec::new());
     read_all(engine, &inner, &mut found, &mut unread)?;
     let is_root = id == tree.root;
     let highest = found.iter().map(|child| child.level).max().unwrap_or(0);
@@ -91,21 +115,27 @@ fn children(
     if level == 1 {
         read_all(engine, &leaves, &mut found, &mut unread)?;
     }
-    found.retain(|child| {
-        let high = fences.high.as_ref();
-        child.level + 1 == level
-            && child.low >= fences.low
-            && high.is_none_or(|high| child.low < *high)
-    });
+    let mut before = before.map_or(Ok(None), |before| read(engine, before)).unwrap_or(None);
+    found.retain(|child| child.level + 1 == level);
+    found.extend(before.take_if(|child| child.level + 1 == level));
     found.sort_by(|left, right| left.low.cmp(&right.low));
-    Ok(in_a_row(&found, &unread, fences).map(|children| (level, children)))
+    Ok(in_a_row(&found, &unread, fences).map(|children| {
+        let used: HashSet<PageId> = children.iter().map(|(_, id)| *id).collect();
+        let strays = unread.pages.difference(&used).copied().collect();
+        Below { level, children, strays }
+    }))
 }
 
 /// The pages one after the other, from the low to the high key.
-fn in_a_row(found: &[Child], unread: &HashSet<PageId>, fences: &Fences) -> Option<Vec<Link>> {
+fn in_a_row(found: &[Child], unread: &Unread, fences: &Fences) -> Option<Vec<Link>> {
     let mut children: Vec<Link> = Vec::new();
-    let (mut at, mut expected) = (Some(fences.low.clone()), None);
-    let mut found = found.iter().peekable();
+    let before = found.iter().find(|child| child.high.as_ref() == Some(&fences.low));
+    let (mut at, mut expected) = (Some(fences.low.clone()), before.map(|child| child.right));
+    let known: HashSet<PageId> = found.iter().map(|child| child.right).collect();
+    let inside = |child: &&Child| {
+        child.low >= fences.low && fences.high.as_ref().is_none_or(|high| child.low < *high)
+    };
+    let mut found = found.iter().filter(inside).peekable();
     while let Some(low) = at.take_if(|at| fences.high.as_ref().is_none_or(|high| *at < *high)) {
         let (child, high) = if let Some(child) = found.next_if(|child| child.low == low) {
             let high = child.high.clone();
@@ -115,8 +145,8 @@ fn in_a_row(found: &[Child], unread: &HashSet<PageId>, fences: &Fences) -> Optio
             }
             (child.id, high)
         } else {
-            let only = || if unread.len() == 1 { unread.iter().next().copied() } else { None };
-            let child = expected.take().or_else(only).filter(|id| unread.contains(id))?;
+            let child = expected.take().or_else(|| unread.any_but(&known))?;
+            let child = Some(child).filter(|id| unread.pages.contains(id))?;
             (child, found.peek().map(|next| next.low.clone()).or_else(|| fences.high.clone()))
         };
         if high.as_ref().is_some_and(|high| *high <= low) {
@@ -129,16 +159,27 @@ fn in_a_row(found: &[Child], unread: &HashSet<PageId>, fences: &Fences) -> Optio
     whole.then_some(children)
 }
 
+impl Unread {
+    /// One that may stand for any of them, except those of which it is known where they begin.
+    fn any_but(&self, known: &HashSet<PageId>) -> Option<PageId> {
+        let any = self.pages.difference(known).min().copied();
+        any.filter(|_| self.pages.len() == 1 || !self.passes)
+    }
+}
+
 fn read_all(
     engine: &DurableEngine,
     pages: &[PageId],
     found: &mut Vec<Child>,
-    unread: &mut HashSet<PageId>,
+    unread: &mut Unread,
 ) -> Result<()> {
     for &id in pages {
         match read(engine, id) {
             Ok(child) => found.extend(child),
-            Err(error) if error.is_damage() => drop(unread.insert(id)),
+            Err(error) if error.is_damage() => {
+                unread.passes |= matches!(error, Error::Log(lss::Error::Io { .. }));
+                unread.pages.insert(id);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -173,9 +214,17 @@ fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Child>> {
     }
 }
 
-/// The pages that intact inner pages of the tree name.
-fn named(engine: &DurableEngine, tree: &TreeCore, id: PageId, fences: &Fences) -> HashSet<PageId> {
-    let mut named = HashSet::new();
+/// What intact inner pages of a tree say.
+#[derive(Default)]
+struct Named {
+    /// The pages that they name.
+    pages: HashSet<PageId>,
+    /// Of these, the one in front of the pages below the one that is rebuilt.
+    before: Option<PageId>,
+}
+
+fn named(engine: &DurableEngine, tree: &TreeCore, id: PageId, fences: &Fences) -> Named {
+    let mut named = Named::default();
     if id == tree.root {
         return named;
     }
@@ -192,7 +241,10 @@ fn named(engine: &DurableEngine, tree: &TreeCore, id: PageId, fences: &Fences) -
             });
             from = match step {
                 Ok((children, high)) => {
-                    named.extend(children);
+                    if level == fences.level && high.as_ref() == Some(&fences.low) {
+                        named.before = children.last().copied();
+                    }
+                    named.pages.extend(children);
                     high
                 }
                 // Behind the page itself it goes on.

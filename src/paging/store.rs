@@ -128,6 +128,8 @@ pub(crate) struct LogStore {
     pub(crate) stuck: Mutex<BTreeSet<u32>>,
     /// Pages that could not be read when they were wanted.
     pub(super) damaged: Mutex<BTreeMap<PageId, Damage>>,
+    /// Pages that nothing may lead to any more, since inner pages were damaged; see `strays`.
+    pub(super) strays: Mutex<BTreeSet<PageId>>,
     /// Most pages of dropped trees that one commit takes away. Tests shrink it.
     pub(crate) give_back_pages: usize,
     /// Held by who puts a large value.
@@ -229,6 +231,7 @@ impl LogStore {
             dry: Mutex::default(),
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
+            strays: Mutex::default(),
             damaged: Mutex::default(),
             give_back_pages: GIVE_BACK_PAGES,
             large: Mutex::default(),
