@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bwtree::io::{MemoryDisk, SimDisk};
+use bwtree::io::{MemoryDisk, SimDisk, SlowDisk};
 use bwtree::{Db, SyncPolicy};
 
 /// A value was counted before its writer was let in: the writer waited for memory that it held
@@ -135,4 +135,41 @@ fn what_stays_in_memory_may_be_more_than_the_budget() {
     assert_eq!(tree.len(), 0);
     println!("longest write {longest:?}; {memory:?}");
     assert!(longest < Duration::from_secs(20), "{longest:?}");
+}
+
+/// Merges behind a commit read their leaves, by turns, in little memory: each one evicted what
+/// another had brought in, in the thread whose next commit would have freed memory. Writers waited
+/// for up to 26 seconds, or were told that the budget does not suffice.
+#[test]
+fn merges_behind_a_commit_keep_no_writer_waiting() {
+    const KEYS: u64 = 5000;
+    const LONGEST: Duration = Duration::from_secs(1);
+    let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
+    let builder = Db::builder("memory").memory_budget_bytes(1 << 20);
+    let db = builder.open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    let key = |n: u64| {
+        let mut key = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec();
+        key.resize(1000, b's');
+        key
+    };
+    let mut longest = Duration::ZERO;
+    let mut timed = |step: &dyn Fn() -> bwtree::Result<()>| {
+        let begun = Instant::now();
+        step().unwrap();
+        longest = longest.max(begun.elapsed());
+    };
+    disk.delay_reads(Duration::from_millis(1));
+    for _ in 0..2 {
+        for n in 0..KEYS {
+            timed(&|| tree.put(key(n), n.to_be_bytes().to_vec()));
+        }
+        for n in 0..KEYS {
+            timed(&|| tree.discard(key(n * 1009 % KEYS)));
+        }
+    }
+    println!("{{\"longest_ms\": {}}}", longest.as_millis());
+    assert!(longest < LONGEST, "a writer waited for {longest:?}");
+    drop(tree);
+    db.close().unwrap();
 }
