@@ -173,12 +173,17 @@ fn an_iterator_ends_with_an_error_when_its_store_is_closed() {
     (0..5000_u32).for_each(|number| tree.put(number.to_be_bytes(), vec![1; 500]).unwrap());
     let mut entries = tree.iter();
     let mut keys = tree.keys();
+    let mut taken = tree.extract_if(.., |_, _| true);
     assert!(entries.next().unwrap().is_ok() && keys.next().unwrap().is_ok());
+    assert!(taken.next().unwrap().is_ok());
     db.close().unwrap();
     let (given, last) = (entries.by_ref().flatten().count(), entries.next());
     assert!(given < 100 && last.is_none(), "{given}, {last:?}");
     assert!(matches!(keys.find(Result::is_err), Some(Err(Error::Closed))));
     assert!(keys.next().is_none());
+    // It gave the error again and again.
+    assert!(matches!(taken.next(), Some(Err(Error::Closed))));
+    assert!(taken.next().is_none() && taken.next_back().is_none());
 }
 
 /// Commits were acknowledged for 50 ms after the directory was gone, until somebody looked.

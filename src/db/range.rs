@@ -46,9 +46,13 @@ impl<T> Walk<T> {
         entry.transpose()
     }
 
+    /// Whether nothing is left of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.failed || self.cursor.is_finished()
+    }
+
     pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
-        let finished = self.failed || self.cursor.is_finished();
-        (0, finished.then_some(0))
+        (0, self.is_over().then_some(0))
     }
 }
 

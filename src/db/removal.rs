@@ -258,6 +258,9 @@ pub struct ExtractIf<F> {
 
 impl<F: FnMut(&[u8], &[u8]) -> bool> ExtractIf<F> {
     fn removed(&mut self, end: End) -> Result<Option<(Bytes, Bytes)>> {
+        if self.walk.is_over() {
+            return Ok(None);
+        }
         // Before anything is taken out: what is not said to be removed is not.
         self.walk.tree.check()?;
         while let Some((key, seen)) = self.walk.read(end)? {

@@ -1,6 +1,7 @@
 //! What a store holds and has done.
 
 use super::Db;
+use crate::engine::TreeCore;
 use gc::Category;
 use sync::atomic::Ordering;
 use types::PageId;
@@ -118,6 +119,13 @@ pub(super) fn stats(db: &Db) -> Stats {
     }
     drop(guard);
     let trees = db.inner.catalog.trees(engine).unwrap_or_default();
+    let depth = |core: &TreeCore, pages: u64| match engine.table.load(core.root, &engine.pin()) {
+        mapping::Word::Resident(chain) => u32::from(delta::Base::new(chain.base()).level()) + 1,
+        // It has no level above its only page, which need not be read for that.
+        _ if pages == 1 => 1,
+        _ => engine.top_level(core).map_or(0, |top| u32::from(top) + 1),
+    };
+    let pages_of = |core: &TreeCore| by_tree.get(&core.id).copied().unwrap_or(0);
     let read = |counter: &sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     Stats {
         trees: trees
@@ -125,8 +133,8 @@ pub(super) fn stats(db: &Db) -> Stats {
             .map(|(name, core)| TreeStats {
                 name,
                 entries: core.len(),
-                depth: engine.top_level(&core).map_or(0, |top| u32::from(top) + 1),
-                pages: by_tree.get(&core.id).copied().unwrap_or(0),
+                depth: depth(&core, pages_of(&core)),
+                pages: pages_of(&core),
             })
             .collect(),
         pages,
