@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bwtree::io::MemoryDisk;
 use bwtree::{Builder, CleanOptions, Damage, Db, Error, KeyRange, SyncPolicy};
+use bwtree_tests::Random;
 
 const ENTRIES: u32 = 4000;
 const VICTIM: u32 = 2000;
@@ -214,9 +215,9 @@ fn a_tree_with_a_damaged_page_stops_no_other() {
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// A closed store, and how many bytes of it are live.
-fn small_store() -> (Files, u64) {
+fn small_store(builder: &Builder) -> (Files, u64) {
     let disk = MemoryDisk::new();
-    let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+    let db = builder.clone().open_on(Arc::new(disk.clone())).unwrap();
     let tree = db.tree("t").unwrap();
     (0..KEYS).for_each(|n| tree.put(key(n), short_or_long(n)).unwrap());
     drop(tree);
@@ -242,9 +243,9 @@ fn short_or_long(n: u32) -> Vec<u8> {
 
 /// Opens a store with damage, gives up what its check names, and compares all else. Returns what
 /// the check has said; nothing, if the store can't be opened.
-fn given_up(files: Files, live: u64) -> Option<Vec<Damage>> {
+fn given_up(builder: &Builder, files: Files, live: u64) -> Option<Vec<Damage>> {
     let disk = MemoryDisk::with_files(files);
-    let db = match builder().open_on(Arc::new(disk.clone())) {
+    let db = match builder.clone().open_on(Arc::new(disk.clone())) {
         Ok(db) => db,
         Err(error) => {
             assert!(error.is_damage(), "{error}");
@@ -255,13 +256,17 @@ fn given_up(files: Files, live: u64) -> Option<Vec<Damage>> {
     let mut told = Vec::new();
     for turn in 0.. {
         let Err(error) = db.verify() else { break };
-        assert!(turn < 3, "{error}");
+        assert!(turn < 4, "{error}");
         let found = found(Err::<(), _>(error));
         for damage in found.iter().filter(|damage| damage.keys.is_some()) {
             let of = db.tree(&damage.tree).unwrap();
             let before = of.len();
             let lost = of.remove_range(damage.keys.as_ref().unwrap()).unwrap();
             assert_eq!(of.len(), before - lost, "{damage}");
+        }
+        if found.iter().all(|damage| damage.keys.is_none()) {
+            // What is left over goes with the last keys, or if there are none, with a cleaning.
+            db.clean(CleanOptions::default()).unwrap();
         }
         told.extend(found);
         db.checkpoint().unwrap();
@@ -278,10 +283,10 @@ fn given_up(files: Files, live: u64) -> Option<Vec<Damage>> {
     }
     db.clean(CleanOptions::default()).unwrap();
     let now = db.stats().live_bytes;
-    assert!(now <= live + (64 << 10), "{now} bytes are live of {live}");
+    assert!(now <= live + live / 4, "{now} bytes are live of {live}");
     drop(tree);
     db.close().unwrap();
-    let db = builder().open_on(Arc::new(disk)).unwrap();
+    let db = builder.clone().open_on(Arc::new(disk)).unwrap();
     let tree = db.tree("t").unwrap();
     assert_eq!((tree.len(), tree.iter().flatten().count()), (KEYS.into(), KEYS as usize));
     db.verify().unwrap();
@@ -294,7 +299,8 @@ fn given_up(files: Files, live: u64) -> Option<Vec<Damage>> {
 #[test]
 fn what_is_overwritten_can_be_given_up_and_all_else_is_there() {
     const RUN: usize = 20 << 10;
-    let (files, live) = small_store();
+    let builder = builder();
+    let (files, live) = small_store(&builder);
     let overwritten = |mut files: Files, (name, at): (&String, usize), bytes: usize| {
         let segment = files.get_mut(name).unwrap();
         let end = segment.len().min(at + bytes);
@@ -315,7 +321,7 @@ fn what_is_overwritten_can_be_given_up_and_all_else_is_there() {
         told.into_iter().filter(|damage| rebuilt(&damage)).collect::<Vec<_>>()
     };
     for run in runs.clone() {
-        inner.extend(see(given_up(overwritten(files.clone(), run, RUN), live)));
+        inner.extend(see(given_up(&builder, overwritten(files.clone(), run, RUN), live)));
     }
     // Once more, and one of the inner pages as well.
     let inner = inner.pop().unwrap();
@@ -323,8 +329,40 @@ fn what_is_overwritten_can_be_given_up_and_all_else_is_there() {
     let name = files.keys().find(|file| name.ends_with(*file)).unwrap();
     let without_inner = overwritten(files.clone(), (name, at + 32), 32);
     for run in runs {
-        see(given_up(overwritten(without_inner.clone(), run, RUN), live));
+        see(given_up(&builder, overwritten(without_inner.clone(), run, RUN), live));
     }
     println!("{lives} lives, {refused} not opened, {strays} pages that nothing leads to");
     assert!(refused * 10 <= lives && strays > 0);
+}
+
+/// Up to a dozen places of a store with a deep tree: inner pages side by side and above each other,
+/// and leaves below them. Which keys a leaf had was looked for once, below an inner page that could
+/// not be read, and never again; and an inner page was not rebuilt because of pages that were none
+/// of its own.
+#[test]
+fn many_damaged_pages_of_all_levels_can_be_given_up() {
+    const LIVES: usize = 60;
+    let builder = builder().tiny();
+    let (files, live) = small_store(&builder);
+    let (mut refused, mut inner) = (0, 0);
+    for life in 0..LIVES {
+        let mut random = Random::new(life as u64);
+        let mut below = |end: usize| random.index(end);
+        let mut files = files.clone();
+        let names: Vec<String> =
+            files.keys().filter(|name| name.contains("seg-")).cloned().collect();
+        for _ in 0..=below(12) {
+            let segment = files.get_mut(&names[below(names.len())]).unwrap();
+            let at = 64 + below(segment.len() - 64);
+            let end = segment.len().min(at + [1, 512, 4096][below(3)]);
+            segment[at..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        }
+        let Some(told) = given_up(&builder, files, live) else {
+            refused += 1;
+            continue;
+        };
+        inner += told.iter().filter(|damage| damage.what.contains("rebuilt")).count();
+    }
+    println!("{LIVES} lives, {refused} not opened, {inner} inner pages rebuilt");
+    assert!(refused * 5 <= LIVES && inner * 4 >= LIVES);
 }

@@ -17,12 +17,12 @@
 
 use super::fetch;
 use super::place::Place;
-use super::rebuild::rebuild;
+use super::rebuild::{self, rebuild};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
 use crate::damage::Damage;
 use crate::engine::{Away, Covering, TreeCore};
 use crate::error::{Error, Result};
-use delta::{Contents, Layout, Shape};
+use delta::{Base, Contents, Layout, Shape};
 use mapping::Word;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use sync::epoch::Guard;
@@ -89,32 +89,49 @@ impl super::store::LogStore {
     }
 }
 
+/// Damaged pages, of which each is looked for because of the one before it. None is mended because
+/// of itself.
+type Chain = Vec<PageId>;
+
 /// Makes sure that the page is in memory, as [`fetch::page_in`] does: an inner page that is damaged
 /// is rebuilt. Called unpinned.
 pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
+    page_in_because(engine, id, &mut Chain::new())
+}
+
+fn page_in_because(engine: &DurableEngine, id: PageId, chain: &mut Chain) -> Result<()> {
     match fetch::page_in(engine, id) {
-        Err(error) if error.is_damage() => match met(engine, id, error) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        },
+        Err(error) if error.is_damage() && !chain.contains(&id) => {
+            chain.push(id);
+            let met = met_because(engine, id, error, chain);
+            chain.pop();
+            met.map_or(Ok(()), Err)
+        }
         brought => brought,
     }
 }
 
 /// The error of a page that is wanted and damaged, with its keys; nothing if it could be rebuilt.
 /// Called unpinned.
-pub(super) fn met(engine: &DurableEngine, id: PageId, error: Error) -> Option<Error> {
+fn met_because(
+    engine: &DurableEngine,
+    id: PageId,
+    error: Error,
+    chain: &mut Chain,
+) -> Option<Error> {
     if matches!(error, Error::Damaged { .. }) {
         return Some(error);
     }
     let mut damage = damage_of(engine, id, &error);
     let known = engine.store.damaged().get(&id).cloned();
+    // Which keys it has may not have been known before a page above it was mended.
+    let known = known.filter(|known| known.keys.is_some() || known.is_of_catalog);
     let known = known.filter(|known| (&known.file, known.offset) == (&damage.file, damage.offset));
     if let Some(known) = known {
         damage = known;
     } else {
         if let Some(tree) = tree_of(engine, id)
-            && let Some(fences) = fences(engine, &tree, id)
+            && let Some(fences) = fences(engine, &tree, id, chain)
         {
             if fences.level > 0 && rebuild(engine, &tree, id, &fences).is_ok_and(|done| done) {
                 return None;
@@ -132,8 +149,9 @@ fn tree_of(engine: &DurableEngine, id: PageId) -> Option<Arc<TreeCore>> {
 }
 
 /// As [`Engine::retrying`](crate::engine::Engine::retrying), for who has met damage already.
-pub(super) fn retrying<R>(
+fn retrying<R>(
     engine: &DurableEngine,
+    chain: &mut Chain,
     mut attempt: impl FnMut(&Guard) -> core::result::Result<R, Away>,
 ) -> Result<R> {
     loop {
@@ -142,19 +160,9 @@ pub(super) fn retrying<R>(
             Ok(result) => return Ok(result),
             Err(Away(id)) => {
                 drop(guard);
-                fetch::page_in(engine, id)?;
+                page_in_because(engine, id, chain)?;
             }
         }
-    }
-}
-
-impl DurableEngine {
-    /// The level of the root, if it is not damaged.
-    pub(super) fn level_of_root(&self, tree: &TreeCore) -> Result<u8> {
-        retrying(self, |guard| match self.table.load(tree.root, guard) {
-            Word::Resident(chain) => Ok(delta::Base::new(chain.base()).level()),
-            _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
-        })
     }
 }
 
@@ -164,7 +172,7 @@ impl DurableEngine {
     pub(crate) fn is_replaced(&self, id: PageId, place: &Place) -> bool {
         match self.table.load(id, &self.pin()) {
             Word::Resident(chain) if !self.store.read_only => {
-                delta::Base::new(chain.base()).is_leaf() && place.wants_image(chain.page())
+                Base::new(chain.base()).is_leaf() && place.wants_image(chain.page())
             }
             _ => false,
         }
@@ -172,7 +180,12 @@ impl DurableEngine {
 }
 
 /// The fences of a page, as the level above has them; `None` if that cannot be read either.
-fn fences(engine: &DurableEngine, tree: &TreeCore, id: PageId) -> Option<Fences> {
+fn fences(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    id: PageId,
+    chain: &mut Chain,
+) -> Option<Fences> {
     if id == tree.root {
         // What it is cannot be told: a root is a leaf only if the tree has no other page.
         let guard = engine.pin();
@@ -182,22 +195,44 @@ fn fences(engine: &DurableEngine, tree: &TreeCore, id: PageId) -> Option<Fences>
         let level = u8::from(inner);
         return Some(Fences { low: Vec::new(), high: None, right: PageId::NONE, level });
     }
-    // Most pages are leaves.
-    (1..=engine.level_of_root(tree).ok()?).find_map(|above| fences_under(engine, tree, above, id))
+    let root = retrying(engine, chain, |guard| match engine.table.load(tree.root, guard) {
+        Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
+        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
+    });
+    // From above: what is damaged on the way is found, and mended, on a higher level than this one.
+    let named = (1..=root.ok()?).rev().find_map(|above| {
+        let child = |base: Base<'_>| {
+            let at = (0..base.count()).find(|&at| base.child(at) == id)?;
+            Some((at, if at == 0 { base.low().to_vec() } else { base.separator(at).to_vec() }))
+        };
+        fences_under(engine, tree, above, Vec::new(), child, chain)
+    });
+    named.or_else(|| {
+        let (low, level) = rebuild::in_front_of(engine, tree, id)?;
+        let begins = |base: Base<'_>| Some((base.child_index(&low), low.clone()));
+        fences_under(engine, tree, level + 1, low.clone(), begins, chain)
+    })
 }
 
-/// The fences of a child of a page on this level.
-fn fences_under(engine: &DurableEngine, tree: &TreeCore, above: u8, id: PageId) -> Option<Fences> {
-    let mut from = Some(Vec::new());
+/// The fences of a child of a page on this level, the first from a key on of which `child` says at
+/// which position there it lies, and where it begins.
+fn fences_under(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    above: u8,
+    from: Vec<u8>,
+    child: impl Fn(Base<'_>) -> Option<(usize, Vec<u8>)>,
+    chain: &mut Chain,
+) -> Option<Fences> {
+    let mut from = Some(from);
     while let Some(key) = from {
-        let step = retrying(engine, |guard| {
+        let step = retrying(engine, chain, |guard| {
             DurableEngine::check_dropped(tree)?;
             let stop = engine.descend(tree, Covering(key.as_slice()), above, guard)?;
             let base = stop.base;
-            let Some(at) = (0..base.count()).find(|&at| base.child(at) == id) else {
+            let Some((at, low)) = child(base) else {
                 return Ok(Err(base.high().map(<[u8]>::to_vec)));
             };
-            let low = if at == 0 { base.low().to_vec() } else { base.separator(at).to_vec() };
             let (high, parent, right) = if at + 1 < base.count() {
                 (Some(base.separator(at + 1).to_vec()), stop.id, base.child(at + 1))
             } else if let Some(high) = base.high() {
@@ -214,10 +249,16 @@ fn fences_under(engine: &DurableEngine, tree: &TreeCore, above: u8, id: PageId) 
             }
             Ok(Ok(Fences { low, high, right, level: above - 1 }))
         });
-        match step.ok()? {
-            Ok(fences) => return Some(fences),
-            Err(next) => from = next,
-        }
+        from = match step {
+            Ok(Ok(fences)) => return Some(fences),
+            Ok(Err(next)) => next,
+            // Behind what cannot be mended it goes on.
+            Err(Error::Damaged { found }) => {
+                let keys = found.first().and_then(|damage| damage.keys.clone());
+                keys.and_then(|keys| keys.end).filter(|end| *end > key)
+            }
+            Err(_) => None,
+        };
     }
     None
 }
@@ -237,7 +278,8 @@ pub(crate) fn give_up(
     let _changing = engine.store.at_rest();
     // Who was pinned while the page still was resident may yet tell its parent of a split of it.
     engine.wait_for_pinned();
-    let Some(fences) = fences(engine, tree, id).filter(|fences| fences.level == 0) else {
+    let Some(fences) = fences(engine, tree, id, &mut vec![id]).filter(|fences| fences.level == 0)
+    else {
         return Err(error);
     };
     let Some(_turn) = engine.store.log.wait_durable_or_appender(u64::MAX)? else {

@@ -11,30 +11,40 @@
 //! nothing tells them apart, and any of them will do, if what they say is lost: not if the disk has
 //! failed to give it this time. The others are [strays](super::strays).
 //!
+//! Any of them, but each once: what an inner page names, one that was rebuilt too, is none of
+//! another one's, nor is a page of which the one in front of it says where it begins. Each gap that
+//! begins with a page of which nobody says so has one that it could be, and pages are rebuilt one
+//! at a time: so there is one left for each, whichever the others have got.
+//!
 //! Nobody can change what is below meanwhile so that it matters: whoever would post a separator or
 //! merge two children needs the page itself. A child that is split at this time is found whole or
 //! not at all, and then the next attempt finds both.
 
 use super::fetch;
-use super::mend::{Fences, retrying};
+use super::mend::Fences;
 use super::store::DurableEngine;
-use crate::engine::{Covering, TreeCore};
+use crate::engine::{Away, Covering, TreeCore};
 use crate::error::{Error, Result};
-use delta::{Base, Contents, Layout, Shape};
+use delta::{Base, Contents, Entry, Layout, Shape};
 use mapping::Word;
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::PoisonError;
+use sync::epoch::Guard;
 use types::PageId;
 
 /// Where a page begins, and its id.
 type Link = (Vec<u8>, PageId);
 
-/// A page below: its fences, and what is next to it.
-struct Child {
+/// What a page says of itself.
+struct Said {
     id: PageId,
     level: u8,
     low: Vec<u8>,
     high: Option<Vec<u8>>,
     right: PageId,
+    /// Of an inner page.
+    children: Vec<PageId>,
 }
 
 /// Makes the page again, if all that is below it fits together. Says whether it is there now.
@@ -44,6 +54,7 @@ pub(super) fn rebuild(
     id: PageId,
     fences: &Fences,
 ) -> Result<bool> {
+    let _alone = engine.store.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(Below { level, children, strays }) = below(engine, tree, id, fences)? else {
         return Ok(false);
     };
@@ -68,6 +79,7 @@ pub(super) fn rebuild(
         engine.discharge(size);
     } else {
         engine.list(id);
+        engine.store.is_sound(id);
         engine.store.strays().extend(strays);
     }
     Ok(true)
@@ -96,43 +108,93 @@ fn below(
     id: PageId,
     fences: &Fences,
 ) -> Result<Option<Below>> {
-    let Named { pages: named, before } = named(engine, tree, id, fences);
     let (mut inner, mut leaves) = (Vec::new(), Vec::new());
-    for page in (1..engine.table.id_limit()).map(PageId::new) {
-        let guard = engine.pin();
-        let place = engine.place_without_lists(page, &guard).filter(|place| !place.is_merged());
-        let place = place.filter(|place| place.tree == tree.id);
-        if let Some(place) = place.filter(|_| page != id && !named.contains(&page)) {
-            // No image of an inner page has entries that count.
-            if place.count == 0 { inner.push(page) } else { leaves.push(page) }
-        }
+    for page in pages_of(engine, tree).filter(|page| *page != id) {
+        let place = engine.place_without_lists(page, &engine.pin());
+        // No image of an inner page has entries that count.
+        let counts = place.is_some_and(|place| place.count != 0);
+        if counts { leaves.push(page) } else { inner.push(page) }
     }
     let (mut unread, mut found) = (Unread::default(), Vec::new());
     read_all(engine, &inner, &mut found, &mut unread)?;
-    let is_root = id == tree.root;
-    let highest = found.iter().map(|child| child.level).max().unwrap_or(0);
-    let level = if is_root { highest + 1 } else { fences.level };
+    let highest = found.iter().map(|page| page.level).max().unwrap_or(0);
+    let level = if id == tree.root { highest + 1 } else { fences.level };
+    // What another one names is none of this one's.
+    let Named { pages: named, before } = if id == tree.root {
+        // Nobody comes to the pages below, so that none of them changes.
+        let children = found.iter().flat_map(|page| &page.children).copied();
+        Named { pages: children.collect(), before: None }
+    } else {
+        named(engine, tree, fences)?
+    };
     if level == 1 {
+        leaves.retain(|page| !named.contains(page));
         read_all(engine, &leaves, &mut found, &mut unread)?;
     }
-    let mut before = before.map_or(Ok(None), |before| read(engine, before)).unwrap_or(None);
-    found.retain(|child| child.level + 1 == level);
-    found.extend(before.take_if(|child| child.level + 1 == level));
+    found.retain(|page| page.level + 1 == level && !named.contains(&page.id));
+    unread.pages.retain(|page| !named.contains(page));
+    if let Some(Ok(Some(before))) = before.map(|before| read(engine, before)) {
+        found.push(before);
+    }
     found.sort_by(|left, right| left.low.cmp(&right.low));
-    Ok(in_a_row(&found, &unread, fences).map(|children| {
+    let first = first_of(engine, tree, &found, &unread, fences);
+    Ok(in_a_row(&found, &unread.pages, fences, first).map(|children| {
         let used: HashSet<PageId> = children.iter().map(|(_, id)| *id).collect();
         let strays = unread.pages.difference(&used).copied().collect();
         Below { level, children, strays }
     }))
 }
 
+fn pages_of(engine: &DurableEngine, tree: &TreeCore) -> impl Iterator<Item = PageId> {
+    let of_tree = |page: &PageId| {
+        let place = engine.place_without_lists(*page, &engine.pin());
+        place.is_some_and(|place| place.tree == tree.id && !place.is_merged())
+    };
+    // Those too that come meanwhile.
+    let ids = (1..).map_while(|id| (id < engine.table.id_limit()).then(|| PageId::new(id)));
+    ids.filter(of_tree)
+}
+
+/// The first page below: the one in front of it says which it is. Else it is what is left of those
+/// that cannot be read, or any of them.
+fn first_of(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    found: &[Said],
+    unread: &Unread,
+    fences: &Fences,
+) -> Option<PageId> {
+    let begins = found.iter().find(|page| page.low == fences.low);
+    let before = found.iter().find(|page| page.high.as_ref() == Some(&fences.low));
+    let told = begins.map(|page| page.id).or_else(|| before.map(|page| page.right));
+    if told.is_some() || (unread.passes && unread.pages.len() > 1) {
+        return told;
+    }
+    // Not one of which another page says where it begins. A page that is split meanwhile may not be
+    // seen with its new end.
+    let mut left = unread.pages.clone();
+    for page in pages_of(engine, tree).chain(pages_of(engine, tree)) {
+        if let Ok(Some(page)) = read(engine, page) {
+            left.remove(&page.right);
+        }
+    }
+    let is_leaf = |page: PageId| {
+        let place = engine.place_without_lists(page, &engine.pin());
+        place.is_some_and(|place| place.count != 0)
+    };
+    left.into_iter().min_by_key(|page| (!is_leaf(*page), *page))
+}
+
 /// The pages one after the other, from the low to the high key.
-fn in_a_row(found: &[Child], unread: &Unread, fences: &Fences) -> Option<Vec<Link>> {
+fn in_a_row(
+    found: &[Said],
+    unread: &HashSet<PageId>,
+    fences: &Fences,
+    first: Option<PageId>,
+) -> Option<Vec<Link>> {
     let mut children: Vec<Link> = Vec::new();
-    let before = found.iter().find(|child| child.high.as_ref() == Some(&fences.low));
-    let (mut at, mut expected) = (Some(fences.low.clone()), before.map(|child| child.right));
-    let known: HashSet<PageId> = found.iter().map(|child| child.right).collect();
-    let inside = |child: &&Child| {
+    let (mut at, mut expected) = (Some(fences.low.clone()), first);
+    let inside = |child: &&Said| {
         child.low >= fences.low && fences.high.as_ref().is_none_or(|high| child.low < *high)
     };
     let mut found = found.iter().filter(inside).peekable();
@@ -145,8 +207,7 @@ fn in_a_row(found: &[Child], unread: &Unread, fences: &Fences) -> Option<Vec<Lin
             }
             (child.id, high)
         } else {
-            let child = expected.take().or_else(|| unread.any_but(&known))?;
-            let child = Some(child).filter(|id| unread.pages.contains(id))?;
+            let child = expected.take().filter(|id| unread.contains(id))?;
             (child, found.peek().map(|next| next.low.clone()).or_else(|| fences.high.clone()))
         };
         if high.as_ref().is_some_and(|high| *high <= low) {
@@ -159,18 +220,10 @@ fn in_a_row(found: &[Child], unread: &Unread, fences: &Fences) -> Option<Vec<Lin
     whole.then_some(children)
 }
 
-impl Unread {
-    /// One that may stand for any of them, except those of which it is known where they begin.
-    fn any_but(&self, known: &HashSet<PageId>) -> Option<PageId> {
-        let any = self.pages.difference(known).min().copied();
-        any.filter(|_| self.pages.len() == 1 || !self.passes)
-    }
-}
-
 fn read_all(
     engine: &DurableEngine,
     pages: &[PageId],
-    found: &mut Vec<Child>,
+    found: &mut Vec<Said>,
     unread: &mut Unread,
 ) -> Result<()> {
     for &id in pages {
@@ -187,20 +240,24 @@ fn read_all(
 }
 
 /// What a page says of itself; nothing, if it is none by now.
-fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Child>> {
-    let child = |shape: &Shape<'_>| Child {
+fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Said>> {
+    let said = |shape: &Shape<'_>, children| Said {
         id,
         level: shape.level,
         low: shape.low.to_vec(),
         high: shape.high.map(<[u8]>::to_vec),
         right: shape.right,
+        children,
     };
     loop {
         let place = {
             let guard = engine.pin();
             match (engine.table.load(id, &guard), engine.place(id, &guard)) {
                 (Word::Resident(chain), _) => {
-                    return Ok(Some(child(&Base::new(chain.base()).shape(&[]))));
+                    let base = Base::new(chain.base());
+                    let children = if base.is_leaf() { 0 } else { base.count() };
+                    let children = (0..children).map(|at| base.child(at)).collect();
+                    return Ok(Some(said(&base.shape(&[]), children)));
                 }
                 (Word::Disk(_) | Word::Partial(_), Some(place)) => place,
                 _ => return Ok(None),
@@ -209,12 +266,21 @@ fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Child>> {
         match fetch::parts(engine, id, &place) {
             // It was moved: look again.
             Err(Error::Log(lss::Error::Gone { .. })) => {}
-            parts => return fetch::decoded(id, &parts?, |shape, _| child(shape)).map(Some),
+            parts => {
+                let children = |shape: &Shape<'_>, entries: &[Entry<'_>]| {
+                    let inner = entries.iter().filter(|_| shape.level > 0);
+                    inner.map(|entry| delta::child_of(shape.layout, entry.value)).collect()
+                };
+                let all = |shape: &Shape<'_>, entries: &[Entry<'_>]| {
+                    said(shape, children(shape, entries))
+                };
+                return fetch::decoded(id, &parts?, all).map(Some);
+            }
         }
     }
 }
 
-/// What intact inner pages of a tree say.
+/// What the inner pages of a tree that can be read say.
 #[derive(Default)]
 struct Named {
     /// The pages that they name.
@@ -223,34 +289,104 @@ struct Named {
     before: Option<PageId>,
 }
 
-fn named(engine: &DurableEngine, tree: &TreeCore, id: PageId, fences: &Fences) -> Named {
+/// Level by level in the order of the keys: so each page that is evicted all the time is seen in
+/// that which names it, however these are split and merged meanwhile.
+fn named(engine: &DurableEngine, tree: &TreeCore, fences: &Fences) -> Result<Named> {
     let mut named = Named::default();
-    if id == tree.root {
-        return named;
-    }
-    let top = engine.level_of_root(tree).unwrap_or(0);
+    let top = match level_of_root(engine, tree) {
+        Err(error) if error.is_damage() => return Ok(named),
+        level => level?,
+    };
     for level in 1..=top {
         let mut from = Some(Vec::new());
         while let Some(key) = from {
-            let step = retrying(engine, |guard| {
-                DurableEngine::check_dropped(tree)?;
-                let stop = engine.descend(tree, Covering(key.as_slice()), level, guard)?;
-                let children = (0..stop.base.count()).map(|at| stop.base.child(at));
-                let high = stop.base.high().map(<[u8]>::to_vec);
-                Ok((children.collect::<Vec<_>>(), high))
-            });
-            from = match step {
-                Ok((children, high)) => {
-                    if level == fences.level && high.as_ref() == Some(&fences.low) {
-                        named.before = children.last().copied();
-                    }
-                    named.pages.extend(children);
-                    high
+            let (children, high) = match children_at(engine, tree, level, &key) {
+                Ok((children, _, high)) => (children, high),
+                Err(error) if error.is_damage() => {
+                    (Vec::new(), end_of_damaged(engine, tree, level..=top, &key)?)
                 }
-                // Behind the page itself it goes on.
-                Err(_) => fences.high.clone().filter(|high| *high > key),
+                Err(error) => return Err(error),
             };
+            if level == fences.level && high.as_ref() == Some(&fences.low) {
+                named.before = children.last().copied();
+            }
+            named.pages.extend(children);
+            from = high.filter(|high| *high > key);
         }
     }
-    named
+    Ok(named)
+}
+
+fn level_of_root(engine: &DurableEngine, tree: &TreeCore) -> Result<u8> {
+    retrying(engine, |guard| match engine.table.load(tree.root, guard) {
+        Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
+        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
+    })
+}
+
+/// Where the page ends that covers a key and cannot be read: the next page above it that can be
+/// read says so.
+fn end_of_damaged(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    levels: RangeInclusive<u8>,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>> {
+    for level in levels.skip(1) {
+        match children_at(engine, tree, level, key) {
+            Ok((_, end, _)) => return Ok(end),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// The children of the page that covers a key on a level, where the one of them ends that covers
+/// it, and where the page does.
+#[expect(clippy::type_complexity, reason = "taken apart at once")]
+fn children_at(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    level: u8,
+    key: &[u8],
+) -> Result<(Vec<PageId>, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    retrying(engine, |guard| {
+        DurableEngine::check_dropped(tree)?;
+        let base = engine.descend(tree, Covering(key), level, guard)?.base;
+        let high = base.high().map(<[u8]>::to_vec);
+        let next = base.child_index(key) + 1;
+        let end = (next < base.count()).then(|| base.separator(next).to_vec());
+        let children = (0..base.count()).map(|at| base.child(at)).collect();
+        Ok((children, end.or_else(|| high.clone()), high))
+    })
+}
+
+/// As [`Engine::retrying`](crate::engine::Engine::retrying), but mends nothing.
+fn retrying<R>(
+    engine: &DurableEngine,
+    mut attempt: impl FnMut(&Guard) -> core::result::Result<R, Away>,
+) -> Result<R> {
+    loop {
+        let guard = engine.pin();
+        match attempt(&guard) {
+            Ok(result) => return Ok(result),
+            Err(Away(id)) => {
+                drop(guard);
+                fetch::page_in(engine, id)?;
+            }
+        }
+    }
+}
+
+/// Where the page begins that no inner page names, and its level: the page in front of it says so.
+pub(super) fn in_front_of(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    id: PageId,
+) -> Option<(Vec<u8>, u8)> {
+    pages_of(engine, tree).find_map(|page| {
+        let before = read(engine, page).ok()??;
+        before.high.filter(|_| before.right == id).map(|low| (low, before.level))
+    })
 }

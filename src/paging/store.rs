@@ -128,6 +128,8 @@ pub(crate) struct LogStore {
     pub(crate) stuck: Mutex<BTreeSet<u32>>,
     /// Pages that could not be read when they were wanted.
     pub(super) damaged: Mutex<BTreeMap<PageId, Damage>>,
+    /// Inner pages are rebuilt one at a time.
+    pub(super) rebuilding: Mutex<()>,
     /// Pages that nothing may lead to any more, since inner pages were damaged; see `strays`.
     pub(super) strays: Mutex<BTreeSet<PageId>>,
     /// Most pages of dropped trees that one commit takes away. Tests shrink it.
@@ -231,6 +233,7 @@ impl LogStore {
             dry: Mutex::default(),
             upkeep: Mutex::default(),
             stuck: Mutex::default(),
+            rebuilding: Mutex::default(),
             strays: Mutex::default(),
             damaged: Mutex::default(),
             give_back_pages: GIVE_BACK_PAGES,

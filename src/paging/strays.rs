@@ -62,8 +62,7 @@ impl DurableEngine {
         for some in strays.chunks(self.store.give_back_pages) {
             let pages: Vec<PageId> = some.iter().map(|(id, _)| *id).collect();
             self.commit_gone(&mut appender, &pages)?;
-            let counted = some.iter().filter(|(_, token)| token.counted);
-            let had: i64 = counted.map(|(_, token)| i64::from(token.count)).sum();
+            let had: i64 = some.iter().map(|(_, token)| i64::from(token.count)).sum();
             tree.count(-had);
             entries += had;
         }
