@@ -7,9 +7,11 @@
 #![expect(clippy::print_stdout, reason = "a test says what it has measured")]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bwtree::io::{MemoryDisk, SimDisk};
 use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db, Error, SyncPolicy};
 
 const MIB: u64 = 1 << 20;
@@ -213,4 +215,63 @@ fn who_looks_at_the_statistics_reads_nothing() {
     let read = after.page_ins - before.page_ins;
     assert!(read < 300, "{read} pages were read");
     assert!(after.page_ins < 600, "{} pages were read", after.page_ins);
+}
+
+/// Few large values among many small ones: that two of a hundred were removed was taken for a
+/// fiftieth of their bytes, and was a hundred times what was left. They stayed for good, and a
+/// cleaning said that nothing was to be gained.
+#[test]
+fn large_values_among_small_ones_are_given_back() {
+    type Way = (&'static str, fn(&Db, &bwtree::Tree, [u8; 4]));
+    let ways: [Way; 4] = [
+        ("delete", |_, tree, key| assert!(tree.delete(key).unwrap())),
+        ("replaced by a short one", |_, tree, key| tree.put(key, "short").unwrap()),
+        ("a range", |_, tree, key| assert_eq!(tree.remove_range(key..=key).unwrap(), 1)),
+        // What the page has is not known then.
+        ("discard, evicted", |db, tree, key| {
+            db.sync().unwrap();
+            db.evict_pages();
+            tree.discard(key).unwrap();
+        }),
+    ];
+    for (way, remove) in ways {
+        let disk = SimDisk::new();
+        let builder = || Db::builder("").memory_budget_bytes(8 << 20);
+        let db = builder().open_on(Arc::new(disk.clone())).unwrap();
+        let tree = db.tree("t").unwrap();
+        let check = |db: &Db| {
+            db.verify().unwrap();
+            let tree = db.tree("t").unwrap();
+            for n in (0..400_u32).filter(|n| n % 100 != 50) {
+                let value = tree.get(n.to_be_bytes()).unwrap();
+                assert_eq!(value.as_deref(), Some(&[n as u8; 2000][..]));
+            }
+            // Those too that are there still.
+            tree.values().for_each(|value| drop(value.unwrap()));
+        };
+        for n in 0..400_u32 {
+            let bytes = if n % 100 == 50 { 4 * MIB as usize } else { 2000 };
+            tree.put(n.to_be_bytes(), vec![n as u8; bytes]).unwrap();
+        }
+        db.sync().unwrap();
+        for n in [50, 150, 250, 350_u32] {
+            remove(&db, &tree, n.to_be_bytes());
+        }
+        let begun = Instant::now();
+        let mut stats = db.stats();
+        while stats.live_bytes > MIB || stats.disk_bytes > 6 * MIB {
+            assert!(begun.elapsed() < Duration::from_secs(8), "{way}: {stats:?}");
+            // What has to go may be named by parts that are there still.
+            let killed = MemoryDisk::with_files(disk.files());
+            check(&builder().open_on(Arc::new(killed)).unwrap());
+            sleep(Duration::from_millis(20));
+            stats = db.stats();
+        }
+        println!("{way}: {} of live, {:?}", stats.live_bytes, begun.elapsed());
+        check(&db);
+        let killed = builder().open_on(Arc::new(MemoryDisk::with_files(disk.files()))).unwrap();
+        check(&killed);
+        let live = killed.stats().live_bytes;
+        assert!(live <= 2 * MIB, "{way}: {live} bytes are live after a kill");
+    }
 }

@@ -203,8 +203,8 @@ impl Db {
     }
 
     /// What the store holds and has done. Walks the catalog and the page table: about 60 us for
-    /// each thousand pages, and below 1 ms for each thousand trees. For the depth of a tree of several
-    /// pages its root is read, if it is not in memory.
+    /// each thousand pages, and below 1 ms for each thousand trees. For the depth of a tree of
+    /// several pages its root is read, if it is not in memory.
     pub fn stats(&self) -> Stats {
         stats::stats(self)
     }

@@ -13,10 +13,11 @@
 //!
 //! What a page would take as one image is reckoned from its location alone: the image, with as
 //! many entries as the page has now ([`Place::superseded`]). Where values have become longer this
-//! is too little, and the page is written once for nothing; from then on it is exact. Values apart
-//! from their pages are reckoned with in the same way, and each record may stand in place of one
-//! ([`PackedPlace::superseded`](super::packed::PackedPlace::superseded)). The sum over all pages
-//! is kept up to date with each location ([`DurableEngine::set_packed`]).
+//! is too little, and the page is written once for nothing; from then on it is exact. Which values
+//! apart from it a page has, a commit of it knows; of one that was written to unread each record
+//! may stand in place of a value
+//! ([`PackedPlace::superseded`](super::packed::PackedPlace::superseded)). The sum over all pages is
+//! kept up to date with each location ([`DurableEngine::set_packed`]).
 //!
 //! # Why it ends
 //!

@@ -157,15 +157,23 @@ impl<'a> PackedPlace<'a> {
         let sum = head(&mut bytes).and_then(|(place, deltas, values)| {
             let mut segment = 0;
             let mut next = || Some(u64::from(take_address(&mut bytes, &mut segment)?.len));
-            let mut sum = |most: usize| (0..most).try_fold(0, |sum, _| Some(sum + next()?));
-            let (image, records) = (sum(1)?, sum(deltas)?);
+            // And the largest of them.
+            let mut sum = |most: usize| {
+                (0..most).try_fold((0, 0), |(sum, largest): (u64, u64), _| {
+                    let bytes = next()?;
+                    Some((sum + bytes, largest.max(bytes)))
+                })
+            };
+            let ((image, _), (records, _)) = (sum(1)?, sum(deltas)?);
             let parts = image + records;
-            let of_image = sum(place.image_values.min(values))?;
-            let all = of_image + sum(values.saturating_sub(place.image_values))?;
+            let (of_image, largest) = sum(place.image_values.min(values))?;
+            let all = of_image + sum(values.saturating_sub(place.image_values))?.0;
             // Each record may stand in place of a value, and its own lie in it: that is not known,
-            // and an image to find it out costs little beside them.
-            let replaced =
-                records / SMALL_RECORD_BYTES * of_image / place.image_values.max(1) as u64;
+            // and an image to find it out costs little beside them. Nor is it known which, if
+            // nobody has read the page for it: then it may be the largest.
+            let each =
+                if place.uncounted { largest } else { of_image / place.image_values.max(1) as u64 };
+            let replaced = records.div_ceil(SMALL_RECORD_BYTES).saturating_mul(each);
             let values = place.superseded(of_image, all).max(replaced.min(of_image));
             Some((parts + all, place.superseded(image, parts) + values))
         });

@@ -6,15 +6,35 @@
 #![expect(unsafe_code, reason = "a page owns one count of each Arc whose pointer it holds")]
 
 use super::store::{BudgetMeter, LogStore};
-use crate::engine::{Meter, handle_of};
+use crate::engine::{Meter, Versioned, handle_of};
 use crate::error::{Error, Result};
 use bytes::Bytes;
+use delta::{Base, FLAG_SEPARATED, Op};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sync::atomic::{AtomicU64, Ordering};
 use types::{Address, PageId};
 
 /// The kind of a value's part. It names no page: a value stays where it is when its page splits.
 pub(crate) const VALUE: u8 = 3;
+
+/// The values outside it that a leaf has after these records, the newest first. What they have
+/// taken the place of is dead with the commit that has them, though parts of the page still name
+/// it: a recovery that finds it gone looks whether an entry does, too; see `recover`.
+pub(super) fn named(
+    base: Base<'_>,
+    records: &Versioned<'_>,
+    address: impl Fn(&[u8]) -> Address,
+) -> HashSet<Address> {
+    let mut seen: HashSet<&[u8]> = HashSet::new();
+    let newest = records.iter().map(|(_, record)| record).filter(|record| seen.insert(record.key));
+    let puts = newest.filter(|r| r.op == Op::Put && r.flags & FLAG_SEPARATED != 0);
+    let mut named: HashSet<Address> = puts.map(|record| address(record.value)).collect();
+    let separated = base.entries().filter(|entry| entry.flags & FLAG_SEPARATED != 0);
+    let left = separated.filter(|entry| !seen.contains(&*entry.key.to_vec()));
+    named.extend(left.map(|entry| address(entry.value)));
+    named
+}
 
 /// A value outside its page.
 #[derive(Debug)]

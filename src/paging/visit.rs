@@ -27,7 +27,7 @@ use super::cut::Cut;
 use super::packed::PackedPlace;
 use super::place::Place;
 use super::store::{BLIND, DELTA, DELTAS, IMAGE, IMAGES, MERGED, MOVED_DELTA, MOVED_IMAGE};
-use super::values::{Separated, VALUE};
+use super::values::{self, Separated, VALUE};
 use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
 use crate::error::{Error, Result};
 use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
@@ -406,6 +406,10 @@ impl Cut<'_, '_> {
         place.flushed = self.version;
         place.count += net;
         place.uncounted = kind == BLIND;
+        if kind == DELTA && !old.values.is_empty() {
+            let named = values::named(stop.base, records, |handle| self.address_of(handle));
+            place.keep_values(|value| named.contains(&value));
+        }
         place.values.extend(&refs);
         place.shrink_image(Self::shortened(stop, &newest, old, kind));
         newest.sort_by(|left, right| left.key.cmp(right.key));
