@@ -140,7 +140,8 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Log(error) => Some(error),
+            // Its text is this one's.
+            Self::Log(error) => error.source(),
             _ => None,
         }
     }
@@ -149,6 +150,12 @@ impl std::error::Error for Error {
 impl From<lss::Error> for Error {
     fn from(error: lss::Error) -> Self {
         Self::Log(error)
+    }
+}
+
+impl From<gc::InvalidSchedule> for Error {
+    fn from(error: gc::InvalidSchedule) -> Self {
+        Self::InvalidOption { what: error.to_string() }
     }
 }
 

@@ -357,3 +357,23 @@ fn what_cannot_be_is_refused() {
     error(kept.clear());
     error(db.checkpoint());
 }
+
+/// The text of each error was told again by its source, and what the system says a third time.
+#[test]
+fn an_error_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Db::builder(folder.path().join("store")).open();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no store").unwrap();
+    let _held = open().unwrap();
+    for error in [open().unwrap_err(), Db::open(file.join("below")).unwrap_err()] {
+        let mut next: Option<&dyn std::error::Error> = Some(&error);
+        let mut told: Vec<String> = Vec::new();
+        while let Some(error) = next {
+            let text = error.to_string();
+            assert!(!told.iter().any(|before| before.contains(&text)), "{told:?}, then {text:?}");
+            told.push(text);
+            next = error.source();
+        }
+    }
+}

@@ -124,6 +124,7 @@ fn kind_of_store(error: &bwtree::Error) -> Kind {
     match error {
         bwtree::Error::Corrupt { .. } | bwtree::Error::Damaged { .. } => Kind::Damaged,
         bwtree::Error::NoSuchTree { .. } => Kind::NotFound,
+        bwtree::Error::Log(error) => kind_of_log(error),
         // All options come from the command line.
         bwtree::Error::InvalidOption { .. } => Kind::Usage,
         _ => Kind::Other,
@@ -132,6 +133,10 @@ fn kind_of_store(error: &bwtree::Error) -> Kind {
 
 fn kind_of_log(error: &bwtree::LogError) -> Kind {
     match error {
+        bwtree::LogError::Io { source, .. }
+        | bwtree::LogError::Refused { source, .. }
+        | bwtree::LogError::Denied { source, .. } => kind_of_io(source),
+        bwtree::LogError::Poisoned { cause } => kind_of_log(cause),
         bwtree::LogError::Corrupt { .. } => Kind::Damaged,
         bwtree::LogError::Locked { .. } => Kind::Locked,
         bwtree::LogError::Full { .. } => Kind::DiskFull,

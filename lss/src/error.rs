@@ -309,14 +309,6 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. }
-            | Self::Refused { source, .. }
-            | Self::Denied { source, .. } => Some(source.as_ref()),
-            Self::Poisoned { cause } => Some(cause.as_ref()),
-            _ => None,
-        }
-    }
-}
+/// The text has what the system says in it, so that there is no source beside it, which a report of
+/// all sources would tell again. The system's error is in the field `source`.
+impl std::error::Error for Error {}

@@ -55,6 +55,7 @@ impl Inner {
             freed_bytes: cleaning.freed_bytes(),
             disk_bytes: log.disk_bytes(),
             held_bytes: log.held_bytes(),
+            reserve_bytes: log.disk_bytes().saturating_sub(log.used_bytes() + log.held_bytes()),
             live_bytes: log.live_bytes(),
             end,
             ..cleaning.report
@@ -247,8 +248,8 @@ impl Cleaning<'_, '_> {
 pub struct CleanOptions<'a> {
     /// Most bytes to move; `None` is no limit.
     pub budget_bytes: Option<u64>,
-    /// Bytes on disk per live byte to be reached. Default: 1.1. If it takes that, pages are written
-    /// anew whose parts say things twice.
+    /// Bytes on disk per live byte to be reached, beside the reserve for a full disk. Default: 1.1.
+    /// If it takes that, pages are written anew whose parts say things twice.
     pub target_ratio: f64,
     /// Called between the steps, of about a MiB each, and before each checkpoint, which gives back
     /// what was emptied; `false` stops the cleaning. A step waits for its turn to commit, behind
@@ -298,6 +299,8 @@ pub struct CleanReport {
     /// Of these, neither live nor to be won: kept for stores that are open for reading only, and
     /// given back when they are closed.
     pub held_bytes: u64,
+    /// Of these, kept free for a full disk, and no part of what the target is for.
+    pub reserve_bytes: u64,
     /// Why it ended.
     pub end: CleanEnd,
 }
@@ -306,7 +309,8 @@ pub struct CleanReport {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CleanEnd {
-    /// The target was reached, up to one smallest segment and what is held for readers.
+    /// The target was reached, up to one smallest segment, what is held for readers, and the
+    /// reserve.
     #[default]
     Reached,
     /// [`CleanOptions::budget_bytes`] were moved.

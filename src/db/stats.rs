@@ -27,6 +27,9 @@ pub struct Stats {
     /// Bytes of the log's files that are kept for these alone, and given back when they are closed;
     /// of a store that is open for reading only, those in which nothing is live.
     pub held_bytes: u64,
+    /// Bytes of the log's files that are kept free, so that removals, cleaning and closing work on
+    /// a full disk. No cleaning gives them back. Unknown to a store that is open for reading only.
+    pub reserve_bytes: u64,
     /// Segment files.
     pub segments: u64,
     /// Bytes written to the log since it was opened.
@@ -144,6 +147,7 @@ pub(super) fn stats(db: &Db) -> Stats {
         dead_bytes: log.disk_bytes().saturating_sub(log.live_bytes()),
         readers: readers as u64,
         held_bytes: held.bytes,
+        reserve_bytes: log.disk_bytes().saturating_sub(log.used_bytes() + held.bytes),
         segments: log.segments().len() as u64,
         bytes_written: written.bytes_written,
         user_bytes_written: read(&engine.store.user_bytes),
