@@ -18,22 +18,22 @@ use types::{Address, PageId};
 /// The kind of a value's part. It names no page: a value stays where it is when its page splits.
 pub(crate) const VALUE: u8 = 3;
 
-/// The values outside it that a leaf has after these records, the newest first. What they have
-/// taken the place of is dead with the commit that has them, though parts of the page still name
-/// it: a recovery that finds it gone looks whether an entry does, too; see `recover`.
-pub(super) fn named(
+/// The values outside a leaf that these records, the newest first, have taken the place of. They
+/// are dead with the commit that has the records, though parts of the page still name them: a
+/// recovery that finds one gone looks whether an entry names it, too; see `recover`.
+pub(super) fn displaced(
     base: Base<'_>,
     records: &Versioned<'_>,
     address: impl Fn(&[u8]) -> Address,
 ) -> HashSet<Address> {
     let mut seen: HashSet<&[u8]> = HashSet::new();
-    let newest = records.iter().map(|(_, record)| record).filter(|record| seen.insert(record.key));
-    let puts = newest.filter(|r| r.op == Op::Put && r.flags & FLAG_SEPARATED != 0);
-    let mut named: HashSet<Address> = puts.map(|record| address(record.value)).collect();
-    let separated = base.entries().filter(|entry| entry.flags & FLAG_SEPARATED != 0);
-    let left = separated.filter(|entry| !seen.contains(&*entry.key.to_vec()));
-    named.extend(left.map(|entry| address(entry.value)));
-    named
+    let older = records.iter().map(|(_, record)| record).filter(|record| !seen.insert(record.key));
+    let puts = older.filter(|r| r.op == Op::Put && r.flags & FLAG_SEPARATED != 0);
+    let mut displaced: HashSet<Address> = puts.map(|record| address(record.value)).collect();
+    let of_base = seen.iter().filter_map(|key| base.search(key).ok()).map(|at| base.entry(at));
+    let separated = of_base.filter(|entry| entry.flags & FLAG_SEPARATED != 0);
+    displaced.extend(separated.map(|entry| address(entry.value)));
+    displaced
 }
 
 /// A value outside its page.

@@ -324,7 +324,10 @@ impl Cut<'_, '_> {
         let records = self.seen(stop);
         let old = self.place(stop.id, guard);
         let page = stop.chain.page();
-        let relocate = self.has_values_in_victims(stop.id, guard);
+        // Which of its values are dead is not known of a page that was written to unread.
+        let is_unknown = |old: &Place| old.uncounted && !old.values.is_empty();
+        let relocate =
+            old.as_ref().is_some_and(is_unknown) || self.has_values_in_victims(stop.id, guard);
         if let Some(old) = old.as_ref().filter(|old| !relocate && !old.wants_image(page)) {
             match self.delta_part(stop, &records, old, DELTA) {
                 None if !is_crowded(old) => return Need::Nothing,
@@ -407,8 +410,9 @@ impl Cut<'_, '_> {
         place.count += net;
         place.uncounted = kind == BLIND;
         if kind == DELTA && !old.values.is_empty() {
-            let named = values::named(stop.base, records, |handle| self.address_of(handle));
-            place.keep_values(|value| named.contains(&value));
+            let address = |handle: &[u8]| self.address_of(handle);
+            let displaced = values::displaced(stop.base, records, address);
+            place.keep_values(|value| !displaced.contains(&value));
         }
         place.values.extend(&refs);
         place.shrink_image(Self::shortened(stop, &newest, old, kind));
