@@ -126,7 +126,9 @@ fn kind_of_store(error: &bwtree::Error) -> Kind {
         bwtree::Error::NoSuchTree { .. } => Kind::NotFound,
         bwtree::Error::Log(error) => kind_of_log(error),
         // All options come from the command line.
-        bwtree::Error::InvalidOption { .. } => Kind::Usage,
+        bwtree::Error::InvalidOption { .. }
+        | bwtree::Error::KeyTooLong { .. }
+        | bwtree::Error::TreeName { .. } => Kind::Usage,
         _ => Kind::Other,
     }
 }

@@ -168,6 +168,10 @@ impl Builder {
     pub fn open(self) -> Result<Db> {
         // Before anything is made on disk.
         self.validate()?;
+        if self.path.as_os_str().is_empty() {
+            let what = "the path of the store is empty; name a directory".to_owned();
+            return Err(Error::InvalidOption { what });
+        }
         let disk: Arc<dyn Disk> = if self.create && !self.read_only {
             let created = FileDisk::create(&self.path).map_err(|source| {
                 let path = self.path.display().to_string();
@@ -241,8 +245,6 @@ impl Builder {
             }
             _ => {}
         }
-        self.cleaning
-            .validate()
-            .map_err(|invalid| Error::InvalidOption { what: invalid.to_string() })
+        Ok(self.cleaning.validate()?)
     }
 }

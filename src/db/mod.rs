@@ -312,7 +312,12 @@ impl Inner {
             SyncPolicy::Always => self.sync(),
             SyncPolicy::EveryWrites(every) => {
                 // The writer that makes the last of them leads the sync.
-                if (self.writes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every.max(1)) {
+                if self
+                    .writes
+                    .fetch_add(1, Ordering::Relaxed)
+                    .wrapping_add(1)
+                    .is_multiple_of(every.max(1))
+                {
                     self.sync()
                 } else {
                     Ok(())

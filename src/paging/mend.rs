@@ -125,7 +125,8 @@ fn met_because(
     let mut damage = damage_of(engine, id, &error);
     let known = engine.store.damaged().get(&id).cloned();
     // Which keys it has may not have been known before a page above it was mended.
-    let known = known.filter(|known| known.keys.is_some() || known.is_of_catalog);
+    let has_none = known.is_some() && engine.store.strays().contains(&id);
+    let known = known.filter(|known| known.keys.is_some() || known.is_of_catalog || has_none);
     let known = known.filter(|known| (&known.file, known.offset) == (&damage.file, damage.offset));
     if let Some(known) = known {
         damage = known;

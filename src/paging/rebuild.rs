@@ -33,6 +33,9 @@ use std::sync::PoisonError;
 use sync::epoch::Guard;
 use types::PageId;
 
+/// Most pages that are read to find the one in front of another: it may be a commit that waits.
+const MOST_SEARCHED: usize = 16 << 10;
+
 /// Where a page begins, and its id.
 type Link = (Vec<u8>, PageId);
 
@@ -379,13 +382,14 @@ fn retrying<R>(
     }
 }
 
-/// Where the page begins that no inner page names, and its level: the page in front of it says so.
+/// Where the page begins that no inner page names, and its level: the page in front of it says so,
+/// if it is found among the first of a large tree.
 pub(super) fn in_front_of(
     engine: &DurableEngine,
     tree: &TreeCore,
     id: PageId,
 ) -> Option<(Vec<u8>, u8)> {
-    pages_of(engine, tree).find_map(|page| {
+    pages_of(engine, tree).take(MOST_SEARCHED).find_map(|page| {
         let before = read(engine, page).ok()??;
         before.high.filter(|_| before.right == id).map(|low| (low, before.level))
     })

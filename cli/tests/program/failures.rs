@@ -182,6 +182,15 @@ fn mistakes_of_usage_exit_with_two() {
         assert_eq!(ended.code, Some(2), "{ended:?}");
         ended.refused();
     }
+    let long = "k".repeat(5000);
+    for (arguments, told) in [
+        (&["put", "DIR/s", &long, "v"][..], "too long"),
+        (&["put", "DIR/s", "k", "v", "--tree", ""], "name"),
+    ] {
+        let ended = bwtree(dir.path(), arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.refused().contains(told));
+    }
     assert!(bwtree(dir.path(), &["--help"]).ok().contains("demo"));
     assert!(bwtree(dir.path(), &["--version"]).ok().starts_with("bwtree "));
     assert!(!bwtree(dir.path(), &["--help"]).ok().contains("demo-writer"));
