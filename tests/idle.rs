@@ -275,3 +275,27 @@ fn large_values_among_small_ones_are_given_back() {
         assert!(live <= 2 * MIB, "{way}: {live} bytes are live after a kill");
     }
 }
+
+/// The same with values that lie in their pages: entries that are removed may be far longer than
+/// those that stay, and what they took was shared out evenly.
+#[test]
+fn long_entries_among_short_ones_are_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::builder(folder.path()).memory_budget_bytes(32 << 20).open().unwrap();
+    let tree = db.tree("t").unwrap();
+    let is_long = |n: u32| n.is_multiple_of(25);
+    for n in 0..400_000_u32 {
+        tree.put(n.to_be_bytes(), vec![n as u8; if is_long(n) { 1000 } else { 10 }]).unwrap();
+    }
+    db.sync().unwrap();
+    let loaded = db.stats().live_bytes;
+    for n in (0..400_000_u32).filter(|n| is_long(*n)) {
+        assert!(tree.delete(n.to_be_bytes()).unwrap());
+    }
+    rest(&db, Duration::from_secs(20));
+    let (live, disk) = (db.stats().live_bytes, bytes_on_disk(folder.path()));
+    println!("{loaded} bytes were live, {live} are; {disk} on disk");
+    // 384,000 entries of 14 bytes.
+    assert!(live < 9 * MIB && disk < 3 * live / 2 + 8 * MIB, "{loaded}, {live}, {disk}");
+    db.verify().unwrap();
+}

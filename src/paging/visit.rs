@@ -350,22 +350,28 @@ impl Cut<'_, '_> {
         self.image(stop, &entries, old.as_ref(), count, false, guard)
     }
 
-    /// Bytes by which these records are shorter than entries that they replace. Of a page that was
-    /// not read neither is known: all of its puts replace entries of the usual length, but those
-    /// that are far shorter replace long ones, of which a page that has such has few and long.
+    /// Bytes of the image that are needed no more beyond what its number of entries says: by which
+    /// records are shorter than entries that they replace, and entries that are removed longer than
+    /// usual. Of a page that was not read neither is known: its puts replace entries of the usual
+    /// length, or long ones if they are far shorter; what it removes is as usual.
     fn shortened(stop: &Stop<'_>, newest: &[Record<'_>], old: &Place, kind: u8) -> usize {
         let usual = old.image.len as usize / usize::try_from(old.image_count).unwrap_or(0).max(1);
-        let shorter = |record: &Record<'_>| {
-            let replaced = if kind == BLIND {
-                let long = if record.value.len() < usual / 2 { 2 * usual } else { usual };
-                long.saturating_sub(record.key.len() + RECORD_BYTES)
-            } else {
-                stop.base.search(record.key).map_or(0, |at| stop.base.entry(at).value.len())
-            };
-            replaced.saturating_sub(record.value.len())
+        let in_base = |key: &[u8]| {
+            let at = stop.base.search(key).ok().filter(|_| kind != BLIND)?;
+            Some(stop.base.entry(at).value.len())
         };
-        let counts = |r: &&Record<'_>| r.op == Op::Put && r.flags & FLAG_SEPARATED == 0;
-        newest.iter().filter(counts).map(shorter).sum()
+        let shorter = |record: &Record<'_>| match (record.op, in_base(record.key)) {
+            (Op::Put, _) if record.flags & FLAG_SEPARATED != 0 => 0,
+            (Op::Put, None) if kind == BLIND => {
+                let long = if record.value.len() < usual / 2 { 2 * usual } else { usual };
+                long.saturating_sub(record.key.len() + RECORD_BYTES + record.value.len())
+            }
+            (Op::Put, replaced) => replaced.unwrap_or(0).saturating_sub(record.value.len()),
+            (Op::Remove, removed) => {
+                removed.map_or(0, |len| record.key.len() + len).saturating_sub(usual)
+            }
+        };
+        newest.iter().map(shorter).sum()
     }
 
     /// The records that the log does not hold yet, newest of each key, in key order; `None` if
