@@ -191,17 +191,17 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         }
     }
 
-    /// Reads one key; `read` runs pinned.
+    /// Reads one key; `read` runs pinned. Displaced values are left to the operation of which this
+    /// may be the first step: a panic of theirs comes when it is done.
     #[inline]
     fn read<Q, R>(&self, key: &Q, mut read: impl FnMut(Option<Found<'_>>) -> R) -> R
     where
         Q: EncodeKey + ?Sized,
     {
-        let result = key.with_encoded(|key| match self.number(key) {
+        key.with_encoded(|key| match self.number(key) {
             Some(number) => sure(self.engine.read(&self.tree, number, &mut read)),
             None => sure(self.engine.read(&self.tree, Hashed::new(key), &mut read)),
-        });
-        self.look_after(result)
+        })
     }
 
     /// Reads a group of numbers; `read` runs pinned.
@@ -278,7 +278,7 @@ impl<V: Clone + Send + Sync + 'static> Shared<V> {
         result
     }
 
-    /// The value of a key.
+    /// The value of a key; a [step](Self::read).
     #[inline]
     fn held<Q: EncodeKey + ?Sized>(&self, key: &Q) -> Option<Held<V>> {
         self.read(key, |found| found.map(|found| Held::from_slot(found.value)))

@@ -124,7 +124,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        self.shared.held(key).map(Held::into_value)
+        self.shared.look_after(self.shared.held(key)).map(Held::into_value)
     }
 
     /// What `look` makes of the value of `key`, without a copy of it.
@@ -143,7 +143,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        self.shared.held(key).map(|held| look(held.value()))
+        self.shared.look_after(self.shared.held(key)).map(|held| look(held.value()))
     }
 
     /// The entry of `key`.
@@ -177,7 +177,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
         K: Borrow<Q>,
         Q: EncodeKey + ?Sized,
     {
-        self.shared.read(key, |found| found.is_some())
+        self.shared.look_after(self.shared.read(key, |found| found.is_some()))
     }
 
     /// Gives `key` this value, and returns the one that it had.
@@ -441,8 +441,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Map<K, V> {
     /// ```
     #[expect(clippy::needless_pass_by_value, reason = "as insert takes it")]
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> V {
-        if let Some(value) = self.get(&key) {
-            return value;
+        if let Some(value) = self.shared.held(&key) {
+            return self.shared.look_after(value).into_value();
         }
         let made = Fresh::new(make(), &self.shared);
         let kept = made.held();

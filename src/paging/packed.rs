@@ -32,8 +32,8 @@ pub(crate) struct PackedPlaces {
     found: BTreeMap<PageId, (u32, Range<u32>)>,
 }
 
-/// What a small record takes in a delta part, about.
-const SMALL_RECORD_BYTES: u64 = 32;
+/// What a small record takes in a delta part, at the least, about.
+const SMALL_RECORD_BYTES: u64 = 16;
 
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
