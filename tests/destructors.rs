@@ -263,6 +263,31 @@ fn the_end_of_a_map_goes_on_after_a_panic() {
     assert_eq!((ledger.alive(), ledger.gone()), (0, 2400));
 }
 
+/// What begins with a look at the key ended there, if a destructor's panic came out of the look.
+#[test]
+fn no_first_step_ends_an_operation() {
+    let ledger = Arc::new(Ledger::default());
+    let map: Map<u64, Bomb> = Map::with_tiny_pages();
+    let new = || Bomb::new(&ledger);
+    let mut panicked = 0;
+    for key in 0..20_000 {
+        let _lost = panics(|| drop(map.insert(u64::MAX, new())));
+        // So that each operation is the one whose turn it is to look after them.
+        for _ in 0..key % 31 {
+            let _lost = panics(|| drop(map.get(&0)));
+        }
+        panicked += u32::from(panics(|| match key % 2 {
+            0 => drop(map.get_or_insert_with(key, new)),
+            _ => drop(map.entry(key).insert_entry(new())),
+        }));
+        let is_there = || assert!(map.contains_key(&key));
+        assert!(!panics(is_there) || !panics(is_there), "key {key}");
+        let _lost = panics(|| drop(map.remove(&key)));
+    }
+    assert!(panicked > 5000, "{panicked}");
+    let _lost = panics(|| drop(map));
+}
+
 #[test]
 fn a_panic_comes_out_of_an_operation_which_is_done() {
     let ledger = Arc::new(Ledger::default());
