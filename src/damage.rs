@@ -65,12 +65,6 @@ impl KeyRange {
         let key = key.as_ref();
         *self.first <= *key && self.end.as_ref().is_none_or(|end| *key < **end)
     }
-
-    /// Whether all of these keys are also keys of the other range.
-    pub(crate) fn is_inside(&self, (first, end): (&[u8], Option<&[u8]>)) -> bool {
-        let own = self.end.as_deref();
-        *self.first >= *first && end.is_none_or(|end| own.is_some_and(|own| own <= end))
-    }
 }
 
 impl ByteRange for KeyRange {

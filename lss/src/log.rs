@@ -191,6 +191,12 @@ impl Log {
         self.segments.used_bytes()
     }
 
+    /// Bytes of the files that are neither in use nor held for readers: the free segments of the
+    /// reserve, as many as there are now, and the superblock.
+    pub fn spare_bytes(&self) -> u64 {
+        self.disk_bytes().saturating_sub(self.used_bytes() + self.held_bytes())
+    }
+
     /// Looks how many logs are open for reading only beside this one, and tells what is held back
     /// for them; a log that is one of them tells what it finds dead. A list of the directory.
     ///

@@ -55,7 +55,7 @@ impl Inner {
             freed_bytes: cleaning.freed_bytes(),
             disk_bytes: log.disk_bytes(),
             held_bytes: log.held_bytes(),
-            reserve_bytes: log.disk_bytes().saturating_sub(log.used_bytes() + log.held_bytes()),
+            reserve_bytes: log.spare_bytes(),
             live_bytes: log.live_bytes(),
             end,
             ..cleaning.report

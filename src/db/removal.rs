@@ -5,9 +5,10 @@ use super::bounds::ByteRange;
 use super::range::Walk;
 use super::tree::Tree;
 use super::value::Read;
+use crate::damage::KeyRange;
 use crate::engine::{End, Unread};
 use crate::error::{Error, Result};
-use crate::paging::empty::Emptied;
+use crate::paging::empty::{Emptied, is_inside};
 use crate::paging::mend;
 use bytes::Bytes;
 use core::fmt;
@@ -215,9 +216,8 @@ impl Tree {
         let range = (start.as_slice(), end.as_deref());
         let damage = found.first();
         let keys = damage.and_then(|damage| damage.keys.as_ref());
-        let Some((damage, keys)) = damage.zip(keys.filter(|keys| keys.is_inside(range))) else {
-            return Err(error);
-        };
+        let within = |keys: &&KeyRange| is_inside((&keys.first, keys.end.as_deref()), range);
+        let Some((damage, keys)) = damage.zip(keys.filter(within)) else { return Err(error) };
         let page = damage.page();
         // All before the page is gone, and what was put to it without reading it is there still.
         let rest = Unread::bytes_from(&keys.first, end.as_deref());

@@ -147,7 +147,7 @@ pub(super) fn stats(db: &Db) -> Stats {
         dead_bytes: log.disk_bytes().saturating_sub(log.live_bytes()),
         readers: readers as u64,
         held_bytes: held.bytes,
-        reserve_bytes: log.disk_bytes().saturating_sub(log.used_bytes() + held.bytes),
+        reserve_bytes: log.spare_bytes(),
         segments: log.segments().len() as u64,
         bytes_written: written.bytes_written,
         user_bytes_written: read(&engine.store.user_bytes),

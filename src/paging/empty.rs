@@ -84,7 +84,7 @@ pub(crate) struct Emptied {
 }
 
 /// A range of keys: the first one, and the one behind the last.
-type Keys<'k> = (&'k [u8], Option<&'k [u8]>);
+pub(crate) type Keys<'k> = (&'k [u8], Option<&'k [u8]>);
 
 /// The next leaves inside a range, each with its low key, and the key in the range to go on from.
 type Leaves = (Vec<(PageId, Vec<u8>)>, Option<Vec<u8>>);
@@ -100,7 +100,7 @@ enum Look {
 }
 
 /// Whether a part of the space of keys is inside another one.
-fn is_inside((low, high): Keys<'_>, (start, end): Keys<'_>) -> bool {
+pub(crate) fn is_inside((low, high): Keys<'_>, (start, end): Keys<'_>) -> bool {
     low >= start && end.is_none_or(|end| high.is_some_and(|high| high <= end))
 }
 

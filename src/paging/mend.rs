@@ -149,10 +149,11 @@ fn tree_of(engine: &DurableEngine, id: PageId) -> Option<Arc<TreeCore>> {
     engine.tree(number)
 }
 
-/// As [`Engine::retrying`](crate::engine::Engine::retrying), for who has met damage already.
-fn retrying<R>(
+/// As [`Engine::retrying`](crate::engine::Engine::retrying), for who has met damage already:
+/// `bring` says what is done about more of it.
+pub(super) fn retrying<R>(
     engine: &DurableEngine,
-    chain: &mut Chain,
+    mut bring: impl FnMut(PageId) -> Result<()>,
     mut attempt: impl FnMut(&Guard) -> core::result::Result<R, Away>,
 ) -> Result<R> {
     loop {
@@ -161,10 +162,22 @@ fn retrying<R>(
             Ok(result) => return Ok(result),
             Err(Away(id)) => {
                 drop(guard);
-                page_in_because(engine, id, chain)?;
+                bring(id)?;
             }
         }
     }
+}
+
+/// The level of the root, if it can be read.
+pub(super) fn level_of_root(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    bring: impl FnMut(PageId) -> Result<()>,
+) -> Result<u8> {
+    retrying(engine, bring, |guard| match engine.table.load(tree.root, guard) {
+        Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
+        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
+    })
 }
 
 impl DurableEngine {
@@ -189,17 +202,10 @@ fn fences(
 ) -> Option<Fences> {
     if id == tree.root {
         // What it is cannot be told: a root is a leaf only if the tree has no other page.
-        let guard = engine.pin();
-        let pages = (1..engine.table.id_limit()).map(PageId::new).filter(|other| *other != id);
-        let mut others = pages.filter_map(|other| engine.place_without_lists(other, &guard));
-        let inner = others.any(|place| place.tree == tree.id && !place.is_merged());
-        let level = u8::from(inner);
+        let level = u8::from(rebuild::pages_of(engine, tree).any(|other| other != id));
         return Some(Fences { low: Vec::new(), high: None, right: PageId::NONE, level });
     }
-    let root = retrying(engine, chain, |guard| match engine.table.load(tree.root, guard) {
-        Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
-        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
-    });
+    let root = level_of_root(engine, tree, |id| page_in_because(engine, id, chain));
     // From above: what is damaged on the way is found, and mended, on a higher level than this one.
     let named = (1..=root.ok()?).rev().find_map(|above| {
         let child = |base: Base<'_>| {
@@ -227,7 +233,8 @@ fn fences_under(
 ) -> Option<Fences> {
     let mut from = Some(from);
     while let Some(key) = from {
-        let step = retrying(engine, chain, |guard| {
+        let bring = |id| page_in_because(engine, id, chain);
+        let step = retrying(engine, bring, |guard| {
             DurableEngine::check_dropped(tree)?;
             let stop = engine.descend(tree, Covering(key.as_slice()), above, guard)?;
             let base = stop.base;

@@ -21,16 +21,15 @@
 //! not at all, and then the next attempt finds both.
 
 use super::fetch;
-use super::mend::Fences;
+use super::mend::{Fences, level_of_root, retrying};
 use super::store::DurableEngine;
-use crate::engine::{Away, Covering, TreeCore};
+use crate::engine::{Covering, TreeCore};
 use crate::error::{Error, Result};
 use delta::{Base, Contents, Entry, Layout, Shape};
 use mapping::Word;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::PoisonError;
-use sync::epoch::Guard;
 use types::PageId;
 
 /// Most pages that are read to find the one in front of another: it may be a commit that waits.
@@ -111,13 +110,8 @@ fn below(
     id: PageId,
     fences: &Fences,
 ) -> Result<Option<Below>> {
-    let (mut inner, mut leaves) = (Vec::new(), Vec::new());
-    for page in pages_of(engine, tree).filter(|page| *page != id) {
-        let place = engine.place_without_lists(page, &engine.pin());
-        // No image of an inner page has entries that count.
-        let counts = place.is_some_and(|place| place.count != 0);
-        if counts { leaves.push(page) } else { inner.push(page) }
-    }
+    let others = pages_of(engine, tree).filter(|page| *page != id);
+    let (mut leaves, inner): (Vec<_>, Vec<_>) = others.partition(|page| has_entries(engine, *page));
     let (mut unread, mut found) = (Unread::default(), Vec::new());
     read_all(engine, &inner, &mut found, &mut unread)?;
     let highest = found.iter().map(|page| page.level).max().unwrap_or(0);
@@ -148,14 +142,16 @@ fn below(
     }))
 }
 
-fn pages_of(engine: &DurableEngine, tree: &TreeCore) -> impl Iterator<Item = PageId> {
-    let of_tree = |page: &PageId| {
-        let place = engine.place_without_lists(*page, &engine.pin());
-        place.is_some_and(|place| place.tree == tree.id && !place.is_merged())
-    };
-    // Those too that come meanwhile.
+/// The pages of a tree, those too that come meanwhile.
+pub(super) fn pages_of(engine: &DurableEngine, tree: &TreeCore) -> impl Iterator<Item = PageId> {
     let ids = (1..).map_while(|id| (id < engine.table.id_limit()).then(|| PageId::new(id)));
-    ids.filter(of_tree)
+    ids.filter(|id| engine.is_of_tree(*id, tree, &engine.pin()))
+}
+
+/// Whether the log has entries of a page. No image of an inner page has any that count.
+fn has_entries(engine: &DurableEngine, id: PageId) -> bool {
+    let place = engine.place_without_lists(id, &engine.pin());
+    place.is_some_and(|place| place.count != 0)
 }
 
 /// The first page below: the one in front of it says which it is. Else it is what is left of those
@@ -181,11 +177,7 @@ fn first_of(
             left.remove(&page.right);
         }
     }
-    let is_leaf = |page: PageId| {
-        let place = engine.place_without_lists(page, &engine.pin());
-        place.is_some_and(|place| place.count != 0)
-    };
-    left.into_iter().min_by_key(|page| (!is_leaf(*page), *page))
+    left.into_iter().min_by_key(|page| (!has_entries(engine, *page), *page))
 }
 
 /// The pages one after the other, from the low to the high key.
@@ -296,7 +288,7 @@ struct Named {
 /// that which names it, however these are split and merged meanwhile.
 fn named(engine: &DurableEngine, tree: &TreeCore, fences: &Fences) -> Result<Named> {
     let mut named = Named::default();
-    let top = match level_of_root(engine, tree) {
+    let top = match level_of_root(engine, tree, |id| fetch::page_in(engine, id)) {
         Err(error) if error.is_damage() => return Ok(named),
         level => level?,
     };
@@ -318,13 +310,6 @@ fn named(engine: &DurableEngine, tree: &TreeCore, fences: &Fences) -> Result<Nam
         }
     }
     Ok(named)
-}
-
-fn level_of_root(engine: &DurableEngine, tree: &TreeCore) -> Result<u8> {
-    retrying(engine, |guard| match engine.table.load(tree.root, guard) {
-        Word::Resident(chain) => Ok(Base::new(chain.base()).level()),
-        _ => Err(Away(if tree.is_gone() { PageId::NONE } else { tree.root })),
-    })
 }
 
 /// Where the page ends that covers a key and cannot be read: the next page above it that can be
@@ -354,7 +339,8 @@ fn children_at(
     level: u8,
     key: &[u8],
 ) -> Result<(Vec<PageId>, Option<Vec<u8>>, Option<Vec<u8>>)> {
-    retrying(engine, |guard| {
+    let bring = |id| fetch::page_in(engine, id);
+    retrying(engine, bring, |guard| {
         DurableEngine::check_dropped(tree)?;
         let base = engine.descend(tree, Covering(key), level, guard)?.base;
         let high = base.high().map(<[u8]>::to_vec);
@@ -363,23 +349,6 @@ fn children_at(
         let children = (0..base.count()).map(|at| base.child(at)).collect();
         Ok((children, end.or_else(|| high.clone()), high))
     })
-}
-
-/// As [`Engine::retrying`](crate::engine::Engine::retrying), but mends nothing.
-fn retrying<R>(
-    engine: &DurableEngine,
-    mut attempt: impl FnMut(&Guard) -> core::result::Result<R, Away>,
-) -> Result<R> {
-    loop {
-        let guard = engine.pin();
-        match attempt(&guard) {
-            Ok(result) => return Ok(result),
-            Err(Away(id)) => {
-                drop(guard);
-                fetch::page_in(engine, id)?;
-            }
-        }
-    }
 }
 
 /// Where the page begins that no inner page names, and its level: the page in front of it says so,

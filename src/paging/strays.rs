@@ -28,6 +28,7 @@ use crate::verify::{Reached, Walk, check_tree};
 use mapping::Word;
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
+use sync::epoch::Guard;
 use types::PageId;
 
 impl LogStore {
@@ -79,11 +80,8 @@ impl DurableEngine {
             Word::Disk(token) => Some((id, Token::of(token))),
             _ => None,
         };
-        let of_tree = |id: &PageId| {
-            let place = self.place_without_lists(*id, &guard);
-            place.is_some_and(|place| place.tree == tree.id && !place.is_merged())
-        };
-        strays.into_iter().filter(of_tree).filter_map(token).collect()
+        let of_tree = strays.into_iter().filter(|id| self.is_of_tree(*id, tree, &guard));
+        of_tree.filter_map(token).collect()
     }
 
     /// Whether a page of the tree is known to be damaged that is no stray.
@@ -91,8 +89,13 @@ impl DurableEngine {
         let damaged = self.store.damaged_ids();
         let strays = self.store.strays();
         let guard = self.pin();
-        damaged.iter().filter(|id| !strays.contains(id)).any(|id| {
-            self.place_without_lists(*id, &guard).is_some_and(|place| place.tree == tree.id)
-        })
+        let mut damaged = damaged.into_iter().filter(|id| !strays.contains(id));
+        damaged.any(|id| self.is_of_tree(id, tree, &guard))
+    }
+
+    /// Whether the log has this page as one of the tree.
+    pub(super) fn is_of_tree(&self, id: PageId, tree: &TreeCore, guard: &Guard) -> bool {
+        let place = self.place_without_lists(id, guard);
+        place.is_some_and(|place| place.tree == tree.id && !place.is_merged())
     }
 }

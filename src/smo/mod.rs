@@ -45,6 +45,7 @@ impl<S: Store> Engine<S> {
         self.retire(replaced, Vec::new(), guard);
         true
     }
+
     /// Puts an inner page in place of the one that was seen that intends this merge, or none, and
     /// is the same otherwise, but for absorbed pages that the log knows of by now.
     pub(crate) fn intend(
