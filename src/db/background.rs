@@ -396,10 +396,14 @@ impl Duties {
         if much || self.marked.elapsed() >= IDLE_AFTER {
             (self.user_mark, self.marked, self.quiet) = (written, Instant::now(), !much);
         }
+        if !self.schedule.enabled || !self.quiet {
+            return Ok(false);
+        }
+        self.folding.survey(engine)?;
         let log = &engine.store.log;
         let on_disk = log.disk_bytes().saturating_sub(log.held_bytes());
         let excess = on_disk.saturating_sub(self.schedule.bound_bytes(engine.needed_bytes()));
-        if !self.schedule.enabled || !self.quiet || !self.folding.is_wanted(engine, excess) {
+        if !self.folding.is_wanted(engine, excess) {
             return Ok(false);
         }
         // What is dead by now goes first, or the disk would hold all that is folded twice; and

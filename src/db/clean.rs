@@ -142,6 +142,9 @@ impl Cleaning<'_, '_> {
         // Besides the reserve for a full disk, which no cleaning gives back.
         let disk = log.used_bytes();
         let (smallest, next) = inner.segment_sizes();
+        if let Some(folding) = &mut self.folding {
+            folding.survey(engine)?;
+        }
         let target = (engine.needed_bytes() as f64 * self.target_ratio) as u64;
         let excess = disk.saturating_sub(target.saturating_add(smallest));
         if excess == 0 {

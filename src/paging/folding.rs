@@ -19,6 +19,13 @@
 //! ([`PackedPlace::superseded`](super::packed::PackedPlace::superseded)). The sum over all pages is
 //! kept up to date with each location ([`DurableEngine::set_packed`]).
 //!
+//! How long an entry was that a page lost to a record written without reading it, nobody knows: an
+//! entry of the usual length is taken for gone, and where long ones were removed from among short
+//! ones most of the log may be superseded without being seen as it. So while there is time a few
+//! dozen such pages are read, drawn by their bytes, and what is found in them is taken for the
+//! share of all ([`Folding::survey`]). If that is so much that the disk is above its bound, they
+//! are read one by one, and those of which it is true are written anew.
+//!
 //! # Why it ends
 //!
 //! A pass goes over the table once, and takes pages of whose parts at least a half, then a quarter,
@@ -35,9 +42,10 @@ use super::fetch;
 use super::place::Place;
 use super::store::DurableEngine;
 use crate::error::Result;
+use bytes::Bytes;
 use lss::Stream;
 use std::collections::HashMap;
-use sync::atomic::Ordering;
+use sync::atomic::{AtomicU64, Ordering};
 use types::PageId;
 
 /// Parts of a page of which one is superseded, from pass to pass.
@@ -49,6 +57,15 @@ const LEAST_MORE: u64 = 64;
 /// Locations that are looked at in one step, at the most.
 const STEP_PAGES: u32 = 8192;
 
+/// Pages that a survey reads.
+const SURVEYED_PAGES: u64 = 64;
+
+/// Part of the live bytes that must be unknown, beyond what the last survey saw, for another.
+const LEAST_UNKNOWN: u64 = 8;
+
+/// A share of bytes is told as so many of this.
+const WHOLE_SHARE: u64 = 1024;
+
 /// Where folding is.
 #[derive(Debug, Default)]
 pub(crate) struct Folding {
@@ -57,9 +74,24 @@ pub(crate) struct Folding {
     pass: usize,
     /// Bytes that were superseded when the last pass had ended.
     left: u64,
+    /// Bytes that were unknown when that was last looked into.
+    surveyed: u64,
 }
 
 impl Folding {
+    /// Reads a few of the pages that were written to without being read, if there are many more
+    /// than there were, to find out how much of them is superseded.
+    pub(crate) fn survey(&mut self, engine: &DurableEngine) -> Result<()> {
+        let unknown = engine.store.unknown.load(Ordering::Relaxed);
+        self.surveyed = self.surveyed.min(unknown);
+        if unknown - self.surveyed > engine.store.log.live_bytes() / LEAST_UNKNOWN {
+            let share = engine.hidden_share(unknown)?;
+            engine.store.hidden_share.store(share, Ordering::Relaxed);
+            self.surveyed = unknown;
+        }
+        Ok(())
+    }
+
     /// Whether pages are to be written anew to win the bytes by which the disk is too large.
     pub(crate) fn is_wanted(&mut self, engine: &DurableEngine, excess_bytes: u64) -> bool {
         let superseded = engine.superseded_bytes();
@@ -78,7 +110,10 @@ impl Folding {
     /// Goes on by one step, and returns the bytes that were written; `None` behind the last pass.
     pub(crate) fn step(&mut self, engine: &DurableEngine) -> Result<Option<u64>> {
         let Some(&share) = SHARES.get(self.pass) else {
-            *self = Self { left: engine.superseded_bytes(), ..Self::default() };
+            // What is unknown still was looked at.
+            engine.store.hidden_share.store(0, Ordering::Relaxed);
+            let surveyed = engine.store.unknown.load(Ordering::Relaxed);
+            *self = Self { left: engine.superseded_bytes(), surveyed, ..Self::default() };
             return Ok(None);
         };
         let (hand, bytes) = engine.fold_pages(self.hand, share)?;
@@ -93,7 +128,44 @@ impl Folding {
 impl DurableEngine {
     /// Bytes of parts that other parts have taken the place of, about.
     pub(crate) fn superseded_bytes(&self) -> u64 {
-        self.store.superseded.load(Ordering::Relaxed)
+        let load = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
+        load(&self.store.superseded) + self.hidden_bytes(load(&self.store.unknown))
+    }
+
+    /// Of so many bytes that are unknown, those that are superseded.
+    fn hidden_bytes(&self, unknown: u64) -> u64 {
+        unknown * self.store.hidden_share.load(Ordering::Relaxed) / WHOLE_SHARE
+    }
+
+    /// Which share of the bytes that are unknown is superseded, by a look at some pages. Of all
+    /// these bytes in a row every so many-th says which page: so large ones are drawn more often.
+    fn hidden_share(&self, unknown: u64) -> Result<u64> {
+        let distance = unknown / SURVEYED_PAGES;
+        let (mut passed, mut shares, mut looked_at) = (0, 0, 0);
+        for id in (1..self.table.id_limit()).map(PageId::new) {
+            let (place, reckoned) = {
+                let guard = self.pin();
+                let Some(packed) = self.packed_place(id, &guard) else { continue };
+                let reckoned = packed.reckoned();
+                passed += reckoned.unknown;
+                if reckoned.unknown == 0 || passed <= distance || self.store.is_damaged(id) {
+                    continue;
+                }
+                (packed.unpack(), reckoned)
+            };
+            passed -= distance;
+            let parts = match fetch::parts(self, id, &place) {
+                // Given back meanwhile; or who reads it for a user tells.
+                Err(error) if error.is_damage() => continue,
+                parts => parts?,
+            };
+            let superseded = superseded_of(id, &parts).unwrap_or(0);
+            let known = reckoned.superseded;
+            let hidden = superseded.saturating_sub(known).min(reckoned.unknown);
+            shares += hidden * WHOLE_SHARE / reckoned.unknown;
+            looked_at += 1;
+        }
+        Ok(shares.checked_div(looked_at).unwrap_or(0))
     }
 
     /// Bytes that folding wins for certain: what the passes leave in pages does not count.
@@ -120,21 +192,31 @@ impl DurableEngine {
             next += 1;
             let guard = self.pin();
             let Some(packed) = self.packed_place(id, &guard) else { continue };
-            let (parts, superseded) = packed.superseded();
-            if superseded > 0 && superseded * share >= parts && !self.store.is_damaged(id) {
-                pages.push((id, packed.unpack()));
-                bytes += parts;
+            let reckoned = packed.reckoned();
+            let hidden = self.hidden_bytes(reckoned.unknown);
+            let superseded = reckoned.superseded + hidden;
+            if superseded > 0 && superseded * share >= reckoned.bytes && !self.store.is_damaged(id)
+            {
+                pages.push((id, packed.unpack(), hidden > 0));
+                bytes += reckoned.bytes;
             }
         }
         if pages.is_empty() {
             return Ok((next, 0));
         }
         let mut read = Vec::new();
-        for (id, place) in pages {
-            match fetch::parts(self, id, &place) {
+        for (id, place, is_guessed) in pages {
+            let parts = match fetch::parts(self, id, &place) {
                 // A part may have been given back meanwhile; and who reads it for a user tells.
-                Err(error) if error.is_damage() => {}
-                parts => read.push((id, place, parts?)),
+                Err(error) if error.is_damage() => continue,
+                parts => parts?,
+            };
+            let is_worth = || {
+                let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+                superseded_of(id, &parts).is_some_and(|superseded| superseded * share >= bytes)
+            };
+            if !is_guessed || is_worth() {
+                read.push((id, place, parts));
             }
         }
         self.store.make_room();
@@ -143,7 +225,7 @@ impl DurableEngine {
         Ok((next, written))
     }
 
-    fn write_folded(&self, pages: &[(PageId, Place, Vec<bytes::Bytes>)]) -> Result<u64> {
+    fn write_folded(&self, pages: &[(PageId, Place, Vec<Bytes>)]) -> Result<u64> {
         self.store.check()?;
         let mut appender = self.store.log.appender();
         appender.rollback()?;
@@ -165,4 +247,11 @@ impl DurableEngine {
         })?;
         Ok(written)
     }
+}
+
+/// Bytes of these parts that one image of them would not have; `None` if they are damaged.
+fn superseded_of(id: PageId, parts: &[Bytes]) -> Option<u64> {
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    let image = fetch::decoded(id, parts, delta::image_bytes);
+    Some(bytes.saturating_sub(image.ok()?) as u64)
 }

@@ -19,6 +19,7 @@
 //! | `chunk` | the mapping table's chunks as bytes |
 //! | `checkpoint` | dirty chunks and the superblock |
 //! | `clean` | live pages leave segments that are mostly dead |
+//! | `reckon` | what a page would take as one image, before one is written |
 //! | `folding` | pages whose parts say things twice are written anew, in time that is left |
 //! | `rebuild` | an inner page that cannot be read is made again of what is below it |
 //! | `strays` | pages that nothing leads to any more are given back |
@@ -44,6 +45,7 @@ mod packed;
 pub(crate) mod partial;
 mod place;
 mod rebuild;
+mod reckon;
 pub(crate) mod recover;
 mod relief;
 mod settle;

@@ -32,6 +32,18 @@ pub(crate) struct PackedPlaces {
     found: BTreeMap<PageId, (u32, Range<u32>)>,
 }
 
+/// What is known of the bytes that the log has of a page, without reading it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reckoned {
+    /// Of its parts, and of the values that they name.
+    pub(crate) bytes: u64,
+    /// Of these, those that others have taken the place of, about.
+    pub(crate) superseded: u64,
+    /// Of the others, those that may be superseded too: the page was written to without being
+    /// read, and how long what it had there was, is not known.
+    pub(crate) unknown: u64,
+}
+
 /// What a small record takes in a delta part, at the least, about.
 const SMALL_RECORD_BYTES: u64 = 16;
 
@@ -150,9 +162,8 @@ impl<'a> PackedPlace<'a> {
         head.unwrap_or_default()
     }
 
-    /// Bytes of the parts and of the values that they name, and how many of these others have taken
-    /// the place of, about.
-    pub(crate) fn superseded(self) -> (u64, u64) {
+    /// What is known of the bytes of a page without reading it.
+    pub(crate) fn reckoned(self) -> Reckoned {
         let mut bytes = self.bytes;
         let sum = head(&mut bytes).and_then(|(place, deltas, values)| {
             let mut segment = 0;
@@ -175,7 +186,9 @@ impl<'a> PackedPlace<'a> {
                 if place.uncounted { largest } else { of_image / place.image_values.max(1) as u64 };
             let replaced = records.div_ceil(SMALL_RECORD_BYTES).saturating_mul(each);
             let values = place.superseded(of_image, all).max(replaced.min(of_image));
-            Some((parts + all, place.superseded(image, parts) + values))
+            let of_parts = place.superseded(image, parts);
+            let unknown = if place.uncounted { image.min(parts - of_parts) } else { 0 };
+            Some(Reckoned { bytes: parts + all, superseded: of_parts + values, unknown })
         });
         sum.unwrap_or_default()
     }

@@ -4,7 +4,7 @@ use super::packed::PackedPlace;
 use super::store::DurableEngine;
 use crate::engine::{Engine, Store};
 use mapping::PageRef;
-use sync::atomic::Ordering;
+use sync::atomic::{AtomicU64, Ordering};
 use sync::epoch::Guard;
 use types::{Address, PageId};
 
@@ -79,13 +79,19 @@ impl Place {
     /// Takes note that so many bytes of the image are not needed any more, because a delta part has
     /// less in their place.
     pub(crate) fn shrink_image(&mut self, bytes: usize) {
+        if let Some(count) = usize::try_from(self.count).ok().filter(|count| count * bytes > 0) {
+            let all = usize::try_from(self.image_count).unwrap_or(0).max(count);
+            self.set_needed((self.image.len as usize * count / all).saturating_sub(bytes));
+        }
+    }
+
+    /// Takes note of the bytes that an image written now would have.
+    pub(crate) fn set_needed(&mut self, bytes: usize) {
         let image = self.image.len as usize;
-        let Some(count) = usize::try_from(self.count).ok().filter(|count| count * bytes > 0) else {
-            return;
-        };
-        let all = usize::try_from(self.image_count).unwrap_or(0).max(count);
-        let needed = (image * count / all).saturating_sub(bytes).max(image / LEAST_NEEDED).max(1);
-        self.image_count = i32::try_from(image * count / needed).unwrap_or(i32::MAX);
+        if let Ok(count) = usize::try_from(self.count) {
+            let needed = bytes.max(image / LEAST_NEEDED).max(1);
+            self.image_count = i32::try_from(image * count / needed).unwrap_or(i32::MAX);
+        }
     }
 
     /// Keeps the separated values that `wanted` says yes to.
@@ -146,10 +152,15 @@ impl DurableEngine {
 
     /// The same, with a location that is packed already.
     pub(crate) fn set_packed(&self, id: PageId, place: Option<PackedPlace<'_>>, guard: &Guard) {
-        let superseded = |place: Option<PackedPlace<'_>>| place.map_or(0, |it| it.superseded().1);
-        let (old, new) = (superseded(self.packed_place(id, guard)), superseded(place));
+        let reckoned =
+            |place: Option<PackedPlace<'_>>| place.map(PackedPlace::reckoned).unwrap_or_default();
+        let (old, new) = (reckoned(self.packed_place(id, guard)), reckoned(place));
         // Wraps around in between, if what is taken away comes first.
-        self.store.superseded.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        let change = |sum: &AtomicU64, old: u64, new: u64| {
+            sum.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        };
+        change(&self.store.superseded, old.superseded, new.superseded);
+        change(&self.store.unknown, old.unknown, new.unknown);
         self.store.changed().insert(id);
         self.table.set_place(id, place.map(PackedPlace::bytes), guard);
     }

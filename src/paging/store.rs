@@ -161,6 +161,10 @@ pub(crate) struct LogStore {
     pub(crate) exhausted: Mutex<Option<([u64; 3], u64)>>,
     /// Bytes of parts that other parts of their pages have taken the place of, about.
     pub(super) superseded: AtomicU64,
+    /// Bytes of parts of which that is not known, and how many of 1,024 of them a look has found to
+    /// be superseded.
+    pub(super) unknown: AtomicU64,
+    pub(super) hidden_share: AtomicU64,
     /// Writes to pages that were not read for them.
     pub(crate) blind_writes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
@@ -251,6 +255,8 @@ impl LogStore {
             walked: AtomicU64::new(0),
             exhausted: Mutex::new(None),
             superseded: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            hidden_share: AtomicU64::new(0),
             blind_writes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),

@@ -26,6 +26,7 @@
 use super::cut::Cut;
 use super::packed::PackedPlace;
 use super::place::Place;
+use super::reckon;
 use super::store::{BLIND, DELTA, DELTAS, IMAGE, IMAGES, MERGED, MOVED_DELTA, MOVED_IMAGE};
 use super::values::{self, Separated, VALUE};
 use crate::engine::{Away, Covering, Stop, Versioned, Wanted};
@@ -45,8 +46,6 @@ const MAX_DELTAS: usize = 32;
 const MAX_BLIND_DELTAS: usize = 2 * MAX_DELTAS;
 /// An image is written when the delta parts have this many times its bytes.
 const DELTAS_PER_IMAGE: u64 = 3;
-/// What a record takes in a delta part beside its key and value, about.
-const RECORD_BYTES: usize = 8;
 /// An image of at most this many bytes is not written again because its entries are gone.
 const MIN_DEAD_IMAGE_BYTES: u32 = 256;
 /// Bytes of separated values that may be dead in the parts of a page, besides as many as live; by
@@ -350,30 +349,6 @@ impl Cut<'_, '_> {
         self.image(stop, &entries, old.as_ref(), count, false, guard)
     }
 
-    /// Bytes of the image that are needed no more beyond what its number of entries says: by which
-    /// records are shorter than entries that they replace, and entries that are removed longer than
-    /// usual. Of a page that was not read neither is known: its puts replace entries of the usual
-    /// length, or long ones if they are far shorter; what it removes is as usual.
-    fn shortened(stop: &Stop<'_>, newest: &[Record<'_>], old: &Place, kind: u8) -> usize {
-        let usual = old.image.len as usize / usize::try_from(old.image_count).unwrap_or(0).max(1);
-        let in_base = |key: &[u8]| {
-            let at = stop.base.search(key).ok().filter(|_| kind != BLIND)?;
-            Some(stop.base.entry(at).value.len())
-        };
-        let shorter = |record: &Record<'_>| match (record.op, in_base(record.key)) {
-            (Op::Put, _) if record.flags & FLAG_SEPARATED != 0 => 0,
-            (Op::Put, None) if kind == BLIND => {
-                let long = if record.value.len() < usual / 2 { 2 * usual } else { usual };
-                long.saturating_sub(record.key.len() + RECORD_BYTES + record.value.len())
-            }
-            (Op::Put, replaced) => replaced.unwrap_or(0).saturating_sub(record.value.len()),
-            (Op::Remove, removed) => {
-                removed.map_or(0, |len| record.key.len() + len).saturating_sub(usual)
-            }
-        };
-        newest.iter().map(shorter).sum()
-    }
-
     /// The records that the log does not hold yet, newest of each key, in key order; `None` if
     /// there are none; or the values that must be in the log first.
     fn delta_part<'g>(
@@ -421,7 +396,11 @@ impl Cut<'_, '_> {
             place.keep_values(|value| !displaced.contains(&value));
         }
         place.values.extend(&refs);
-        place.shrink_image(Self::shortened(stop, &newest, old, kind));
+        if kind == DELTA && old.uncounted {
+            place.set_needed(reckon::image_now(stop.base, records));
+        } else {
+            place.shrink_image(reckon::shortened(stop.base, &newest, old, kind));
+        }
         newest.sort_by(|left, right| left.key.cmp(right.key));
         let part = Part {
             kind,
