@@ -50,7 +50,7 @@ impl Reached {
     }
 
     /// Adds a page; `false` if it was there.
-    fn insert(&mut self, id: PageId) -> bool {
+    pub(crate) fn insert(&mut self, id: PageId) -> bool {
         let (word, bit) = Self::split(id);
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);

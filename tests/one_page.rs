@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use bwtree::io::MemoryDisk;
-use bwtree::{Builder, CleanOptions, Damage, Db, Error, KeyRange, SyncPolicy};
+use bwtree::{Builder, CleanOptions, Damage, Db, Error, KeyRange, SyncPolicy, Tree};
 use bwtree_tests::Random;
 
 const ENTRIES: u32 = 4000;
@@ -293,6 +293,54 @@ fn given_up(builder: &Builder, files: Files, live: u64) -> Option<Vec<Damage>> {
     Some(told)
 }
 
+/// What a scan finds: how many entries, and the keys of the pages that cannot be read.
+fn scanned(tree: &Tree) -> (u64, Vec<KeyRange>) {
+    let (mut count, mut ranges) = (0, Vec::new());
+    let mut from = Some(Vec::new());
+    while let Some(first) = from.take() {
+        for entry in tree.range(first..) {
+            let Err(error) = entry else {
+                count += 1;
+                continue;
+            };
+            let keys = found(Err::<(), _>(error)).remove(0).keys.unwrap();
+            from.clone_from(&keys.end);
+            ranges.push(keys);
+            break;
+        }
+    }
+    (count, ranges)
+}
+
+/// Gives up what scans meet, in a life for each range: none knows what those before it have seen.
+fn given_up_life_by_life(builder: &Builder, files: Files) {
+    let disk = MemoryDisk::with_files(files);
+    for life in 0..60 {
+        let Ok(db) = builder.clone().open_on(Arc::new(disk.clone())) else { return };
+        let mut trees = ["t", "behind"].map(|name| db.tree(name).unwrap()).into_iter();
+        let damaged = trees.find_map(|tree| {
+            let (count, ranges) = scanned(&tree);
+            assert!(!ranges.is_empty() || tree.len() == count, "life {life}");
+            Some(tree).zip(ranges.into_iter().next())
+        });
+        let Some((tree, keys)) = damaged else {
+            db.clean(CleanOptions::default()).unwrap();
+            assert!(life == 0 || db.verify().is_ok(), "{:?}", db.verify());
+            return;
+        };
+        // The first one only makes the pages above again.
+        if life > 0 {
+            let counted = tree.len();
+            let lost = tree.remove_range(keys).unwrap();
+            assert_eq!(tree.len(), counted - lost, "life {life}");
+        }
+        drop(tree);
+        drop(trees);
+        db.close().unwrap();
+    }
+    panic!("there is no end to it");
+}
+
 /// Zeros over a part of a store take neighbouring leaves, and the page above them: nothing says
 /// then where each leaf begins. Pages stayed that no call could give up, with entries that were
 /// counted, and the check failed for ever.
@@ -329,7 +377,10 @@ fn what_is_overwritten_can_be_given_up_and_all_else_is_there() {
     let name = files.keys().find(|file| name.ends_with(*file)).unwrap();
     let without_inner = overwritten(files.clone(), (name, at + 32), 32);
     for run in runs {
-        see(given_up(&builder, overwritten(without_inner.clone(), run, RUN), live));
+        let files = overwritten(without_inner.clone(), run, RUN);
+        see(given_up(&builder, files.clone(), live));
+        // Which pages nothing leads to was known as long as the store stayed open, and they stayed.
+        given_up_life_by_life(&builder, files);
     }
     println!("{lives} lives, {refused} not opened, {strays} pages that nothing leads to");
     assert!(refused * 10 <= lives && strays > 0);

@@ -92,7 +92,7 @@ impl Inner {
     /// What damage has left over, in trees all of whose damaged keys were given up.
     fn give_back_strays(&self) -> Result<()> {
         let engine = &self.engine;
-        if engine.store.strays().is_empty() {
+        if !engine.may_have_strays() {
             return Ok(());
         }
         for core in self.catalog.cores() {

@@ -168,7 +168,7 @@ impl Tree {
     /// many entries that had. What goes wrong with it a cleaning does again.
     fn give_back_strays(&self) -> u64 {
         let engine = &self.inner.engine;
-        if engine.store.strays().is_empty() {
+        if !engine.may_have_strays() {
             return 0;
         }
         engine.give_back_strays(&self.core).unwrap_or(0)

@@ -316,6 +316,7 @@ pub(crate) fn give_up(
         return Ok(None);
     }
     engine.store.is_sound(id);
+    engine.suspect(tree);
     // What held segments back is dead with the next commit; what still does is found again.
     engine.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
     Ok(Some(u64::try_from(below.token.count).unwrap_or(0)))

@@ -284,32 +284,48 @@ struct Named {
     before: Option<PageId>,
 }
 
-/// Level by level in the order of the keys: so each page that is evicted all the time is seen in
-/// that which names it, however these are split and merged meanwhile.
 fn named(engine: &DurableEngine, tree: &TreeCore, fences: &Fences) -> Result<Named> {
     let mut named = Named::default();
+    each_inner(engine, tree, |level, children, high| {
+        if level == fences.level && high == Some(&fences.low) {
+            named.before = children.last().copied();
+        }
+        named.pages.extend(children);
+    })?;
+    Ok(named)
+}
+
+/// Shows the children of each inner page that can be read to `see`, with the level of the page and
+/// where it ends. Says whether that were all.
+///
+/// Level by level in the order of the keys: so each page that is evicted all the time is seen in
+/// that which names it, however these are split and merged meanwhile.
+pub(super) fn each_inner(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    mut see: impl FnMut(u8, &[PageId], Option<&Vec<u8>>),
+) -> Result<bool> {
     let top = match level_of_root(engine, tree, |id| fetch::page_in(engine, id)) {
-        Err(error) if error.is_damage() => return Ok(named),
+        Err(error) if error.is_damage() => return Ok(false),
         level => level?,
     };
+    let mut are_all = true;
     for level in 1..=top {
         let mut from = Some(Vec::new());
         while let Some(key) = from {
             let (children, high) = match children_at(engine, tree, level, &key) {
                 Ok((children, _, high)) => (children, high),
                 Err(error) if error.is_damage() => {
+                    are_all = false;
                     (Vec::new(), end_of_damaged(engine, tree, level..=top, &key)?)
                 }
                 Err(error) => return Err(error),
             };
-            if level == fences.level && high.as_ref() == Some(&fences.low) {
-                named.before = children.last().copied();
-            }
-            named.pages.extend(children);
+            see(level, &children, high.as_ref());
             from = high.filter(|high| *high > key);
         }
     }
-    Ok(named)
+    Ok(are_all)
 }
 
 /// Where the page ends that covers a key and cannot be read: the next page above it that can be

@@ -132,6 +132,8 @@ pub(crate) struct LogStore {
     pub(super) rebuilding: Mutex<()>,
     /// Pages that nothing may lead to any more, since inner pages were damaged; see `strays`.
     pub(super) strays: Mutex<BTreeSet<PageId>>,
+    /// Trees of which damaged pages were given up: there may be more.
+    pub(super) suspects: Mutex<BTreeSet<u32>>,
     /// Most pages of dropped trees that one commit takes away. Tests shrink it.
     pub(crate) give_back_pages: usize,
     /// Held by who puts a large value.
@@ -239,6 +241,7 @@ impl LogStore {
             stuck: Mutex::default(),
             rebuilding: Mutex::default(),
             strays: Mutex::default(),
+            suspects: Mutex::default(),
             damaged: Mutex::default(),
             give_back_pages: GIVE_BACK_PAGES,
             large: Mutex::default(),

@@ -18,8 +18,11 @@
 //! background work is under way ([`LogStore::at_rest`]), and nothing leads a user to them.
 //!
 //! Which pages may be strays is known from the rebuilding of a page or from a check of the store,
-//! and not after a restart, until it is checked again.
+//! but not after a restart. So when a damaged page was given up, those pages of its tree are looked
+//! for that no inner page names: that reads these alone, and where there are no strays mostly finds
+//! none. (A page that was split off and not posted yet is one; the walk comes to it.)
 
+use super::rebuild;
 use super::store::{DurableEngine, LogStore};
 use super::token::Token;
 use crate::engine::TreeCore;
@@ -36,12 +39,48 @@ impl LogStore {
     pub(crate) fn strays(&self) -> MutexGuard<'_, BTreeSet<PageId>> {
         self.strays.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn suspects(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl DurableEngine {
+    /// Takes note that damaged pages of this tree were given up.
+    pub(super) fn suspect(&self, tree: &TreeCore) {
+        self.store.suspects().insert(tree.id);
+    }
+
+    /// Whether a tree may have strays.
+    pub(crate) fn may_have_strays(&self) -> bool {
+        !self.store.strays().is_empty() || !self.store.suspects().is_empty()
+    }
+
+    /// Looks for pages of the tree that no inner page names, if some of it were given up.
+    fn look_for_strays(&self, tree: &TreeCore) -> Result<()> {
+        if !self.store.suspects().contains(&tree.id) {
+            return Ok(());
+        }
+        let mut named = Reached::default();
+        named.insert(tree.root);
+        let see = |_, children: &[PageId], _: Option<&Vec<u8>>| {
+            for child in children {
+                named.insert(*child);
+            }
+        };
+        if rebuild::each_inner(self, tree, see)? {
+            let unnamed = rebuild::pages_of(self, tree).filter(|id| !named.contains(*id));
+            let unnamed: Vec<PageId> = unnamed.collect();
+            self.store.strays().extend(unnamed);
+            self.store.suspects().remove(&tree.id);
+        }
+        Ok(())
+    }
+
     /// Gives back what nothing leads to of a tree all of whose damaged keys were given up, and
     /// returns how many entries that had. Called unpinned, and without the turn to append.
     pub(crate) fn give_back_strays(&self, tree: &TreeCore) -> Result<u64> {
+        self.look_for_strays(tree)?;
         if self.strays_of(tree).is_empty() || self.has_damage(tree) {
             return Ok(0);
         }
