@@ -319,6 +319,58 @@ fn values_that_were_replaced_are_in_the_log_once_when_there_is_time() {
     }
 }
 
+/// Whether a page has outgrown its bound was seen by who read it: a scan of a store that had been
+/// closed wrote a third of it anew, and gets wrote more than all of it.
+#[test]
+fn reads_write_nothing_once_there_was_time() {
+    const ENTRIES: u64 = 60_000;
+    for random in [false, true] {
+        let disk = MemoryDisk::new();
+        let open = || {
+            let builder = Db::builder("").memory_budget_bytes(2 << 20);
+            builder.open_on(Arc::new(disk.clone())).unwrap()
+        };
+        let key = |n: u64| if random { key(n).to_vec() } else { n.to_be_bytes().to_vec() };
+        let db = open();
+        let tree = db.tree("t").unwrap();
+        (0..ENTRIES).for_each(|n| tree.put(key(n), vec![n as u8; 120]).unwrap());
+        assert!(!random || db.stats().blind_writes > ENTRIES / 4);
+        drop(tree);
+        // Those that wrote leave no time.
+        db.close().unwrap();
+        let db = open();
+        let tree = db.tree("t").unwrap();
+        let begun = Instant::now();
+        let mut before = u64::MAX;
+        // Ascending keys leave nothing to do.
+        while random && db.stats().bytes_written != before {
+            assert!(begun.elapsed().as_secs() < 20, "it never rests: {:?}", db.stats());
+            before = db.stats().bytes_written;
+            thread::sleep(Duration::from_millis(1200));
+        }
+        let before = db.stats();
+        let (mut from, step) = (0, 7919);
+        for _ in 0..ENTRIES {
+            assert!(tree.get(key(from)).unwrap().is_some_and(|value| *value == [from as u8; 120]));
+            from = (from + step) % ENTRIES;
+        }
+        assert_eq!(tree.iter().flatten().count() as u64, ENTRIES);
+        db.sync().unwrap();
+        let after = db.stats();
+        let (split, written) =
+            (after.splits - before.splits, after.bytes_written - before.bytes_written);
+        println!(
+            "random: {random}: {} pages, {split} split by reads, {written} bytes",
+            after.pages
+        );
+        // Less than a 64th of all is not worth a pass over the pages.
+        assert!(split * 20 <= after.pages, "random: {random}: {split} of {} split", after.pages);
+        assert!(written * 10 <= after.live_bytes, "random: {random}: {written} bytes written");
+        drop(tree);
+        db.verify().unwrap();
+    }
+}
+
 /// A page is read to be written anew, and changed by a commit before it is.
 #[test]
 fn what_is_committed_while_pages_are_written_anew_stays() {

@@ -319,7 +319,7 @@ fn start_cleaner(
         user_mark: 0,
         marked: Instant::now(),
         quiet: false,
-        folding: Folding::default(),
+        folding: Folding::and_splitting(),
         hand: 0,
         looked_at: 0,
         sparse: SparseWalk::default(),
@@ -414,6 +414,8 @@ impl Duties {
         {
             return Ok(false);
         }
+        // Pages that were split wait for a commit.
+        self.wants_commit = true;
         match self.folding.step(engine) {
             Err(Error::Log(error)) if error.is_full() => Ok(false),
             step => Ok(step?.is_some()),

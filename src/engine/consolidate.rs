@@ -255,15 +255,15 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// Splits a leaf that is larger than a leaf may be (I15), as one that came back from the log or
-    /// out of a merge can be. What it would need and is not resident is not brought in for it: such
-    /// a leaf has no area, so the next writer goes on with it.
-    pub(crate) fn restore_bound(&self, tree: &TreeCore, id: PageId, guard: &Guard) {
+    /// Splits a leaf that is larger than a leaf may be (I15) by more than this, as one that came
+    /// back from the log or out of a merge can be. What it would need and is not resident is not
+    /// brought in for it: such a leaf has no area, so the next writer goes on with it.
+    pub(crate) fn restore_bound(&self, tree: &TreeCore, id: PageId, slack: usize, guard: &Guard) {
         if let Word::Resident(chain) = self.table.load(id, guard)
             && let base = Base::new(chain.base())
             && base.is_leaf()
             && base.count() > 1
-            && base.byte_len() > self.limits.split_above(&base.shape(&[]))
+            && base.byte_len() > self.limits.split_above(&base.shape(&[])) + slack
         {
             let stop = Stop { id, chain, base, parent: PageId::NONE };
             let _away = self.consolidate(tree, &stop, 0, guard);

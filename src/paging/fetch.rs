@@ -6,7 +6,8 @@
 //!
 //! Image and delta parts together may be more than a page should be (I15): a page that is evicted
 //! after each few writes is never consolidated. Such a page comes in without an area, however large
-//! it is, and is split at once.
+//! it is, and is split at once; unless it is no larger than a page in memory is with its area, for
+//! a read should write nothing. Then its next writer splits it.
 
 use super::place::Place;
 use super::store::{DELTAS, DurableEngine, IMAGES};
@@ -130,7 +131,7 @@ fn land(
             // is nearly full reads make nothing dirty.
             let splits = engine.store.can_write() && !engine.store.is_nearly_full();
             if let Some(tree) = engine.tree(place.tree).filter(|_| splits) {
-                engine.restore_bound(&tree, id, &guard);
+                engine.restore_bound(&tree, id, engine.limits.area_bytes, &guard);
             }
             return Ok(true);
         }

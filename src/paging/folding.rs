@@ -26,23 +26,34 @@
 //! share of all ([`Folding::survey`]). If that is so much that the disk is above its bound, they
 //! are read one by one, and those of which it is true are written anew.
 //!
+//! # Pages that have outgrown their bound
+//!
+//! A page that is written to without being read may come to more than a page should have (I15),
+//! and is split by whoever reads it: a scan behind a load would write half of the store. So in the
+//! same time, before all others, such pages are brought in, which splits them; those that turn out
+//! to be small, since records replace one another, are written as one image.
+//!
 //! # Why it ends
 //!
-//! A pass goes over the table once, and takes pages of whose parts at least a half, then a quarter,
-//! then an eighth is superseded. A page that was written anew has nothing superseded. So three
-//! passes leave less than an eighth in every page; and no other begins before there is more again.
+//! A pass goes over the table once: over pages that may have outgrown their bound, and then over
+//! those of whose parts at least a half, a quarter, an eighth is superseded. A page that was
+//! written anew has nothing superseded. So three passes leave less than an eighth in every page;
+//! and no other begins before there is more again.
 //!
 //! # As of the last commit
 //!
-//! A page is written as the log has it, also if it is in memory and has changed: what is dirty is
-//! not looked at, no page is brought in, and the version of the log stays what it is. The parts are
-//! read before the turn to append is taken; whoever has changed the location meanwhile has won.
+//! What is folded is written as the log has it, also if it is in memory and has changed: what is
+//! dirty is not looked at, the page is not brought in, and the version of the log stays what it is.
+//! The parts are read before the turn to append is taken; whoever has changed the location
+//! meanwhile has won.
 
 use super::fetch;
+use super::packed::Reckoned;
 use super::place::Place;
 use super::store::DurableEngine;
 use crate::error::Result;
 use bytes::Bytes;
+use delta::Contents;
 use lss::Stream;
 use std::collections::HashMap;
 use sync::atomic::{AtomicU64, Ordering};
@@ -71,7 +82,14 @@ const WHOLE_SHARE: u64 = 1024;
 pub(crate) struct Folding {
     /// The next page to look at.
     hand: u32,
+    /// The number of passes that have ended, the one over pages that have outgrown their bound
+    /// included.
     pass: usize,
+    /// Whether that one is made, and the others are.
+    splits: bool,
+    folds: bool,
+    /// Bytes of such pages when the last pass had ended.
+    left_outgrown: u64,
     /// Bytes that were superseded when the last pass had ended.
     left: u64,
     /// Bytes that were unknown when that was last looked into.
@@ -92,15 +110,24 @@ impl Folding {
         Ok(())
     }
 
-    /// Whether pages are to be written anew to win the bytes by which the disk is too large.
+    /// Also for pages that have outgrown their bound.
+    pub(crate) fn and_splitting() -> Self {
+        Self { splits: true, ..Self::default() }
+    }
+
+    /// Whether pages are to be written anew: to win the bytes by which the disk is too large, or to
+    /// be split before somebody wants to read them.
     pub(crate) fn is_wanted(&mut self, engine: &DurableEngine, excess_bytes: u64) -> bool {
-        let superseded = engine.superseded_bytes();
+        let least = engine.store.log.live_bytes() / LEAST_MORE;
         // Less than was left, since other pages were written: the next passes begin from there.
-        self.left = self.left.min(superseded);
-        let more = superseded - self.left;
-        let wanted = excess_bytes > 0
-            && engine.foldable_bytes() > 0
-            && more > engine.store.log.live_bytes() / LEAST_MORE;
+        let more = |left: &mut u64, now: u64| {
+            *left = now.min(*left);
+            now - *left > least
+        };
+        let superseded = more(&mut self.left, engine.superseded_bytes());
+        self.folds = superseded && excess_bytes > 0 && engine.foldable_bytes() > 0;
+        let outgrown = engine.store.outgrown.load(Ordering::Relaxed);
+        let wanted = self.folds || more(&mut self.left_outgrown, outgrown) && self.splits;
         if !wanted {
             (self.hand, self.pass) = (0, 0);
         }
@@ -109,20 +136,36 @@ impl Folding {
 
     /// Goes on by one step, and returns the bytes that were written; `None` behind the last pass.
     pub(crate) fn step(&mut self, engine: &DurableEngine) -> Result<Option<u64>> {
-        let Some(&share) = SHARES.get(self.pass) else {
+        let wish = match self.pass.checked_sub(1) {
+            None if self.splits => Some(Wish::Outgrown),
+            at => SHARES.get(at.unwrap_or(0)).map(|share| Wish::Superseded(*share)),
+        };
+        let Some(wish) = wish.filter(|wish| self.folds || *wish == Wish::Outgrown) else {
             // What is unknown still was looked at.
             engine.store.hidden_share.store(0, Ordering::Relaxed);
-            let surveyed = engine.store.unknown.load(Ordering::Relaxed);
-            *self = Self { left: engine.superseded_bytes(), surveyed, ..Self::default() };
+            let load = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
+            let (surveyed, left_outgrown) =
+                (load(&engine.store.unknown), load(&engine.store.outgrown));
+            let left = engine.superseded_bytes();
+            *self = Self { left, surveyed, left_outgrown, splits: self.splits, ..Self::default() };
             return Ok(None);
         };
-        let (hand, bytes) = engine.fold_pages(self.hand, share)?;
+        let (hand, bytes) = engine.fold_pages(self.hand, wish)?;
         self.hand = hand;
         if hand >= engine.table.id_limit() {
             (self.hand, self.pass) = (0, self.pass + 1);
         }
         Ok(Some(bytes))
     }
+}
+
+/// Which pages are written anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// Those that have outgrown their bound while nobody read them.
+    Outgrown,
+    /// Those of which one part in so many is superseded.
+    Superseded(u64),
 }
 
 impl DurableEngine {
@@ -159,9 +202,9 @@ impl DurableEngine {
                 Err(error) if error.is_damage() => continue,
                 parts => parts?,
             };
-            let superseded = superseded_of(id, &parts).unwrap_or(0);
-            let known = reckoned.superseded;
-            let hidden = superseded.saturating_sub(known).min(reckoned.unknown);
+            let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+            let superseded = self.as_image(id, &parts).map_or(0, |(image, _)| bytes - image);
+            let hidden = superseded.saturating_sub(reckoned.superseded).min(reckoned.unknown);
             shares += hidden * WHOLE_SHARE / reckoned.unknown;
             looked_at += 1;
         }
@@ -179,9 +222,27 @@ impl DurableEngine {
         self.store.log.live_bytes().saturating_sub(self.foldable_bytes())
     }
 
-    /// Writes pages anew, from this one on, of which at least one part in `share` is superseded.
-    /// Returns where to go on, and the bytes that were written.
-    fn fold_pages(&self, hand: u32, share: u64) -> Result<(u32, u64)> {
+    /// Bytes of these parts as one image, at the most as many as they have, and whether the page
+    /// would be split if it were brought in; `None` if they are damaged.
+    fn as_image(&self, id: PageId, parts: &[Bytes]) -> Option<(u64, bool)> {
+        let most: usize = parts.iter().map(Bytes::len).sum();
+        let decoded = fetch::decoded(id, parts, |shape, entries| {
+            let in_memory = Contents::Entries(entries.to_vec()).base_bytes(shape);
+            let bound = self.limits.split_above(shape) + self.limits.area_bytes;
+            let would_split = shape.level == 0 && entries.len() > 1 && in_memory > bound;
+            (delta::image_bytes(shape, entries).min(most) as u64, would_split)
+        });
+        decoded.ok()
+    }
+
+    /// Whether a leaf may be split if it is brought in.
+    pub(super) fn is_outgrown(&self, reckoned: &Reckoned) -> bool {
+        reckoned.grown > (self.limits.leaf_bytes + self.limits.area_bytes) as u64
+    }
+
+    /// Writes the pages anew, from this one on, that are wished for. Returns where to go on, and
+    /// the bytes that were written, or will be with the next commit.
+    fn fold_pages(&self, hand: u32, wish: Wish) -> Result<(u32, u64)> {
         let _changing = self.store.at_rest();
         let (mut pages, mut bytes) = (Vec::new(), 0);
         let first = hand.max(1);
@@ -192,36 +253,54 @@ impl DurableEngine {
             next += 1;
             let guard = self.pin();
             let Some(packed) = self.packed_place(id, &guard) else { continue };
-            let reckoned = packed.reckoned();
-            let hidden = self.hidden_bytes(reckoned.unknown);
-            let superseded = reckoned.superseded + hidden;
-            if superseded > 0 && superseded * share >= reckoned.bytes && !self.store.is_damaged(id)
-            {
-                pages.push((id, packed.unpack(), hidden > 0));
+            let mut reckoned = packed.reckoned();
+            reckoned.superseded += self.hidden_bytes(reckoned.unknown);
+            let is_wanted = match wish {
+                Wish::Outgrown => self.is_outgrown(&reckoned),
+                Wish::Superseded(share) => {
+                    reckoned.superseded > 0 && reckoned.superseded * share >= reckoned.bytes
+                }
+            };
+            if is_wanted && !self.store.is_damaged(id) {
+                pages.push((id, packed.unpack()));
                 bytes += reckoned.bytes;
             }
         }
-        if pages.is_empty() {
-            return Ok((next, 0));
-        }
-        let mut read = Vec::new();
-        for (id, place, is_guessed) in pages {
+        let (mut folded, mut split, mut written) = (Vec::new(), Vec::new(), 0);
+        for (id, place) in pages {
             let parts = match fetch::parts(self, id, &place) {
                 // A part may have been given back meanwhile; and who reads it for a user tells.
                 Err(error) if error.is_damage() => continue,
                 parts => parts?,
             };
-            let is_worth = || {
-                let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
-                superseded_of(id, &parts).is_some_and(|superseded| superseded * share >= bytes)
+            let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+            let Some((image, would_split)) = self.as_image(id, &parts) else { continue };
+            // What was guessed is known by now, but for values: of these an image is the proof.
+            let is_guess = place.uncounted && place.values.is_empty();
+            let is_worth = match wish {
+                Wish::Superseded(share) if is_guess => (bytes - image) * share >= bytes,
+                _ => !place.deltas.is_empty(),
             };
-            if !is_guessed || is_worth() {
-                read.push((id, place, parts));
+            if would_split {
+                split.push(id);
+                written += bytes;
+            } else if is_worth {
+                folded.push((id, place, parts));
             }
         }
-        self.store.make_room();
-        let written = self.with_room(|| self.write_folded(&read))?;
-        self.store.cleaning_bytes.fetch_add(written, Ordering::Relaxed);
+        if !folded.is_empty() {
+            self.store.make_room();
+            let bytes = self.with_room(|| self.write_folded(&folded))?;
+            self.store.cleaning_bytes.fetch_add(bytes, Ordering::Relaxed);
+            written += bytes;
+        }
+        for id in split {
+            self.store.make_room();
+            match fetch::page_in(self, id) {
+                Err(error) if error.is_damage() => {}
+                done => done?,
+            }
+        }
         Ok((next, written))
     }
 
@@ -247,11 +326,4 @@ impl DurableEngine {
         })?;
         Ok(written)
     }
-}
-
-/// Bytes of these parts that one image of them would not have; `None` if they are damaged.
-fn superseded_of(id: PageId, parts: &[Bytes]) -> Option<u64> {
-    let bytes: usize = parts.iter().map(Bytes::len).sum();
-    let image = fetch::decoded(id, parts, delta::image_bytes);
-    Some(bytes.saturating_sub(image.ok()?) as u64)
 }

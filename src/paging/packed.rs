@@ -42,10 +42,15 @@ pub(crate) struct Reckoned {
     /// Of the others, those that may be superseded too: the page was written to without being
     /// read, and how long what it had there was, is not known.
     pub(crate) unknown: u64,
+    /// Bytes that a leaf may have in memory, about.
+    pub(crate) grown: u64,
 }
 
 /// What a small record takes in a delta part, at the least, about.
 const SMALL_RECORD_BYTES: u64 = 16;
+
+/// Bytes that an entry has in memory beyond those in an image, about.
+const LONGER_IN_MEMORY: u64 = 4;
 
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
@@ -188,7 +193,10 @@ impl<'a> PackedPlace<'a> {
             let values = place.superseded(of_image, all).max(replaced.min(of_image));
             let of_parts = place.superseded(image, parts);
             let unknown = if place.uncounted { image.min(parts - of_parts) } else { 0 };
-            Some(Reckoned { bytes: parts + all, superseded: of_parts + values, unknown })
+            let entries = u64::try_from(place.count.max(place.image_count)).unwrap_or(0);
+            let most = if place.uncounted { parts } else { parts - of_parts };
+            let grown = if entries > 1 { most + entries * LONGER_IN_MEMORY } else { 0 };
+            Some(Reckoned { bytes: parts + all, superseded: of_parts + values, unknown, grown })
         });
         sum.unwrap_or_default()
     }

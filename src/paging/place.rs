@@ -1,6 +1,6 @@
 //! Place: what committed parts the log holds of a page. Written by the appender alone.
 
-use super::packed::PackedPlace;
+use super::packed::{PackedPlace, Reckoned};
 use super::store::DurableEngine;
 use crate::engine::{Engine, Store};
 use mapping::PageRef;
@@ -161,6 +161,9 @@ impl DurableEngine {
         };
         change(&self.store.superseded, old.superseded, new.superseded);
         change(&self.store.unknown, old.unknown, new.unknown);
+        let outgrown =
+            |reckoned: &Reckoned| if self.is_outgrown(reckoned) { reckoned.grown } else { 0 };
+        change(&self.store.outgrown, outgrown(&old), outgrown(&new));
         self.store.changed().insert(id);
         self.table.set_place(id, place.map(PackedPlace::bytes), guard);
     }

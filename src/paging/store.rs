@@ -167,6 +167,8 @@ pub(crate) struct LogStore {
     /// be superseded.
     pub(super) unknown: AtomicU64,
     pub(super) hidden_share: AtomicU64,
+    /// Bytes of pages that may have outgrown their bound while nobody read them.
+    pub(super) outgrown: AtomicU64,
     /// Writes to pages that were not read for them.
     pub(crate) blind_writes: AtomicU64,
     pub(crate) removal_bytes: AtomicU64,
@@ -260,6 +262,7 @@ impl LogStore {
             superseded: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             hidden_share: AtomicU64::new(0),
+            outgrown: AtomicU64::new(0),
             blind_writes: AtomicU64::new(0),
             removal_bytes: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),

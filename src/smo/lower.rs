@@ -151,7 +151,7 @@ impl<S: Store> Engine<S> {
         self.succeed((tree.root, replaced), &past, all.dropped, heirs, guard);
         Counters::count(&self.counters.merges);
         self.bury(child, capped, tree.root, guard);
-        self.restore_bound(tree, tree.root, guard);
+        self.restore_bound(tree, tree.root, 0, guard);
         true
     }
 }

@@ -230,7 +230,7 @@ impl<S: Store> Engine<S> {
                 continue;
             }
             self.bury(right, capped, left, guard);
-            self.restore_bound(tree, left, guard);
+            self.restore_bound(tree, left, 0, guard);
             if parent == tree.root {
                 return if children.len() > 1 {
                     Ok(())
