@@ -156,6 +156,7 @@ mod tests {
             ("get", "missing <DIR> <KEY>"),
             ("get d k --colour", "--colour"),
             ("scan d --limit many", "many"),
+            ("scan d --limit -1", "invalid value '-1'"),
             ("trace --ops 5", "--output"),
             ("trace -o f --profile v9", "v9"),
             ("replay t", "--dir"),

@@ -79,8 +79,24 @@ fn one_line(text: &str) -> String {
 /// Failures that know their kind and the whole chain of their causes.
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::of(kind(&error), chain(&error))
+        Self::of(kind(&error), in_verbs(&chain(&error)))
     }
+}
+
+/// What the library advises, and what that is on the command line.
+const ADVICE: [(&str, &str); 3] = [
+    ("give these keys up by remove_range over all of them", "give these keys up by bwtree del"),
+    (
+        "allow its creation, or check the path",
+        "bwtree put, load or replay makes one; or check the path",
+    ),
+    ("reopen the store", "run it again"),
+];
+
+/// The text of an error, with the verbs of the program where the library names its calls.
+fn in_verbs(text: &str) -> String {
+    let change = |text: String, (call, verb): (&str, &str)| text.replace(call, verb);
+    ADVICE.into_iter().fold(text.to_owned(), change)
 }
 
 /// The text of an error and of its sources. A source that the text has in it already, as the
@@ -232,6 +248,15 @@ mod tests {
         ] {
             assert_eq!(told(bwtree::Error::Log(error.clone())).0, want, "{error}");
         }
+    }
+
+    #[test]
+    fn advice_names_verbs() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = bwtree::Db::builder(dir.path()).create(false).open().unwrap_err();
+        assert!(told(missing).1.contains("bwtree put, load or replay"));
+        let poisoned = LogError::Poisoned { cause: Arc::new(LogError::ReadOnly) };
+        assert!(told(bwtree::Error::Log(poisoned)).1.ends_with("run it again"));
     }
 
     #[test]

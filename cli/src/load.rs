@@ -45,6 +45,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The tree for lines that no line before them names one for.
+    fn default_tree(&self) -> &str {
+        self.tree.as_deref().unwrap_or(store::DEFAULT_TREE)
+    }
+
     /// Name of the input in messages.
     fn input(&self) -> &str {
         if self.file == "-" { "stdin" } else { &self.file }
@@ -60,6 +65,8 @@ struct Reached {
     synced: u64,
     /// Entries put.
     entries: u64,
+    /// The next line makes no sense.
+    is_bad: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -102,18 +109,26 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return out::answer(args.output, &value, || {
             let rate = count(numbers::rate(reached.entries, seconds) as u64);
             let took = numbers::seconds(seconds);
-            format!("loaded {} entries in {took}, {rate} a second", count(reached.entries))
+            let entries = numbers::of_many(reached.entries, "entry", "entries");
+            format!("loaded {entries} in {took}, {rate} a second")
         });
     };
     if args.output.json {
         out::answer(args.output, &value, String::new)?;
     }
     Err(failure.map_text(|text| {
-        let Reached { lines, synced, .. } = reached;
-        let (of, lines) = (count(synced), count(lines));
-        format!(
-            "{text} ({lines} lines are loaded, {of} of them synced: go on with --skip {synced})"
-        )
+        let Reached { lines, synced, is_bad, .. } = reached;
+        let of = count(synced);
+        let loaded = numbers::of_many(lines, "line is", "lines are");
+        let go_on = if is_bad && lines == synced {
+            format!(
+                "mend it and go on with --skip {lines}, or leave it out with --skip {}",
+                lines + 1
+            )
+        } else {
+            format!("go on with --skip {synced}")
+        };
+        format!("{text} ({loaded} loaded, {of} of them synced: {go_on})")
     }))
 }
 
@@ -124,7 +139,8 @@ fn fill(
     bar: &ProgressBar,
     reached: &mut Reached,
 ) -> Outcome {
-    let mut tree = db.tree(args.tree.as_deref().unwrap_or(store::DEFAULT_TREE))?;
+    // Not made before it is known that it is meant.
+    let mut tree = None;
     let mut line = Vec::new();
     let mut unsynced = 0;
     loop {
@@ -135,8 +151,10 @@ fn fill(
             reached.lines
         ))? as u64;
         if read == 0 {
-            db.sync()?;
-            return Ok(());
+            if tree.is_none() {
+                db.tree(args.default_tree())?;
+            }
+            return Ok(db.sync()?);
         }
         let number = reached.lines + 1;
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
@@ -164,7 +182,7 @@ fn too_short(args: &Args, lines: u64) -> Failure {
 fn take(
     args: &Args,
     db: &Db,
-    tree: &mut Tree,
+    tree: &mut Option<Tree>,
     text: &[u8],
     number: u64,
     reached: &mut Reached,
@@ -176,13 +194,20 @@ fn take(
                 let what = "the file names its trees itself; leave out --tree";
                 return Err(Failure::new(what));
             }
-            *tree = db.tree(&name)?;
+            *tree = Some(db.tree(&name)?);
         }
         Ok(Line::Entry(key, value)) if !skipped => {
+            let tree = match tree {
+                Some(tree) => tree,
+                None => tree.insert(db.tree(args.default_tree())?),
+            };
             tree.put(&key, Bytes::from(value))?;
             reached.entries += 1;
         }
-        Err(what) if !skipped => return Err(Failure::new(what)),
+        Err(what) if !skipped => {
+            reached.is_bad = true;
+            return Err(Failure::new(what));
+        }
         Ok(Line::Entry(..)) | Err(_) => {}
     }
     Ok(())

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     #[arg(long)]
     reverse: bool,
     /// Stop after this many entries
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     limit: Option<u64>,
     #[command(flatten)]
     format: Format,

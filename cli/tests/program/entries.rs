@@ -133,12 +133,26 @@ fn a_bad_line_is_named_and_those_before_it_stay() {
         let line = feed(dir.path(), &["load", "DIR/s"], text.as_bytes()).refused();
         assert!(line.contains("line 11") && line.contains(part), "{line}");
         assert!(line.contains("10 lines are loaded, 10 of them synced"), "{line}");
-        assert!(line.contains("--skip 10"), "{line}");
+        assert!(
+            line.contains("--skip 10") && line.contains("leave it out with --skip 11"),
+            "{line}"
+        );
         assert_eq!(bwtree(dir.path(), &["scan", "DIR/s"]).ok(), lines(0..10));
     }
     let key = "k".repeat(5_000);
     let line = feed(dir.path(), &["load", "DIR/s"], format!("{key}\tv\n").as_bytes()).refused();
     assert!(line.contains("line 1"), "{line}");
+}
+
+#[test]
+fn a_load_that_is_refused_makes_no_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let line =
+        feed(dir.path(), &["load", "DIR/s", "--tree", "mine"], b"# tree t\na\tb\n").refused();
+    assert!(line.contains("leave out --tree"), "{line}");
+    assert_eq!(bwtree(dir.path(), &["trees", "DIR/s"]).ok(), "");
+    let loaded = feed(dir.path(), &["load", "DIR/s", "--tree", "mine"], b"a\tb\n").ok();
+    assert!(loaded.starts_with("loaded 1 entry in "), "{loaded}");
 }
 
 #[test]
