@@ -152,7 +152,7 @@ pub(crate) fn tell(found: &[Damage], f: &mut fmt::Formatter<'_>) -> fmt::Result 
         f.write_str(";")?;
     }
     if found.iter().any(|damage| damage.is_of_catalog) {
-        f.write_str(" open the store for writing, which mends its catalog from the copy, or")?;
+        f.write_str(" open the store anew, to write, which mends its catalog from the copy, or")?;
     }
     f.write_str(" restore the store from a copy")
 }

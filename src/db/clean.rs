@@ -254,10 +254,10 @@ pub struct CleanOptions<'a> {
     /// Bytes on disk per live byte to be reached, beside the reserve for a full disk. Default: 1.1.
     /// If it takes that, pages are written anew whose parts say things twice.
     pub target_ratio: f64,
-    /// Called between the steps, of about a MiB each, and before each checkpoint, which gives back
-    /// what was emptied; `false` stops the cleaning. A step waits for its turn to commit, behind
-    /// the commits of those that write. It may use the store in any way; if it closes it, the
-    /// cleaning ends with [`Error::Closed`].
+    /// Called between the steps, of half a MiB to a MiB each, as the budget is, and before each
+    /// checkpoint, which gives back what was emptied; `false` stops the cleaning. A step waits for
+    /// its turn to commit, behind the commits of those that write. It may use the store in any way;
+    /// if it closes it, the cleaning ends with [`Error::Closed`].
     pub progress: Option<&'a mut dyn FnMut(&CleanProgress) -> bool>,
 }
 
