@@ -35,6 +35,9 @@ struct Body<V> {
     value: V,
 }
 
+/// Bytes of a value that are asked for before it is looked at, at the most.
+const MOST_AHEAD: usize = 256;
+
 /// Counts nothing: a map in memory has no budget.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NoMeter;
@@ -84,6 +87,11 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
         false
     }
 
+    #[inline]
+    fn ahead() -> Option<fn(&[u8])> {
+        (!is_plain::<V>()).then_some(ask_for::<V>)
+    }
+
     fn release(handle: u64) {
         // SAFETY: the handle stands for one count, which its owner gives up here.
         drop(unsafe { Arc::from_raw(pointer::<V>(handle)) });
@@ -93,11 +101,12 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
     fn displaced(engine: &Engine<Self>, value: &[u8], hidden_at: u64, guard: &Guard) {
         if let Some(retired) = engine.store.retired.as_ref().filter(|_| !is_plain::<V>()) {
             let handle = handle_of(value);
-            // SAFETY: the tree's count is the caller's, who has displaced the value.
-            let born = unsafe { (*pointer::<V>(handle)).born };
             if engine.clock.none_open() {
+                // The value itself is not looked at: that would be one more line to wait for.
                 retired.add(handle);
             } else {
+                // SAFETY: the tree's count is the caller's, who has displaced the value.
+                let born = unsafe { (*pointer::<V>(handle)).born };
                 let kept = Kept::Value(handle);
                 let free = |kept| engine.let_go(kept, guard);
                 engine.clock.keep((born, hidden_at), kept, guard, free);
@@ -143,6 +152,21 @@ impl<V: Send + Sync + 'static> Store for InMemory<V> {
             engine.reuse_later(id, guard);
         }
     }
+}
+
+/// Asks for the first lines of the value of a slot, its counts among them.
+#[inline]
+fn ask_for<V>(slot: &[u8]) {
+    /// Of the counts of an `Arc`, which lie in front of what it holds.
+    const COUNTS: usize = 2 * size_of::<usize>();
+    let begin = pointer::<V>(handle_of(slot)).cast::<u8>().wrapping_sub(COUNTS);
+    let bytes = (COUNTS + size_of::<Body<V>>()).min(MOST_AHEAD);
+    (0..bytes).step_by(64).for_each(|at| mapping::prefetch(begin.wrapping_add(at)));
+}
+
+/// Asks for the counts of a value, which are looked at when it is dropped.
+pub(crate) fn ask_for_counts(handle: u64) {
+    mapping::prefetch(pointer::<()>(handle).cast::<u8>().wrapping_sub(2 * size_of::<usize>()));
 }
 
 fn pointer<V>(handle: u64) -> *const Body<V> {

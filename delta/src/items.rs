@@ -7,6 +7,7 @@ use std::ops::{ControlFlow, Range};
 
 use crate::base::Base;
 use crate::key::KeyRef;
+use crate::pairs::AHEAD;
 use crate::record::{Op, Record};
 use crate::runs::{Part, Parts};
 
@@ -158,7 +159,8 @@ impl Items {
 
 /// Shows the entries of a uniform leaf at these positions after its records (newest first, each
 /// with its version), whose keys all belong there, until `see` breaks off; as [`Items::each`], but
-/// where they lie. `key` is memory to put keys together in.
+/// where they lie. `key` is memory to put keys together in. The values of those that are likely to
+/// come soon are told to `ahead`, if there is one.
 ///
 /// # Panics
 /// If the page is not uniform, or has no such positions.
@@ -168,6 +170,7 @@ pub fn each_item<B>(
     window: Range<usize>,
     newest_first: &[(u64, Record<'_>)],
     key: &mut Vec<u8>,
+    ahead: Option<fn(&[u8])>,
     mut see: impl FnMut((&[u8], usize), &[u8]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     let Some(value_len) = base.value_len() else { panic!("a page that is not uniform") };
@@ -176,8 +179,18 @@ pub fn each_item<B>(
     key.extend_from_slice(base.prefix());
     for Part { of: mut left, mut put } in Parts::new(base, window, newest_first, |_, _| {}) {
         let mut start = heap.offset(left.start);
+        let tell = |at: usize, end: usize| {
+            if let Some(ahead) = ahead.filter(|_| at < end) {
+                let end = heap.offset(at + 1);
+                ahead(&heap.bytes[end - value_len..end]);
+            }
+        };
+        if ahead.is_some() {
+            (left.start..left.end.min(left.start + AHEAD)).for_each(|at| tell(at, left.end));
+        }
         loop {
             let (bytes, suffix_len, value) = if let Some(at) = left.next() {
+                tell(at + AHEAD, left.end);
                 let (begin, end) = (start, heap.offset(at + 1));
                 start = end;
                 let value = &heap.bytes[end - value_len..end];

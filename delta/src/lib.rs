@@ -87,7 +87,7 @@ pub use hash::{fingerprint, hash};
 pub use inner::{child_of, child_value};
 pub use items::{Items, each_item};
 pub use key::KeyRef;
-pub use pairs::{PairChange, Pairs, each_row, read_rows};
+pub use pairs::{PairChange, Pairs, each_row, read_rows, tell_first, tell_next};
 pub use probe::{Hashed, Number, Probe};
 pub use record::{Op, Position, Record};
 pub use rows::{Absorbed, Entries};

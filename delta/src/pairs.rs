@@ -232,7 +232,11 @@ pub fn read_rows<'a>(
     fold_rows(base, window, changes, |_| {}, out);
 }
 
-/// Shows the same rows where they lie, until `see` breaks off.
+/// Entries between one that is shown and the one whose value is told to `ahead`.
+pub(crate) const AHEAD: usize = 16;
+
+/// Shows the same rows where they lie, until `see` breaks off. The values of those that are likely
+/// to come soon are told to `ahead`, if there is one.
 ///
 /// # Panics
 /// If the page has no such positions.
@@ -241,17 +245,36 @@ pub fn each_row<'a, B>(
     base: Base<'a>,
     window: Range<usize>,
     changes: &mut [PairChange<'a>],
+    ahead: Option<fn(&[u8])>,
     mut see: impl FnMut(&[u8; 16]) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     for part in Merge::new(base, window, changes, |_| {}) {
         // The one place that this is called at, so that nothing is called for a row.
         for rows in [part.rows, part.put.as_slice()] {
-            for row in rows {
+            tell_first(rows, ahead);
+            for (at, row) in rows.iter().enumerate() {
+                tell_next(rows, at, ahead);
                 see(row)?;
             }
         }
     }
     ControlFlow::Continue(())
+}
+
+/// Tells the values of the first of these rows.
+#[inline]
+pub fn tell_first(rows: &[[u8; 16]], ahead: Option<fn(&[u8])>) {
+    if let Some(ahead) = ahead {
+        rows.iter().take(AHEAD).for_each(|row| ahead(&row[8..]));
+    }
+}
+
+/// Tells the value of the row that is to be told when this one is looked at.
+#[inline]
+pub fn tell_next(rows: &[[u8; 16]], at: usize, ahead: Option<fn(&[u8])>) {
+    if let Some((ahead, row)) = ahead.zip(rows.get(at + AHEAD)) {
+        ahead(&row[8..]);
+    }
 }
 
 /// The row of this key and value.

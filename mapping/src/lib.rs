@@ -66,7 +66,7 @@ pub use kept::Kept;
 pub use memory::{arena_bytes, arena_slack};
 pub use page::{
     Birth, Chain, Head, Installed, MOST_MARKS, Match, PageBox, PageRef, PageWriter, Payload,
-    RecordRef, Records, Reservation, Written,
+    RecordRef, Records, Reservation, Written, prefetch,
 };
 pub use places::PlaceBytes;
 pub use stack::Stack;

@@ -29,6 +29,7 @@ impl<S: Store> Engine<S> {
         guard: &Guard,
     ) -> Result<(), Away> {
         let chains = self.hinted_group(tree, numbers, guard);
+        let mut all = [None; GROUP];
         for (at, (number, hinted)) in numbers.iter().zip(chains).enumerate() {
             let leaf = match hinted.and_then(|(id, chain)| self.hit(tree, *number, id, chain)) {
                 Some(stop) => stop,
@@ -36,7 +37,19 @@ impl<S: Store> Engine<S> {
             };
             let Answer { found, record, .. } = leaf.find(*number, number.fingerprint());
             self.settle(&leaf, record);
-            read(at, found);
+            match S::ahead() {
+                None => read(at, found),
+                Some(ahead) => {
+                    if let Some(found) = found {
+                        ahead(found.value);
+                    }
+                    all[at] = found;
+                }
+            }
+        }
+        // All have been asked for by now: to take a count of one is to wait for it.
+        if S::ahead().is_some() {
+            (0..numbers.len()).for_each(|at| read(at, all[at]));
         }
         Ok(())
     }

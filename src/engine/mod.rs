@@ -88,6 +88,13 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// Gives the ownership behind a handle back.
     fn release(handle: u64);
 
+    /// What asks for the memory of a value that is likely to be looked at soon, if values lie
+    /// elsewhere than in their pages. Known where this is compiled.
+    #[inline]
+    fn ahead() -> Option<fn(&[u8])> {
+        None
+    }
+
     /// Takes a value that this thread, which is pinned, has displaced: at this version its key got
     /// another one, or none.
     fn displaced(_engine: &Engine<Self>, _value: &[u8], _hidden_at: u64, _guard: &Guard) {}

@@ -141,7 +141,12 @@ impl<S: Store> Engine<S> {
         if wish.in_rows {
             return (Batch::of_rows(rows), unread);
         }
-        let values = rows.iter().map(|row| read(Found { flags: 0, value: &row[8..] })).collect();
+        delta::tell_first(&rows, S::ahead());
+        let values = rows.iter().enumerate().map(|(at, row)| {
+            delta::tell_next(&rows, at, S::ahead());
+            read(Found { flags: 0, value: &row[8..] })
+        });
+        let values = values.collect();
         (Batch::new(Keys::Rows(rows), values), unread)
     }
 
@@ -304,6 +309,9 @@ impl<S: Store> Engine<S> {
         let items = Items::read(base, window, &records);
         if wish.in_rows {
             return Some((Batch::of_items(items), unread));
+        }
+        if let Some(ahead) = S::ahead() {
+            (0..items.len()).for_each(|at| ahead(items.value(at)));
         }
         let value = |at| read(Found { flags: 0, value: items.value(at) });
         let values = (0..items.len()).map(value).collect();

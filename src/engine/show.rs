@@ -38,7 +38,7 @@ impl<S: Store> Engine<S> {
                 self.prefetch_right(&stop, FIRST_ROWS, guard);
             }
             let shown = self.with_changes(&stop, (from, upto), |changes| {
-                delta::each_row(stop.base, window, changes, &mut see)
+                delta::each_row(stop.base, window, changes, S::ahead(), &mut see)
             });
             self.fold_if_quiet(tree, &stop, guard);
             Ok(shown.map_continue(|()| left))
@@ -70,7 +70,9 @@ impl<S: Store> Engine<S> {
             }
             let records = self.records_within(&stop, (start, end));
             let shown =
-                delta::each_item(base, window, &records, memory, |key, value| see(key, value));
+                delta::each_item(base, window, &records, memory, S::ahead(), |key, value| {
+                    see(key, value)
+                });
             *near = base.right();
             self.fold_if_quiet(tree, &stop, guard);
             Ok(shown.map_continue(|()| left))

@@ -43,6 +43,7 @@
 //! user, and when a map is dropped all of its values are at hand.
 
 use crate::engine::{SHARDS, shard};
+use crate::memory::ask_for_counts;
 use core::cell::Cell;
 use core::mem::{self, ManuallyDrop, take};
 use mapping::Stack;
@@ -104,6 +105,9 @@ std::thread_local! {
     /// Whether this thread runs destructors now.
     static DROPPING: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Values that are dropped between one whose counts are asked for and that one.
+const SOON: usize = 6;
 
 /// How much of the dead is to be looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +233,9 @@ impl Retired {
     fn next_ripe(&self) -> Option<u64> {
         let mut turn = self.turn.try_lock()?;
         let next = turn.ripe.pop_front();
+        if let Some(later) = turn.ripe.get(SOON) {
+            ask_for_counts(*later);
+        }
         if turn.ripe.is_empty() {
             turn.ripe.shrink_to(4 * DUE as usize);
         }

@@ -22,7 +22,7 @@ impl<K: Key, V: Value> Index<K, V> for Map<K, V> {
 
 impl<K: Key, V: Value> Handle<K, V> for &Map<K, V> {
     fn insert(&mut self, key: &K, value: V) {
-        self.insert_ref(key, value);
+        self.put(key, value);
     }
     fn get(&mut self, key: &K) -> Option<V> {
         Map::get(self, key)

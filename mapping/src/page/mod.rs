@@ -56,9 +56,13 @@ pub use modelled::{PageBox, PageRef, PageWriter, Payload, RecordRef, Reservation
 pub use raw::{PageBox, PageRef, PageWriter, Payload, RecordRef, Reservation};
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use modelled::{Page, prefetch, prefetch_base, prefetch_behind};
+pub use modelled::prefetch;
+#[cfg(any(loom, shuttle))]
+pub(crate) use modelled::{Page, prefetch_base, prefetch_behind};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use raw::{Page, prefetch, prefetch_base, prefetch_behind};
+pub use raw::prefetch;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use raw::{Page, prefetch_base, prefetch_behind};
 
 use aside::CLOSED;
 use sync::atomic::{AtomicU16, Ordering};

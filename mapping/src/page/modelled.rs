@@ -195,7 +195,7 @@ impl Drop for PageBox {
 }
 
 /// Nothing to do in a model.
-pub(crate) fn prefetch(_address: *const u8) {}
+pub fn prefetch(_address: *const u8) {}
 
 pub(crate) fn prefetch_base(_page: *const Page, _bytes: core::ops::Range<usize>) {}
 

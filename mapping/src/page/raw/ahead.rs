@@ -8,7 +8,7 @@ use sync::atomic::Ordering;
 
 /// Asks for the line of memory at this address, whatever is there.
 #[inline]
-pub(crate) fn prefetch(address: *const u8) {
+pub fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing that could be seen, and faults at no address.
     unsafe {

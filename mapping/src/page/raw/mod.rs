@@ -8,7 +8,8 @@
 mod ahead;
 mod record;
 
-pub(crate) use ahead::{prefetch, prefetch_base, prefetch_behind};
+pub use ahead::prefetch;
+pub(crate) use ahead::{prefetch_base, prefetch_behind};
 pub use record::{Payload, RecordRef, Reservation};
 
 use super::{
