@@ -212,6 +212,45 @@ fn a_tree_with_a_damaged_page_stops_no_other() {
     db.close().unwrap();
 }
 
+/// Bytes of pages that are in memory go bad on the disk. What the check said of them was said for
+/// ever, and of leaves that their keys were to be given up, though nothing was lost.
+#[test]
+fn pages_in_memory_are_written_anew_where_the_log_has_lost_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Db::builder(folder.path()).memory_budget_bytes(32 << 20).tiny();
+    let db = builder.clone().open().unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..ENTRIES).for_each(|n| tree.put(n.to_be_bytes(), value(n, 1)).unwrap());
+    db.checkpoint().unwrap();
+    let segments = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    let segments = segments.filter(|path| path.to_str().unwrap().contains("seg-"));
+    for path in segments {
+        let mut bytes = std::fs::read(&path).unwrap();
+        // A byte here and there, of leaves and of what is above them.
+        bytes.iter_mut().skip(300).step_by(1500).for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let told = found(db.verify());
+    let in_memory = told.iter().filter(|damage| damage.what.contains("is in memory")).count();
+    println!("{} told, {in_memory} of them in memory", told.len());
+    assert!(in_memory > 100, "{told:?}");
+    assert!(told.iter().all(|damage| damage.keys.is_none()), "{told:?}");
+    // The table of pages is written anew by a checkpoint.
+    db.checkpoint().unwrap();
+    db.verify().unwrap();
+    db.evict_pages();
+    let right = |tree: &Tree| {
+        let wrong = |n: &u32| tree.get(n.to_be_bytes()).unwrap().unwrap() != value(*n, 1);
+        assert_eq!((tree.len(), (0..ENTRIES).find(wrong)), (ENTRIES.into(), None));
+    };
+    right(&tree);
+    drop(tree);
+    db.close().unwrap();
+    let db = builder.open().unwrap();
+    right(&db.tree("t").unwrap());
+    db.verify().unwrap();
+}
+
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// A closed store, and how many bytes of it are live.

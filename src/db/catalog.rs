@@ -273,7 +273,7 @@ impl Catalog {
             };
             let Error::Damaged { found } = &error else { return Err(error) };
             let page = found[0].page();
-            if mend::give_up(engine, core, page, error.clone())?.is_none() {
+            if mend::give_up(engine, core, page, error.clone(), |_, _| true)?.is_none() {
                 return Err(error);
             }
             read = Self::read_all(engine, core);

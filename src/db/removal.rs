@@ -221,7 +221,9 @@ impl Tree {
         let page = damage.page();
         // All before the page is gone, and what was put to it without reading it is there still.
         let rest = Unread::bytes_from(&keys.first, end.as_deref());
-        let given_up = mend::give_up(&self.inner.engine, &self.core, page, error.clone());
+        let is_meant = |low: &[u8], high: Option<&[u8]>| is_inside((low, high), range);
+        let engine = &self.inner.engine;
+        let given_up = mend::give_up(engine, &self.core, page, error.clone(), is_meant);
         // If nothing was, another thread was faster, or it can be read after all.
         Ok((self.named(given_up)?.unwrap_or(0), rest))
     }

@@ -54,7 +54,7 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let _at_rest = engine.store.at_rest();
     let mut report = VerifyReport::default();
     let mut unsound = check_parts(engine, &mut report)?;
-    let (mut found, mut miscounts) = (Vec::new(), BTreeMap::new());
+    let (mut found, mut miscounts) = (in_memory(engine, &mut unsound), BTreeMap::new());
     let mut reached = Reached::default();
     let mut walk = |core: &TreeCore| -> Result<Walk> {
         let walk =
@@ -136,7 +136,34 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     }
     found.extend(miscounts.into_values());
     found.extend(check_table(engine)?);
-    if found.is_empty() { Ok(report) } else { Err(Error::Damaged { found: found.into() }) }
+    if found.is_empty() {
+        return Ok(report);
+    }
+    if engine.store.can_write() {
+        // What was made anew is to be found whole the next time. What goes wrong with that a later
+        // commit does again.
+        drop(engine.commit_for_buried());
+    }
+    Err(Error::Damaged { found: found.into() })
+}
+
+/// Takes the pages that are in memory: nothing of them is lost, and they are written anew.
+fn in_memory(engine: &DurableEngine, unsound: &mut Unsound) -> Vec<Damage> {
+    let told = |damage: Damage| {
+        let what = damage.what + "; the page is in memory, and is written anew";
+        Damage { keys: None, what, ..damage }
+    };
+    let mut taken = Vec::new();
+    unsound.retain(|id, of_page| {
+        // Values that lie apart are not in memory with their page.
+        let is_of_parts = of_page.iter().all(|damage| damage.keys.is_none());
+        let is_taken = is_of_parts && engine.write_again(*id);
+        if is_taken {
+            taken.extend(std::mem::take(of_page).into_iter().map(told));
+        }
+        !is_taken
+    });
+    taken
 }
 
 /// Checks both places of everything that says where the pages are. A bad one of which the other is

@@ -140,6 +140,10 @@ fn met_because(
             damage = damage.with_keys(fences.low, fences.high);
         }
         engine.store.damaged().insert(id, damage.clone());
+        if fetch::below(engine.table.load(id, &engine.pin())).is_none() {
+            // Another thread has mended it meanwhile.
+            engine.store.is_sound(id);
+        }
     }
     Some(Error::Damaged { found: Arc::new([damage]) })
 }
@@ -181,6 +185,33 @@ pub(super) fn level_of_root(
 }
 
 impl DurableEngine {
+    /// Whether a page can be read, in memory or from the log. If so, it is not damaged any more.
+    pub(super) fn can_be_read(&self, id: PageId) -> Result<bool> {
+        match rebuild::read(self, id) {
+            Err(error) if error.is_damage() => Ok(false),
+            read => {
+                read?;
+                self.store.is_sound(id);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Has the next commit write a page anew that is in memory: the log has lost it. Says whether
+    /// it is there still.
+    pub(crate) fn write_again(&self, id: PageId) -> bool {
+        let _appender = self.store.log.appender();
+        let guard = self.pin();
+        let is_there = matches!(self.table.load(id, &guard), Word::Resident(_));
+        if let Some(place) = self.place(id, &guard).filter(|_| is_there && self.store.can_write()) {
+            // No page has this serial: so the image wanted is not the one that there was.
+            self.set_place(id, Some(&Place { serial: u32::MAX, ..place }), &guard);
+            self.list(id);
+            return true;
+        }
+        false
+    }
+
     /// Whether the page is a leaf in memory of which the next commit writes all anew: what the log
     /// has of it is as good as dead.
     pub(crate) fn is_replaced(&self, id: PageId, place: &Place) -> bool {
@@ -271,32 +302,42 @@ fn fences_under(
     None
 }
 
-/// Puts an empty leaf in the place of one that was met with this error: gives up its keys. Returns
-/// how many entries it had; `None` if it is not away any more. Called unpinned.
+/// Puts an empty leaf in the place of one that was met with this error, if `is_meant` says so of
+/// its keys: gives these up. Returns how many entries it had; `None` if it is not away any more, or
+/// can be read. Called unpinned.
+///
+/// Another thread that has met the same page may have given it up meanwhile. Then it is a page as
+/// any other, which can have got other keys, and been evicted, and it is not to be given up again.
+/// So it is read once more; and what is replaced in the end is what was evicted when it was read,
+/// for each eviction has a token of its own.
 ///
 /// # Errors
-/// The same, if it is no leaf, or what lies beside it is not known.
+/// The same, if it is no leaf, or has keys that are not meant, or what lies beside it is not known.
 pub(crate) fn give_up(
     engine: &DurableEngine,
     tree: &TreeCore,
     id: PageId,
     error: Error,
+    is_meant: impl Fn(&[u8], Option<&[u8]>) -> bool,
 ) -> Result<Option<u64>> {
     engine.store.check()?;
     let _changing = engine.store.at_rest();
+    let token = || fetch::below(engine.table.load(id, &engine.pin())).map(|below| below.token);
+    let Some(met) = token() else { return Ok(None) };
+    if engine.can_be_read(id)? {
+        return Ok(None);
+    }
     // Who was pinned while the page still was resident may yet tell its parent of a split of it.
     engine.wait_for_pinned();
-    let Some(fences) = fences(engine, tree, id, &mut vec![id]).filter(|fences| fences.level == 0)
-    else {
-        return Err(error);
-    };
+    let fences = fences(engine, tree, id, &mut vec![id]);
+    let is_wanted = |it: &Fences| it.level == 0 && is_meant(&it.low, it.high.as_deref());
+    let Some(fences) = fences.filter(is_wanted) else { return Err(error) };
     let Some(_turn) = engine.store.log.wait_durable_or_appender(u64::MAX)? else {
         return Err(error);
     };
     let guard = engine.pin();
-    let (Some(below), Some(place)) =
-        (fetch::below(engine.table.load(id, &guard)), engine.place(id, &guard))
-    else {
+    let below = fetch::below(engine.table.load(id, &guard)).filter(|below| below.token == met);
+    let (Some(below), Some(place)) = (below, engine.place(id, &guard)) else {
         return Ok(None);
     };
     let shape = Shape {
@@ -320,4 +361,54 @@ pub(crate) fn give_up(
     // What held segments back is dead with the next commit; what still does is found again.
     engine.store.stuck.lock().unwrap_or_else(PoisonError::into_inner).clear();
     Ok(Some(u64::try_from(below.token.count).unwrap_or(0)))
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use super::*;
+    use crate::Db;
+    use crate::io::MemoryDisk;
+
+    /// A store with an evicted leaf that is sound, and whose number it is.
+    fn evicted_leaf() -> (Db, crate::Tree, Arc<TreeCore>, PageId) {
+        let db = Db::builder("memory").tiny().without_background();
+        let db = db.open_on(Arc::new(MemoryDisk::new())).unwrap();
+        let tree = db.tree("t").unwrap();
+        (0..200_u32).for_each(|n| tree.put(n.to_be_bytes(), "value").unwrap());
+        db.sync().unwrap();
+        db.evict_pages();
+        let engine = &db.inner.engine;
+        let away = |id: &PageId| matches!(engine.table.load(*id, &engine.pin()), Word::Disk(_));
+        let named = engine.store.trees.iter().find(|core| *core.name == *"t");
+        let core = named.map(|core| Arc::clone(&core)).unwrap();
+        let leaf = rebuild::pages_of(engine, &core).find(away).unwrap();
+        (db, tree, core, leaf)
+    }
+
+    fn met_before() -> Error {
+        Error::Corrupt { what: "it was met by two threads".into() }
+    }
+
+    /// Of two threads that meet a damaged page one comes late: by then it was given up, has
+    /// absorbed its neighbour and was evicted again. It was emptied once more, keys of others
+    /// included.
+    #[test]
+    fn a_page_that_was_mended_meanwhile_is_not_given_up() {
+        let (db, tree, core, leaf) = evicted_leaf();
+        let engine = &db.inner.engine;
+        let given_up = give_up(engine, &core, leaf, met_before(), |_, _| true);
+        assert!(matches!(given_up, Ok(None)), "{given_up:?}");
+        assert_eq!((tree.len(), tree.iter().flatten().count()), (200, 200));
+    }
+
+    /// What another thread has met was noted behind its mending, and strays stayed because of it.
+    #[test]
+    fn a_page_that_was_mended_meanwhile_is_no_damage() {
+        let (db, _tree, core, leaf) = evicted_leaf();
+        let engine = &db.inner.engine;
+        engine.store.damaged().insert(leaf, damage_of(engine, leaf, &met_before()));
+        assert!(!engine.has_damage(&core));
+        assert_eq!(db.stats().damaged_pages, 0);
+    }
 }

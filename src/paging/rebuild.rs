@@ -39,7 +39,7 @@ const MOST_SEARCHED: usize = 16 << 10;
 type Link = (Vec<u8>, PageId);
 
 /// What a page says of itself.
-struct Said {
+pub(super) struct Said {
     id: PageId,
     level: u8,
     low: Vec<u8>,
@@ -235,7 +235,7 @@ fn read_all(
 }
 
 /// What a page says of itself; nothing, if it is none by now.
-fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Said>> {
+pub(super) fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Said>> {
     let said = |shape: &Shape<'_>, children| Said {
         id,
         level: shape.level,

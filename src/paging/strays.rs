@@ -124,12 +124,12 @@ impl DurableEngine {
     }
 
     /// Whether a page of the tree is known to be damaged that is no stray.
-    fn has_damage(&self, tree: &TreeCore) -> bool {
-        let damaged = self.store.damaged_ids();
-        let strays = self.store.strays();
-        let guard = self.pin();
-        let mut damaged = damaged.into_iter().filter(|id| !strays.contains(id));
-        damaged.any(|id| self.is_of_tree(id, tree, &guard))
+    pub(super) fn has_damage(&self, tree: &TreeCore) -> bool {
+        let damaged = self.store.damaged_ids().into_iter();
+        let damaged = damaged.filter(|id| self.is_of_tree(*id, tree, &self.pin()));
+        let mut damaged = damaged.filter(|id| !self.store.strays().contains(id));
+        // One that another thread has mended meanwhile may be noted still.
+        damaged.any(|id| !self.can_be_read(id).unwrap_or(false))
     }
 
     /// Whether the log has this page as one of the tree.
