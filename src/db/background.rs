@@ -42,6 +42,12 @@ const IDLE_AFTER: Duration = Duration::from_millis(300);
 
 /// Users that write at most so much in that time are quiet.
 const QUIET_BYTES: u64 = 128 << 10;
+/// While users write that little, so many bytes of pages are looked at to be written anew for each
+/// of theirs; and beside that those of the whole store in so many seconds.
+const FOLDED_PER_USER_BYTE: u64 = 2;
+const FOLD_ALL_SECONDS: u64 = 60;
+/// So many at a time.
+const MIN_FOLDED_BYTES: u64 = 256 << 10;
 
 /// Bytes above its bound that the disk may take while pages are written anew: as long as it takes
 /// more, cleaning comes first.
@@ -320,6 +326,8 @@ fn start_cleaner(
         marked: Instant::now(),
         quiet: false,
         folding: Folding::and_splitting(),
+        fold_allowance: 0,
+        fold_mark: (0, Instant::now()),
         hand: 0,
         looked_at: 0,
         sparse: SparseWalk::default(),
@@ -352,6 +360,10 @@ struct Duties {
     marked: Instant,
     quiet: bool,
     folding: Folding,
+    /// Bytes of pages that may be looked at to be written anew while users write a little; what
+    /// they had written when that was reckoned last, and when.
+    fold_allowance: u64,
+    fold_mark: (u64, Instant),
     /// The next page to look at, and how many were looked at since the clock moved.
     hand: u32,
     looked_at: u64,
@@ -396,7 +408,7 @@ impl Duties {
         if much || self.marked.elapsed() >= IDLE_AFTER {
             (self.user_mark, self.marked, self.quiet) = (written, Instant::now(), !much);
         }
-        if !self.schedule.enabled || !self.quiet {
+        if !self.schedule.enabled || !self.quiet || !self.may_fold(engine, written) {
             return Ok(false);
         }
         self.folding.survey(engine)?;
@@ -416,10 +428,25 @@ impl Duties {
         }
         // Pages that were split wait for a commit.
         self.wants_commit = true;
-        match self.folding.step(engine) {
+        let step = self.folding.step(engine);
+        self.fold_allowance = self.fold_allowance.saturating_sub(self.folding.looked_at());
+        match step {
             Err(Error::Log(error)) if error.is_full() => Ok(false),
             step => Ok(step?.is_some()),
         }
+    }
+
+    /// Whether pages may be written anew now. In a store that is idle they may. What a user who
+    /// writes a little all the time replaces makes a few of all pages worth it again and again: for
+    /// each of their bytes a few may be looked at, and beside that all of the store in a minute.
+    fn may_fold(&mut self, engine: &DurableEngine, written: u64) -> bool {
+        let (user, at) = std::mem::replace(&mut self.fold_mark, (written, Instant::now()));
+        let live = engine.store.log.live_bytes();
+        let by_time = (live / FOLD_ALL_SECONDS) as f64 * at.elapsed().as_secs_f64();
+        let more = FOLDED_PER_USER_BYTE * (written - user) + by_time as u64;
+        let most = (live / FOLD_ALL_SECONDS).max(MIN_FOLDED_BYTES);
+        self.fold_allowance = (self.fold_allowance + more).min(most);
+        self.still_since.elapsed() >= IDLE_AFTER || self.fold_allowance >= MIN_FOLDED_BYTES
     }
 
     /// Frees the ids of merged pages. They wait for a commit: if no other has come since the last

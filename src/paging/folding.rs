@@ -90,6 +90,8 @@ pub(crate) struct Folding {
     folds: bool,
     /// Bytes of such pages when the last pass had ended.
     left_outgrown: u64,
+    /// Bytes of the pages that the last step has looked at.
+    looked_at: u64,
     /// Bytes that were superseded when the last pass had ended.
     left: u64,
     /// Bytes that were unknown when that was last looked into.
@@ -134,6 +136,11 @@ impl Folding {
         wanted
     }
 
+    /// Bytes of the pages that the last step has looked at.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
     /// Goes on by one step, and returns the bytes that were written; `None` behind the last pass.
     pub(crate) fn step(&mut self, engine: &DurableEngine) -> Result<Option<u64>> {
         let wish = match self.pass.checked_sub(1) {
@@ -150,8 +157,8 @@ impl Folding {
             *self = Self { left, surveyed, left_outgrown, splits: self.splits, ..Self::default() };
             return Ok(None);
         };
-        let (hand, bytes) = engine.fold_pages(self.hand, wish)?;
-        self.hand = hand;
+        let (hand, looked_at, bytes) = engine.fold_pages(self.hand, wish)?;
+        (self.hand, self.looked_at) = (hand, looked_at);
         if hand >= engine.table.id_limit() {
             (self.hand, self.pass) = (0, self.pass + 1);
         }
@@ -240,9 +247,9 @@ impl DurableEngine {
         reckoned.grown > (self.limits.leaf_bytes + self.limits.area_bytes) as u64
     }
 
-    /// Writes the pages anew, from this one on, that are wished for. Returns where to go on, and
-    /// the bytes that were written, or will be with the next commit.
-    fn fold_pages(&self, hand: u32, wish: Wish) -> Result<(u32, u64)> {
+    /// Writes the pages anew, from this one on, that are wished for. Returns where to go on, the
+    /// bytes that were looked at, and those that were written, or will be with the next commit.
+    fn fold_pages(&self, hand: u32, wish: Wish) -> Result<(u32, u64, u64)> {
         let _changing = self.store.at_rest();
         let (mut pages, mut bytes) = (Vec::new(), 0);
         let first = hand.max(1);
@@ -301,7 +308,7 @@ impl DurableEngine {
                 done => done?,
             }
         }
-        Ok((next, written))
+        Ok((next, bytes, written))
     }
 
     fn write_folded(&self, pages: &[(PageId, Place, Vec<Bytes>)]) -> Result<u64> {
