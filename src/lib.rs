@@ -141,7 +141,7 @@ mod verify;
 ///
 /// [`Keys`]: tree::Keys
 pub mod tree {
-    pub use crate::db::{ByteRange, ExtractIf, Keys, Range, Tree, Values};
+    pub use crate::db::{ByteRange, ByteValue, ExtractIf, Keys, Range, Tree, Values};
 }
 
 pub use bytes::Bytes;

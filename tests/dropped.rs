@@ -14,7 +14,7 @@ const MIB: u64 = 1 << 20;
 
 /// Every operation that can fail, in turn.
 fn operations(tree: &Tree) -> Vec<(&'static str, Result<()>)> {
-    let some = |_: Option<&[u8]>| Some("x".into());
+    let some = |_: Option<&[u8]>| Some("x");
     vec![
         ("get", tree.get("k").map(drop)),
         ("get_with", tree.get_with("k", |_| ()).map(drop)),
@@ -27,7 +27,7 @@ fn operations(tree: &Tree) -> Vec<(&'static str, Result<()>)> {
         ("compare_exchange", tree.compare_exchange("k", None, None).map(drop)),
         ("fetch_and_update", tree.fetch_and_update("k", some).map(drop)),
         ("update_and_fetch", tree.update_and_fetch("k", some).map(drop)),
-        ("get_or_insert_with", tree.get_or_insert_with("k", || "v".into()).map(drop)),
+        ("get_or_insert_with", tree.get_or_insert_with("k", || "v").map(drop)),
         ("lt", tree.lt("k").map(drop)),
         ("le", tree.le("k").map(drop)),
         ("gt", tree.gt("k").map(drop)),

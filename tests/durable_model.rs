@@ -186,7 +186,7 @@ impl Ordered<Vec<u8>, Vec<u8>> for Store {
             1 => self.tree().fetch_and_update(key, |_| Some(Bytes::from(value.clone()))).unwrap(),
             _ => {
                 let before = self.tree().get(key).unwrap();
-                let now = self.tree().update_and_fetch(key, |_| Some(value.clone().into()));
+                let now = self.tree().update_and_fetch(key, |_| Some(value.clone()));
                 assert_eq!(now.unwrap().unwrap(), value);
                 before
             }
@@ -195,7 +195,8 @@ impl Ordered<Vec<u8>, Vec<u8>> for Store {
 
     fn put(&self, key: &Vec<u8>, value: &Vec<u8>) {
         self.tree().put(key, value.clone()).unwrap();
-        let there = self.tree().get_or_insert_with(key, || panic!("it has a value")).unwrap();
+        let there =
+            self.tree().get_or_insert_with(key, || -> Bytes { panic!("it has a value") }).unwrap();
         assert_eq!(there, value);
     }
 

@@ -1,6 +1,7 @@
 //! `Tree`: one named tree of a store, byte keys and values.
 
 use super::Inner;
+use super::owned::ByteValue;
 use super::value::{Ask, Read, Write, check_key, exchange, look, write, write_if, write_unseen};
 use crate::damage::Damage;
 use crate::engine::{Found, TreeCore};
@@ -172,10 +173,9 @@ impl Tree {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn insert(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Result<Option<Bytes>> {
-        let value = value.into();
-        let write = Write::put(&self.inner.engine, &value)?;
-        self.replace(key.as_ref(), &write, value.len())
+    pub fn insert(&self, key: impl AsRef<[u8]>, value: impl ByteValue) -> Result<Option<Bytes>> {
+        let len = value.as_bytes().len();
+        Write::with(&self.inner.engine, value, |put| self.replace(key.as_ref(), put, len))
     }
 
     /// Removes `key`, and returns the value that it had. Where that is not needed,
@@ -241,12 +241,13 @@ impl Tree {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn put(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl ByteValue) -> Result<()> {
         self.check()?;
-        let (key, value) = (key.as_ref(), value.into());
-        let put = Write::put(&self.inner.engine, &value)?;
-        self.named(write_unseen(&self.inner.engine, &self.core, key, &put))?;
-        self.inner.after_write(key.len() + value.len())
+        let (engine, key) = (&self.inner.engine, key.as_ref());
+        let len = value.as_bytes().len();
+        let put = |put: &Write<'_>| self.named(write_unseen(engine, &self.core, key, put));
+        Write::with(engine, value, put)?;
+        self.inner.after_write(key.len() + len)
     }
 
     /// Removes `key`, and says whether it had a value.
@@ -319,11 +320,13 @@ impl Tree {
         seen: Option<&Read>,
         new: Option<&Bytes>,
     ) -> Result<bool> {
-        let put = match new {
-            Some(value) => Write::put(&self.inner.engine, value)?,
-            None => Write::Remove,
+        let engine = &self.inner.engine;
+        let change = |write: &Write<'_>| self.named(exchange(engine, &self.core, key, seen, write));
+        let done = match new {
+            // What is cloned is the handle of a long value.
+            Some(value) => Write::with(engine, value.clone(), change)?,
+            None => change(&Write::Remove)?,
         };
-        let done = self.named(exchange(&self.inner.engine, &self.core, key, seen, &put))?;
         if done {
             self.inner.after_write(key.len() + new.map_or(0, Bytes::len))?;
         }
@@ -384,21 +387,21 @@ impl Tree {
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
     /// tree.put("a", "1")?;
-    /// let longer = |value: Option<&[u8]>| value.map(|value| [value, b"!"].concat().into());
+    /// let longer = |value: Option<&[u8]>| value.map(|value| [value, b"!"].concat());
     /// assert_eq!(tree.fetch_and_update("a", longer)?.as_deref(), Some(b"1".as_slice()));
     /// assert_eq!(tree.get("a")?.as_deref(), Some(b"1!".as_slice()));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn fetch_and_update(
+    pub fn fetch_and_update<V: ByteValue>(
         &self,
         key: impl AsRef<[u8]>,
-        mut update: impl FnMut(Option<&[u8]>) -> Option<Bytes>,
+        mut update: impl FnMut(Option<&[u8]>) -> Option<V>,
     ) -> Result<Option<Bytes>> {
         let key = key.as_ref();
         loop {
             let (seen, current) = self.look(key)?;
-            let new = update(current.as_deref());
+            let new = update(current.as_deref()).map(V::into_bytes);
             if self.exchange(key, seen.as_ref(), new.as_ref())? {
                 return Ok(current);
             }
@@ -416,19 +419,19 @@ impl Tree {
     /// # fn main() -> bwtree::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
-    /// let longer = |value: Option<&[u8]>| Some([value.unwrap_or(b""), b"!"].concat().into());
+    /// let longer = |value: Option<&[u8]>| Some([value.unwrap_or(b""), b"!"].concat());
     /// assert_eq!(tree.update_and_fetch("a", longer)?.as_deref(), Some(b"!".as_slice()));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn update_and_fetch(
+    pub fn update_and_fetch<V: ByteValue>(
         &self,
         key: impl AsRef<[u8]>,
-        mut update: impl FnMut(Option<&[u8]>) -> Option<Bytes>,
+        mut update: impl FnMut(Option<&[u8]>) -> Option<V>,
     ) -> Result<Option<Bytes>> {
-        let mut last = None;
+        let mut last: Option<Bytes> = None;
         self.fetch_and_update(key, |value| {
-            last = update(value);
+            last = update(value).map(V::into_bytes);
             last.clone()
         })?;
         Ok(last)
@@ -448,21 +451,21 @@ impl Tree {
     /// # fn main() -> bwtree::Result<()> {
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let tree = bwtree::Db::open(dir.path().join("store"))?.tree("t")?;
-    /// assert_eq!(tree.get_or_insert_with("a", || "1".into())?, "1");
-    /// assert_eq!(tree.get_or_insert_with("a", || "2".into())?, "1");
+    /// assert_eq!(tree.get_or_insert_with("a", || "1")?, "1");
+    /// assert_eq!(tree.get_or_insert_with("a", || "2")?, "1");
     /// # Ok(())
     /// # }
     /// ```
-    pub fn get_or_insert_with(
+    pub fn get_or_insert_with<V: ByteValue>(
         &self,
         key: impl AsRef<[u8]>,
-        make: impl FnOnce() -> Bytes,
+        make: impl FnOnce() -> V,
     ) -> Result<Bytes> {
         let key = key.as_ref();
         if let Some(value) = self.get(key)? {
             return Ok(value);
         }
-        let made = make();
+        let made = make().into_bytes();
         loop {
             if self.exchange(key, None, Some(&made))? {
                 return Ok(made);

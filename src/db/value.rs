@@ -1,5 +1,6 @@
 //! Values of a tree: bytes in the page or apart from it, read under a pin and loaded without one.
 
+use super::owned::ByteValue;
 use crate::engine::{Change, Decision, Found, TreeCore, Unseen};
 use crate::error::{Error, Result};
 use crate::paging::values::Separated;
@@ -63,13 +64,18 @@ pub(crate) enum Write<'a> {
     Remove,
 }
 
-impl<'a> Write<'a> {
-    /// The write of these bytes.
-    pub(crate) fn put(engine: &DurableEngine, value: &'a Bytes) -> Result<Self> {
-        match value.len() {
-            0..=MAX_INLINE_VALUE_BYTES => Ok(Self::Inline(value)),
+impl Write<'_> {
+    /// What `then` does with the write of this value.
+    pub(crate) fn with<R>(
+        engine: &DurableEngine,
+        value: impl ByteValue,
+        then: impl FnOnce(&Write<'_>) -> Result<R>,
+    ) -> Result<R> {
+        match value.as_bytes().len() {
+            0..=MAX_INLINE_VALUE_BYTES => then(&Write::Inline(value.as_bytes())),
             len if len <= MAX_VALUE_BYTES => {
-                Ok(Self::Separated(Separated::new(value.clone(), engine.store.value_meter())))
+                let separated = Separated::new(value.into_bytes(), engine.store.value_meter());
+                then(&Write::Separated(separated))
             }
             len => Err(Error::ValueTooLong { len }),
         }
