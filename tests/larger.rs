@@ -371,6 +371,36 @@ fn reads_write_nothing_once_there_was_time() {
     }
 }
 
+/// A value that was evicted or moved while it was being changed was taken for another one.
+#[test]
+fn an_update_runs_again_only_if_the_value_has_changed() {
+    let db = Db::builder("").memory_budget_bytes(8 << 20);
+    let db = db.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for bytes in [100, 2000, 100_000] {
+        tree.put("k", vec![1; bytes]).unwrap();
+        let mut calls = 0;
+        let before = tree.fetch_and_update("k", |value| {
+            calls += 1;
+            db.sync().unwrap();
+            db.evict_pages();
+            db.clean(CleanOptions { target_ratio: 1.0, ..CleanOptions::default() }).unwrap();
+            value.map(|value| vec![value[0] + 1; bytes])
+        });
+        assert_eq!((before.unwrap().unwrap()[0], calls), (1, 1), "{bytes}");
+        let mut calls = 0;
+        let before = tree.fetch_and_update("k", |value| {
+            calls += 1;
+            if calls == 1 {
+                tree.put("k", vec![7; bytes]).unwrap();
+            }
+            value.map(|value| vec![value[0] + 1; bytes])
+        });
+        assert_eq!((before.unwrap().unwrap()[0], calls), (7, 2), "{bytes}");
+        assert_eq!(tree.get("k").unwrap().as_deref(), Some(&vec![8; bytes][..]));
+    }
+}
+
 /// A page is read to be written anew, and changed by a commit before it is.
 #[test]
 fn what_is_committed_while_pages_are_written_anew_stays() {

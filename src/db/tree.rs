@@ -174,8 +174,7 @@ impl Tree {
     /// # }
     /// ```
     pub fn insert(&self, key: impl AsRef<[u8]>, value: impl ByteValue) -> Result<Option<Bytes>> {
-        let len = value.as_bytes().len();
-        Write::with(&self.inner.engine, value, |put| self.replace(key.as_ref(), put, len))
+        Write::with(&self.inner.engine, value, |put| self.replace(key.as_ref(), put))
     }
 
     /// Removes `key`, and returns the value that it had. Where that is not needed,
@@ -196,10 +195,10 @@ impl Tree {
     /// # }
     /// ```
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
-        self.replace(key.as_ref(), &Write::Remove, 0)
+        self.replace(key.as_ref(), &Write::Remove)
     }
 
-    fn replace(&self, key: &[u8], write: &Write<'_>, len: usize) -> Result<Option<Bytes>> {
+    fn replace(&self, key: &[u8], write: &Write<'_>) -> Result<Option<Bytes>> {
         self.check()?;
         let engine = &self.inner.engine;
         let at_hand = |found: Option<Found<'_>>| found.is_none_or(Read::is_at_hand);
@@ -217,7 +216,7 @@ impl Tree {
                 }
             },
         };
-        self.inner.after_write(key.len() + len)?;
+        self.inner.after_write(key.len() + write.len().unwrap_or(0))?;
         Ok(before)
     }
 
@@ -244,10 +243,10 @@ impl Tree {
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl ByteValue) -> Result<()> {
         self.check()?;
         let (engine, key) = (&self.inner.engine, key.as_ref());
-        let len = value.as_bytes().len();
-        let put = |put: &Write<'_>| self.named(write_unseen(engine, &self.core, key, put));
-        Write::with(engine, value, put)?;
-        self.inner.after_write(key.len() + len)
+        Write::with(engine, value, |put| {
+            self.named(write_unseen(engine, &self.core, key, put))?;
+            self.inner.after_write(key.len() + put.len().unwrap_or(0))
+        })
     }
 
     /// Removes `key`, and says whether it had a value.
@@ -399,13 +398,18 @@ impl Tree {
         mut update: impl FnMut(Option<&[u8]>) -> Option<V>,
     ) -> Result<Option<Bytes>> {
         let key = key.as_ref();
-        loop {
-            let (seen, current) = self.look(key)?;
-            let new = update(current.as_deref()).map(V::into_bytes);
-            if self.exchange(key, seen.as_ref(), new.as_ref())? {
-                return Ok(current);
+        let (mut seen, mut current) = self.look(key)?;
+        let mut new = update(current.as_deref()).map(V::into_bytes);
+        while !self.exchange(key, seen.as_ref(), new.as_ref())? {
+            let (now, value) = self.look(key)?;
+            // A value that lies in the log may only have been moved, or evicted.
+            if value != current {
+                new = update(value.as_deref()).map(V::into_bytes);
+                current = value;
             }
+            seen = now;
         }
+        Ok(current)
     }
 
     /// As [`fetch_and_update`](Self::fetch_and_update), but returns the new value.

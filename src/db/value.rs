@@ -71,20 +71,25 @@ impl Write<'_> {
         value: impl ByteValue,
         then: impl FnOnce(&Write<'_>) -> Result<R>,
     ) -> Result<R> {
-        match value.as_bytes().len() {
-            0..=MAX_INLINE_VALUE_BYTES => then(&Write::Inline(value.as_bytes())),
-            len if len <= MAX_VALUE_BYTES => {
-                let separated = Separated::new(value.into_bytes(), engine.store.value_meter());
-                then(&Write::Separated(separated))
-            }
-            len => Err(Error::ValueTooLong { len }),
+        // What tells its bytes may tell others the next time: each length is that of what is taken.
+        let bytes = value.as_bytes();
+        match bytes.len() {
+            0..=MAX_INLINE_VALUE_BYTES => return then(&Write::Inline(bytes)),
+            len if len > MAX_VALUE_BYTES => return Err(Error::ValueTooLong { len }),
+            _ => {}
+        }
+        let owned = value.into_bytes();
+        match owned.len() {
+            0..=MAX_INLINE_VALUE_BYTES => then(&Write::Inline(&owned)),
+            len if len > MAX_VALUE_BYTES => Err(Error::ValueTooLong { len }),
+            _ => then(&Write::Separated(Separated::new(owned, engine.store.value_meter()))),
         }
     }
 }
 
 impl Write<'_> {
     /// Bytes of the value that is to be put.
-    fn len(&self) -> Option<usize> {
+    pub(crate) fn len(&self) -> Option<usize> {
         match self {
             Self::Inline(value) => Some(value.len()),
             Self::Separated(value) => Some(value.len()),
