@@ -166,6 +166,17 @@ impl Folding {
     }
 }
 
+/// What the parts of a page would be as one image.
+#[derive(Debug, Clone, Copy)]
+struct AsImage {
+    /// Bytes of the parts.
+    parts_bytes: u64,
+    /// Bytes of the image; at the most as many.
+    bytes: u64,
+    /// Whether the page would be split if it were brought in.
+    would_split: bool,
+}
+
 /// Which pages are written anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
@@ -209,8 +220,7 @@ impl DurableEngine {
                 Err(error) if error.is_damage() => continue,
                 parts => parts?,
             };
-            let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
-            let superseded = self.as_image(id, &parts).map_or(0, |(image, _)| bytes - image);
+            let superseded = self.as_image(id, &parts).map_or(0, |it| it.parts_bytes - it.bytes);
             let hidden = superseded.saturating_sub(reckoned.superseded).min(reckoned.unknown);
             shares += hidden * WHOLE_SHARE / reckoned.unknown;
             looked_at += 1;
@@ -229,15 +239,15 @@ impl DurableEngine {
         self.store.log.live_bytes().saturating_sub(self.foldable_bytes())
     }
 
-    /// Bytes of these parts as one image, at the most as many as they have, and whether the page
-    /// would be split if it were brought in; `None` if they are damaged.
-    fn as_image(&self, id: PageId, parts: &[Bytes]) -> Option<(u64, bool)> {
-        let most: usize = parts.iter().map(Bytes::len).sum();
+    /// What one image of these parts would be; `None` if they are damaged.
+    fn as_image(&self, id: PageId, parts: &[Bytes]) -> Option<AsImage> {
+        let of_parts: usize = parts.iter().map(Bytes::len).sum();
         let decoded = fetch::decoded(id, parts, |shape, entries| {
             let in_memory = Contents::Entries(entries.to_vec()).base_bytes(shape);
             let bound = self.limits.split_above(shape) + self.limits.area_bytes;
             let would_split = shape.level == 0 && entries.len() > 1 && in_memory > bound;
-            (delta::image_bytes(shape, entries).min(most) as u64, would_split)
+            let bytes = delta::image_bytes(shape, entries).min(of_parts) as u64;
+            AsImage { parts_bytes: of_parts as u64, bytes, would_split }
         });
         decoded.ok()
     }
@@ -280,15 +290,15 @@ impl DurableEngine {
                 Err(error) if error.is_damage() => continue,
                 parts => parts?,
             };
-            let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
-            let Some((image, would_split)) = self.as_image(id, &parts) else { continue };
+            let Some(image) = self.as_image(id, &parts) else { continue };
+            let bytes = image.parts_bytes;
             // What was guessed is known by now, but for values: of these an image is the proof.
             let is_guess = place.uncounted && place.values.is_empty();
             let is_worth = match wish {
-                Wish::Superseded(share) if is_guess => (bytes - image) * share >= bytes,
+                Wish::Superseded(share) if is_guess => (bytes - image.bytes) * share >= bytes,
                 _ => !place.deltas.is_empty(),
             };
-            if would_split {
+            if image.would_split {
                 split.push(id);
                 written += bytes;
             } else if is_worth {

@@ -3,7 +3,7 @@
 use super::place::Place;
 use super::store::BLIND;
 use crate::engine::Versioned;
-use delta::{Base, FLAG_SEPARATED, Op, Record};
+use delta::{Base, Entry, FLAG_SEPARATED, Op, Record};
 
 /// What a record takes in a delta part beside its key and value, about.
 const RECORD_BYTES: usize = 8;
@@ -32,10 +32,15 @@ pub(super) fn shortened(base: Base<'_>, newest: &[Record<'_>], old: &Place, kind
     newest.iter().map(shorter).sum()
 }
 
-/// Bytes of the image that these records and what lies below them would make.
-pub(super) fn image_now(base: Base<'_>, records: &Versioned<'_>) -> usize {
-    let changes: Vec<Record<'_>> = records.iter().map(|(_, record)| *record).collect();
+/// The entries that these records and what lies below them make.
+pub(super) fn entries_now<'g>(base: Base<'g>, records: &Versioned<'g>) -> Vec<Entry<'g>> {
+    let changes: Vec<Record<'g>> = records.iter().map(|(_, record)| *record).collect();
     let (mut entries, mut dropped) = (Vec::new(), Vec::new());
     delta::fold(base, &changes, &mut entries, &mut dropped);
-    delta::image_bytes(&base.shape(&[]), &entries)
+    entries
+}
+
+/// Bytes of the image that they would make.
+pub(super) fn image_now(base: Base<'_>, records: &Versioned<'_>) -> usize {
+    delta::image_bytes(&base.shape(&[]), &entries_now(base, records))
 }

@@ -338,9 +338,7 @@ impl Cut<'_, '_> {
                 None | Some(Ok(_)) => {}
             }
         }
-        let changes: Vec<Record<'_>> = records.into_iter().map(|(_, record)| record).collect();
-        let (mut entries, mut dropped) = (Vec::new(), Vec::new());
-        delta::fold(stop.base, &changes, &mut entries, &mut dropped);
+        let entries = reckon::entries_now(stop.base, &records);
         let missing = self.unplaced(entries.iter().map(|e| (e.flags, e.value)));
         if !missing.is_empty() {
             return Need::Values(missing);
