@@ -241,6 +241,8 @@ impl<S: Store> Engine<S> {
             Birth { base_version: folded.base_version, serial: old.serial(), tree: tree.id };
         let mut page = self.build(&shape, &folded.contents, &folded.carried, need, birth);
         page.remember(folded.past.history());
+        let (area, used) = page.page().area();
+        debug_assert!(area >= used + need, "a leaf that is not cut has room for who wants it");
         let size = page.page().size_bytes();
         self.charge(size);
         let Ok(replaced) = self.table.replace(leaf.id, leaf.chain, page) else {

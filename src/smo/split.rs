@@ -5,7 +5,8 @@
 //! goes by the right links; nobody gets to the others before (A1).
 
 use crate::engine::{
-    Away, Counters, Engine, Folded, Past, Stop, Store, TreeCore, change, payload_len, record_bytes,
+    Away, Counters, Engine, Folded, Limits, Past, Stop, Store, TreeCore, change, payload_len,
+    record_bytes,
 };
 use delta::{Base, Contents, Fill, KeyRef, Layout, Record, Shape, shortest_separator};
 use mapping::{PageBox, Word};
@@ -54,21 +55,8 @@ impl<S: Store> Engine<S> {
         bytes: usize,
     ) -> Vec<SplitPoint> {
         let (contents, carried) = (&folded.contents, &folded.carried);
-        let most = self.limits.split_above(shape);
-        let beside = record_bytes(shape.layout, carried);
-        // What is carried because it is not flushed yet is less than an area, and no reason.
-        if bytes + beside.saturating_sub(self.limits.area_bytes) <= most {
-            return Vec::new();
-        }
-        let rising = grows_at_its_end(stop, contents, carried);
-        if beside > self.limits.area_bytes {
-            return points_among_records(contents, carried, shape, self.limits.fill(0), rising);
-        }
-        match contents.len() {
-            0 | 1 => Vec::new(),
-            _ if bytes <= 2 * most => points_at(contents, shape, &[contents.split_index(rising)]),
-            _ => points_at(contents, shape, &contents.cuts(shape, self.limits.fill(0), rising)),
-        }
+        let rising = || grows_at_its_end(stop, contents, carried);
+        leaf_points(self.limits, (contents, carried), shape, bytes, rising)
     }
 
     /// Splits a page that has been folded to `folded` at these points. If the word has changed
@@ -305,8 +293,33 @@ pub(crate) fn points_at(
     cuts.iter().map(|&at| SplitPoint { at, low: contents.separator(at, shape) }).collect()
 }
 
+/// Where to cut a leaf. In so far as its base page is too large, each cut leaves less of it: one
+/// that no cut follows has an area (see [`Engine::build`]), so a writer that wants room gets it.
+fn leaf_points(
+    limits: Limits,
+    (contents, carried): (&Contents<'_>, &[(u64, Record<'_>)]),
+    shape: &Shape<'_>,
+    bytes: usize,
+    rising: impl FnOnce() -> bool,
+) -> Vec<SplitPoint> {
+    let most = limits.split_above(shape);
+    let beside = record_bytes(shape.layout, carried);
+    // What is carried because it is not flushed yet is less than an area, and no reason.
+    if bytes + beside.saturating_sub(limits.area_bytes) <= most {
+        return Vec::new();
+    }
+    if beside > limits.area_bytes {
+        return points_among_records(contents, carried, shape, limits.fill(0), rising());
+    }
+    match contents.len() {
+        0 | 1 => Vec::new(),
+        _ if bytes <= 2 * most => points_at(contents, shape, &[contents.split_index(rising())]),
+        _ => points_at(contents, shape, &contents.cuts(shape, limits.fill(0), rising())),
+    }
+}
+
 /// Where to cut a leaf much of which are records that must stay records. All that concerns one key
-/// stays together.
+/// stays together; of two keys it finds a point between.
 fn points_among_records(
     contents: &Contents<'_>,
     carried: &[(u64, Record<'_>)],
@@ -323,6 +336,14 @@ fn points_among_records(
             .map(|(_, record)| (KeyRef::from(record.key), payload_len(shape.layout, record), 0)),
     );
     items.sort_by_key(|(key, ..)| *key);
+    items.dedup_by(|(key, bytes, entries), (same, all_bytes, all_entries)| {
+        let is_one = *key == *same;
+        if is_one {
+            *all_bytes += *bytes;
+            *all_entries += *entries;
+        }
+        is_one
+    });
     let total: usize = items.iter().map(|(_, bytes, _)| bytes).sum();
     // Rising keys leave full pages behind; else the pages share evenly.
     let pages = total.div_ceil(fill.bytes).max(2);
@@ -330,7 +351,7 @@ fn points_among_records(
     let (mut points, mut held, mut at) = (Vec::new(), 0, 0);
     for (index, &(key, bytes, entries)) in items.iter().enumerate() {
         let before = index.checked_sub(1).map(|before| items[before].0);
-        if let Some(before) = before.filter(|before| *before < key)
+        if let Some(before) = before
             && held > 0
             && held + bytes > wanted
         {
@@ -353,4 +374,91 @@ fn grows_at_its_end(
     let newest = change(newest).key;
     contents.len().checked_sub(1).is_none_or(|last| contents.key(last).cmp_bytes(newest).is_le())
         && carried.iter().all(|(_, record)| record.key <= newest)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use delta::{Op, Sheet};
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+    struct Page(Vec<u8>);
+
+    impl Sheet for Page {
+        fn put(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+
+        fn written(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+    }
+
+    /// Cuts a leaf until nothing is to be cut, and looks whether each page gets an area.
+    fn cut(
+        limits: Limits,
+        contents: Contents<'_>,
+        carried: Vec<(u64, Record<'_>)>,
+        (low, high): (&[u8], Option<&[u8]>),
+        rising: bool,
+    ) {
+        let shape = Shape { low, high, ..Shape::whole(Layout::Var) };
+        let bytes = contents.base_bytes(&shape);
+        let points = leaf_points(limits, (&contents, &carried), &shape, bytes, || rising);
+        let Some(SplitPoint { at, low: middle }) = points.first().cloned() else {
+            let most = limits.split_above(&shape);
+            let entries = contents.len();
+            assert!(bytes <= most || entries <= 1, "{entries} entries of {bytes} bytes, no area");
+            return;
+        };
+        assert!(middle.as_slice() > low && high.is_none_or(|high| middle.as_slice() < high));
+        let (left, right) = contents.split_at(at);
+        let (below, above): (Vec<_>, Vec<_>) =
+            carried.into_iter().partition(|(_, record)| record.key < middle.as_slice());
+        assert!(left.len() + below.len() > 0 && right.len() + above.len() > 0);
+        cut(limits, left, below, (low, Some(&middle)), rising);
+        cut(limits, right, above, (&middle, high), rising);
+    }
+
+    /// A leaf of nine entries that were too large for one, and a record of 800 bytes for the last
+    /// of them that a commit under way kept: it was not cut and got no area, and its writer tried
+    /// again until the commit was over.
+    #[test]
+    fn a_leaf_that_is_not_cut_has_room() {
+        let tiny = Limits { leaf_bytes: 560, inner_bytes: 400, area_bytes: 320, min_children: 4 };
+        let state = BuildHasherDefault::<DefaultHasher>::default();
+        for round in 0..6_000_u64 {
+            let dice = |what: &str, at: u64, sides: u64| state.hash_one((round, what, at)) % sides;
+            let limits = if round % 8 == 0 { Limits::of(Layout::Var) } else { tiny };
+            let (keys, most) =
+                (1 + dice("keys", 0, 60), [20, 60, 1000][dice("most", 0, 3) as usize]);
+            let key = |at: u64| {
+                let len = 1 + dice("length", at, 12) as usize;
+                let middle = "k".repeat(if dice("long", at, 20) == 0 { 10 * len } else { len });
+                format!("{at:04}{middle}").into_bytes()
+            };
+            let keys: Vec<Vec<u8>> = (0..keys).map(key).collect();
+            let value = vec![7; 1024];
+            let record = |what: &str, at: usize| {
+                let len = dice(what, at as u64, most) as usize;
+                let (op, key) = (Op::Put, keys[at].as_slice());
+                (1, Record { op, flags: 0, net: 1, key, value: &value[..len] })
+            };
+            let chosen = |what: &str, sides| {
+                let wanted = |at: &usize| dice(what, *at as u64, sides) == 0;
+                (0..keys.len()).filter(wanted).collect::<Vec<usize>>()
+            };
+            let entries: Vec<_> =
+                chosen("entry", 2).into_iter().map(|at| record("e", at)).collect();
+            let often = 1 + dice("often", 0, 20);
+            let carried = chosen("carried", often).into_iter().map(|at| record("c", at)).collect();
+            let mut page = Page(Vec::new());
+            Contents::empty(Layout::Var).write(&Shape::whole(Layout::Var), &mut page);
+            let contents = Contents::fold(Base::new(&page.0), &entries, &mut Vec::new());
+            for rising in [false, true] {
+                let whole = (&b""[..], None);
+                cut(limits, contents.clone(), Vec::clone(&carried), whole, rising);
+            }
+        }
+    }
 }
