@@ -1,6 +1,7 @@
 //! What is damaged: which keys of which tree, where it lies, and what to do about it.
 
 use crate::db::ByteRange;
+use crate::error::Error;
 use core::fmt;
 use core::ops::Bound;
 
@@ -47,6 +48,21 @@ pub struct Damage {
     pub(crate) page: u32,
     /// Whether it is of the catalog or of its copy, which no user can write to.
     pub(crate) is_of_catalog: bool,
+    /// What helps, besides that its keys are given up.
+    pub(crate) remedy: Remedy,
+}
+
+/// What helps against damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Nothing that is known.
+    Unknown,
+    /// A cleaning.
+    Cleaning,
+    /// A check of an open store.
+    Check,
+    /// Nothing is lost by it, and the check that has found it has mended it.
+    Mended,
 }
 
 /// Keys of a tree that follow one another. What takes a range of keys takes a reference to it.
@@ -114,6 +130,15 @@ impl fmt::Display for Damage {
     }
 }
 
+impl Error {
+    /// The same, of a store that cannot be opened: nothing helps but a copy.
+    pub(crate) fn of_opening(self) -> Self {
+        let Self::Damaged { found } = self else { return self };
+        let damage = |damage: &Damage| Damage { remedy: Remedy::Unknown, ..damage.clone() };
+        Self::Damaged { found: found.iter().map(damage).collect() }
+    }
+}
+
 /// Where the damage lies, in front of what it is.
 struct Place<'a> {
     file: Option<&'a str>,
@@ -146,13 +171,26 @@ pub(crate) fn tell(found: &[Damage], f: &mut fmt::Formatter<'_>) -> fmt::Result 
     if found.len() > TOLD {
         write!(f, "; and {} more", found.len() - TOLD)?;
     }
-    if found.iter().any(Damage::is_of_keys) {
-        f.write_str("; give these keys up by remove_range over all of them, or")?;
-    } else {
-        f.write_str(";")?;
+    if found.iter().all(|damage| damage.remedy == Remedy::Mended) {
+        return f.write_str("; nothing is lost by that, and it is mended: check the store again");
     }
-    if found.iter().any(|damage| damage.is_of_catalog) {
-        f.write_str(" open the store anew, to write, which mends its catalog from the copy, or")?;
+    f.write_str(";")?;
+    let remedies = [
+        (
+            found.iter().any(Damage::is_of_keys),
+            "give these keys up by remove_range over all of them",
+        ),
+        (
+            found.iter().any(|damage| damage.remedy == Remedy::Check),
+            "check the store while it is open to write, which mends its catalog",
+        ),
+        (
+            found.iter().any(|damage| damage.remedy == Remedy::Cleaning),
+            "clean it, which gives back what nothing leads to",
+        ),
+    ];
+    for (_, remedy) in remedies.iter().filter(|(helps, _)| *helps) {
+        write!(f, " {remedy}, or")?;
     }
     f.write_str(" restore the store from a copy")
 }

@@ -124,9 +124,20 @@ impl Tally {
             // An inner page: it is made again of what is below it, and written with the next
             // commit. Or what is there twice: who meets the bad place has it written anew.
             if mend {
-                let _met = db.verify();
-                db.checkpoint().map_err(|e| format!("checkpoint: {e}"))?;
-                db.verify().map_err(|e| format!("nothing is lost, and verify says {e}"))?;
+                // An opening, and who reads, mend what they meet.
+                let is_checked = self.healed.is_multiple_of(2);
+                if is_checked {
+                    let _met = db.verify();
+                }
+                db.close().map_err(|e| format!("close: {e}"))?;
+                let db = builder().read_only(true).open_on(Arc::new(disk));
+                let db = db.map_err(|e| format!("reopening: {e}"))?;
+                let unmet = |damage: &Damage| damage.what.contains("it lies in two places");
+                match db.verify() {
+                    Err(Error::Damaged { found }) if !is_checked && found.iter().all(unmet) => {}
+                    Err(error) => return Err(format!("nothing is lost, and verify says {error}")),
+                    Ok(_) => {}
+                }
                 self.healed += 1;
             }
             return Ok(());

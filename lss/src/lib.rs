@@ -65,6 +65,7 @@ mod open_segment;
 mod options;
 mod part;
 mod pool;
+mod presence;
 mod readers;
 mod recovery;
 mod reserve;
@@ -85,6 +86,7 @@ pub use open::{Recovered, RecoveredChunk, RecoveredPart};
 pub use open_segment::{SegmentInfo, SegmentState};
 pub use options::Options;
 pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream, live_bytes};
+pub use presence::ChangedFile;
 pub use superblock::MAX_META_BYTES;
 pub use types::{Address, PageId};
 

@@ -123,20 +123,41 @@ impl Log {
         }
         let access = if options.read_only { Access::Read } else { Access::Write };
         let (superblock_file, superblock) = SuperblockFile::open(&*disk, access)?;
-        let pool = FilePool::new(Arc::clone(&disk), options.read_only, options.max_open_files);
-        let mut opening = Opening {
-            disk,
-            pool,
-            options,
-            superblock,
-            orphans: Vec::new(),
-            foreign: Vec::new(),
-            taken: HashSet::new(),
-            scanned: HashSet::new(),
-            required: None,
-        };
+        let mut opening = Opening::new(disk, options, superblock);
         let (files, replayed) = opening.look()?;
         opening.finish(files, replayed, superblock_file, hold)
+    }
+
+    /// Looks, as a reader beside this log, at what an opening after a crash would: says why it
+    /// would be refused, or what it would lose. Called by who keeps checkpoints from being taken.
+    ///
+    /// # Errors
+    ///
+    /// Any but damage.
+    pub fn check_recovery(&self) -> Result<Option<Error>, Error> {
+        let disk = &self.segments.disk;
+        let version = self.durable_version();
+        let look = || {
+            let (file, superblock) = SuperblockFile::open(&**disk, Access::Read)?;
+            if self.superblock.is_whole() && !file.is_whole() {
+                let path = format!("{}/{FILE}", disk.place());
+                return Err(Error::corrupt(path, 0, "one of the two superblock slots is damaged"));
+            }
+            let options = Options { read_only: true, ..self.options };
+            Opening::new(Arc::clone(disk), options, superblock).look()
+        };
+        match look() {
+            Ok((_, replayed)) if replayed.version < version => {
+                let what = format!(
+                    "version {} is the last whole commit there, and {version} was durable",
+                    replayed.version
+                );
+                Ok(Some(Error::corrupt(disk.place(), 0, what)))
+            }
+            Ok(_) => Ok(None),
+            Err(error @ Error::Corrupt { .. }) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -225,6 +246,21 @@ struct Opening {
 }
 
 impl Opening {
+    fn new(disk: Arc<dyn Disk>, options: Options, superblock: Superblock) -> Self {
+        let pool = FilePool::new(Arc::clone(&disk), options.read_only, options.max_open_files);
+        Self {
+            disk,
+            pool,
+            options,
+            superblock,
+            orphans: Vec::new(),
+            foreign: Vec::new(),
+            taken: HashSet::new(),
+            scanned: HashSet::new(),
+            required: None,
+        }
+    }
+
     fn path(&self, id: u32) -> String {
         format!("{}/{}", self.disk.place(), file_name(id))
     }
@@ -442,8 +478,10 @@ impl Opening {
                 continue;
             }
             let generation = found.header.map_or(0, |h| h.generation);
-            // Nothing that counts is in one that is too short, or a part of it will be missed.
-            if generation > self.superblock.generation || found.is_short() {
+            // One that is too short was never finished, if it does not lie before the checkpoint.
+            // What counts of another one, and is there, is there; the rest will be missed.
+            let is_finished = !found.is_short() || self.is_before_checkpoint(&found);
+            if generation > self.superblock.generation || !is_finished {
                 self.orphans.push(file_name(found.id));
                 continue;
             }
@@ -472,6 +510,12 @@ impl Opening {
         segments
     }
 
+    /// Whether the first frame of a segment lies before the checkpoint: its file was durable then.
+    fn is_before_checkpoint(&self, found: &FoundFile) -> bool {
+        let first = found.header.map_or(0, |header| header.first_sequence);
+        (1..=self.superblock.sequence).contains(&first)
+    }
+
     /// Counts the parts of all chunks as live, and takes places out of the list whose segments are
     /// not there, if a part has another one. `bytes` are those of all files.
     fn adopt_chunks(
@@ -489,7 +533,7 @@ impl Opening {
                 return Err(Error::corrupt(path, 0, "more chunks than bytes"));
             };
             budget = rest;
-            let is_there = |place: Address| segments.get(place.segment).is_some();
+            let is_there = |place: Address| segments.holds(place).is_some();
             if !is_there(part.copy) {
                 part.copy = Address::NONE;
             } else if !is_there(part.at) {

@@ -98,6 +98,11 @@ impl Seed {
     }
 }
 
+/// Where a part ends that lies at this address, its checksum included.
+pub(crate) fn end(address: Address) -> u64 {
+    u64::from(address.offset) + u64::from(address.len) + CHECKSUM_BYTES as u64
+}
+
 /// The checksum of a part: over where it is stored, page id, kind and payload.
 pub(crate) fn checksum(seed: Option<Seed>, page: PageId, kind: u8, payload: &[u8]) -> u32 {
     let sum = seed.map_or(0, |seed| {

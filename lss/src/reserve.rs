@@ -72,6 +72,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use crate::error::Error;
 use crate::io::File;
 use crate::open_segment::Segment;
+use crate::presence::has_file;
 use crate::segments::Segments;
 
 /// Free segments of a whole reserve.
@@ -115,17 +116,19 @@ impl Segments {
     /// behind its checkpoint.
     pub(crate) fn take_free(&self, needed: u64, most: u64, claim: Claim) -> Option<Segment> {
         let mut free = self.free();
-        if free.len() <= claim.leaves() {
-            return None;
+        while free.len() > claim.leaves() {
+            let fits = |(_, s): &(usize, &Segment)| s.size >= needed && s.size <= most;
+            let fitting = free.iter().enumerate().filter(fits);
+            let chosen = match claim {
+                Claim::Opening => fitting.max_by_key(|(_, s)| (s.size, s.id)),
+                _ => fitting.min_by_key(|(_, s)| (s.size, s.id)),
+            };
+            let segment = chosen.map(|(at, _)| at).map(|at| free.swap_remove(at))?;
+            if has_file(&segment) {
+                return Some(segment);
+            }
         }
-        let fits = |(_, s): &(usize, &Segment)| s.size >= needed && s.size <= most;
-        let fitting = free.iter().enumerate().filter(fits);
-        let chosen = match claim {
-            Claim::Opening => fitting.max_by_key(|(_, s)| (s.size, s.id)),
-            _ => fitting.min_by_key(|(_, s)| (s.size, s.id)),
-        };
-        let at = chosen.map(|(at, _)| at)?;
-        Some(free.swap_remove(at))
+        None
     }
 
     /// Sizes of the free segments that this claim may take: the smallest ones first.
@@ -329,9 +332,11 @@ impl Segments {
     /// Makes header and length of a segment that an earlier opening has prepared durable: the
     /// process may have been killed before they were. Both are written anew, so that the sync is a
     /// real one.
+    ///
+    /// One that somebody has cut short while it was free gets its length again.
     pub(crate) fn renew(&self, segment: &Segment) -> Result<(), Error> {
         if !segment.unused.load(Ordering::Relaxed) {
-            return Ok(());
+            return self.lengthen(segment);
         }
         segment
             .file

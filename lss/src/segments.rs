@@ -128,9 +128,14 @@ impl Segments {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Counts a part as live. `false` if its segment is not there.
+    /// The segment of a part, if it is there and its file reaches as far.
+    pub(crate) fn holds(&self, address: Address) -> Option<Arc<Segment>> {
+        self.get(address.segment).filter(|segment| part::end(address) <= segment.size)
+    }
+
+    /// Counts a part as live. `false` if its segment is not there, or ends before it.
     pub(crate) fn adopt(&self, address: Address) -> bool {
-        let Some(segment) = self.get(address.segment) else {
+        let Some(segment) = self.holds(address) else {
             return false;
         };
         let bytes = part::live_bytes(address);
@@ -315,25 +320,6 @@ impl Segments {
         })
     }
 
-    /// An error if the directory was removed: no file can be made in it or lasts in it.
-    pub(crate) fn check_linked(&self) -> Result<(), Error> {
-        let path = self.disk.place();
-        match self.disk.is_linked() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::Removed { path }),
-            Err(error) => Err(Error::of_attempt("look at", path, error)),
-        }
-    }
-
-    /// An error if the file of a segment that is written to was removed.
-    pub(crate) fn check_file(&self, segment: &Segment) -> Result<(), Error> {
-        match segment.file.is_linked() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::Removed { path: self.path(segment.id) }),
-            Err(error) => Err(self.refused("look at", segment.id, error)),
-        }
-    }
-
     /// Creates a segment file: allocated, with a header, durable, and durably in the directory.
     pub(crate) fn create(&self, size: u64) -> Result<Segment, Error> {
         let segment = self.make(size)?;
@@ -465,7 +451,8 @@ impl Segments {
         // segment's old name, as a crash may leave it, it would look like a damaged one.
         let may_recycle = segment.voided.load(Ordering::Relaxed) <= checkpoint
             && segment.is_settled()
-            && self.is_wanted(segment.size, recycled.len());
+            && self.is_wanted(segment.size, recycled.len())
+            && segment.file.len().is_ok_and(|len| len >= segment.size);
         // A reader that found the segment before it left the map still holds it; its file must keep
         // its bytes.
         let segment = match Arc::try_unwrap(segment) {

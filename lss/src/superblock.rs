@@ -391,6 +391,11 @@ impl SuperblockFile {
         Ok(())
     }
 
+    /// Whether both slots were found whole, or have been written.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.slots().stale.is_none()
+    }
+
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }

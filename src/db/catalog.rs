@@ -2,8 +2,8 @@
 //!
 //! Without it no tree can be opened, so it is kept twice: what is written to it is written to a
 //! second tree as well, whose pages lie in other segments. Where the catalog can't be read, the
-//! copy is; an opening for writing makes both the same again, and believes the catalog if that can
-//! be read.
+//! copy is; an opening for writing and a check make both the same again, and believe the catalog if
+//! that can be read. While a store is open all of its trees are known, so then neither is needed.
 //!
 //! A page of a tree that it does not name is garbage; see [`crate::paging::dropped`]. So the entry
 //! of a tree is written after its root is listed, and a number is never given twice as long as a
@@ -130,7 +130,8 @@ impl Catalog {
         let entries = if engine.store.read_only {
             catalog.all_entries(engine)?
         } else {
-            decoded(catalog.mend(engine)?)?
+            let _at_rest = engine.store.at_rest();
+            decoded(catalog.make_same(engine, |error| Err(error.of_opening()))?)?
         };
         // Every tree is known from the start: the appender may have to descend in it.
         for (name, entry) in entries.iter().filter_map(|(name, entry)| Some((name, (*entry)?))) {
@@ -237,25 +238,51 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes catalog and copy the same, and says what is in both. Nobody else uses them yet.
-    fn mend(&self, engine: &DurableEngine) -> Result<Raw> {
+    /// Makes the catalog whole again where it, or its copy, or both are damaged. Called by who
+    /// keeps background work from changing the shape of trees. Beside a thread that opens, makes or
+    /// drops a tree nothing happens: it may wait for what the caller holds.
+    pub(crate) fn mend(&self, engine: &DurableEngine) -> Result<()> {
+        let Ok(_nobody_opens) = self.open.try_lock() else { return Ok(()) };
+        let known = || {
+            let live = engine.store.trees.iter().filter(|tree| !tree.is_dropped());
+            let live = live.filter(|tree| ![CATALOG, CATALOG_COPY].contains(&tree.id));
+            let entry = |tree: &TreeCore| Entry { id: tree.id, root: tree.root }.encode().to_vec();
+            let mut all: Raw =
+                live.map(|tree| (tree.name.as_bytes().to_vec(), entry(&tree))).collect();
+            all.sort_unstable();
+            all
+        };
+        self.make_same(engine, |_| Ok(known())).map(drop)
+    }
+
+    /// Makes catalog and copy the same, and says what is in both; `known` says what was, if neither
+    /// can be read. Nobody else uses them, and background work changes no tree.
+    fn make_same(
+        &self,
+        engine: &DurableEngine,
+        known: impl FnOnce(Error) -> Result<Raw>,
+    ) -> Result<Raw> {
         let read = |core| Self::read_all(engine, core);
-        let Some(copy) = &self.copy else { return read(&self.core) };
-        let (whole, other, there) = match (read(&self.core), read(copy)) {
-            (Ok(whole), there) => (whole, copy, there),
-            (Err(error), Ok(whole)) if error.is_damage() => (whole, &self.core, Err(error)),
-            (Err(error), _) => return Err(error),
+        let catalog = read(&self.core);
+        let copy = self.copy.as_ref().map(|copy| (copy, read(copy)));
+        let whole = match (&catalog, &copy) {
+            (Ok(whole), _) => whole.clone(),
+            (Err(error), Some((_, Ok(whole)))) if error.is_damage() => whole.clone(),
+            (Err(error), _) if error.is_damage() => known(error.clone())?,
+            (Err(error), _) => return Err(error.clone()),
         };
-        let there = match Self::give_up_damaged(engine, other, there) {
-            // It can't be made whole now; the other one can be read.
-            Err(error) if error.is_damage() => return Ok(whole),
-            there => there?,
-        };
-        for (name, _) in there.iter().filter(|entry| whole.binary_search(entry).is_err()) {
-            super::value::write(engine, other, name, &Write::Remove)?;
-        }
-        for (name, value) in whole.iter().filter(|entry| there.binary_search(entry).is_err()) {
-            super::value::write(engine, other, name, &Write::Inline(value))?;
+        for (core, there) in copy.into_iter().chain([(&self.core, catalog)]) {
+            let there = match Self::give_up_damaged(engine, core, there) {
+                // It can't be made whole now; it is known what should be in it.
+                Err(error) if error.is_damage() => continue,
+                there => there?,
+            };
+            for (name, _) in there.iter().filter(|entry| whole.binary_search(entry).is_err()) {
+                super::value::write(engine, core, name, &Write::Remove)?;
+            }
+            for (name, value) in whole.iter().filter(|entry| there.binary_search(entry).is_err()) {
+                super::value::write(engine, core, name, &Write::Inline(value))?;
+            }
         }
         Ok(whole)
     }
@@ -273,7 +300,7 @@ impl Catalog {
             };
             let Error::Damaged { found } = &error else { return Err(error) };
             let page = found[0].page();
-            if mend::give_up(engine, core, page, error.clone(), |_, _| true)?.is_none() {
+            if mend::give_up_at_rest(engine, core, page, error.clone(), |_, _| true)?.is_none() {
                 return Err(error);
             }
             read = Self::read_all(engine, core);

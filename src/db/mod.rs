@@ -212,9 +212,14 @@ impl Db {
     }
 
     /// Reads everything that is live, and checks every checksum, every invariant that holds at
-    /// rest, and that every page is one of a tree. Writers should be quiet: what they change
-    /// meanwhile may be reported. What was damaged and has been given up is not, from when the
-    /// removal has returned.
+    /// rest, and that every page is one of a tree; whether the files are there, and as long as they
+    /// were; and what an opening after a crash would read. Writers should be quiet: what they
+    /// change meanwhile may be reported. What was damaged and has been given up is not, from when
+    /// the removal has returned.
+    ///
+    /// What costs no key to mend is reported once, and mended: inner pages, the catalog, what lies
+    /// in two places, pages that are in memory, files that were removed and are still open, and
+    /// what only an opening would miss, by a checkpoint. A store that has passed can be opened.
     ///
     /// # Errors
     /// [`Error::Damaged`] with all that is wrong, page by page; another error if that cannot be
@@ -238,7 +243,8 @@ impl Db {
     }
 
     /// Syncs, writes a checkpoint, stops the background threads and releases the lock when the
-    /// last handle is gone. Dropping the last handle does the same and ignores errors.
+    /// last handle is gone. What others have removed of its files and is still open is saved.
+    /// Dropping the last handle does the same and ignores errors.
     ///
     /// # Errors
     /// As [`sync`](Self::sync), and what background work has failed with. A close that has failed
@@ -354,6 +360,8 @@ impl Inner {
             self.engine.store.closing.store(true, Ordering::Relaxed);
             // What the first commit makes free, the checkpoint says.
             self.engine.sync()?;
+            // What others did to the files can be made good for as long as they are open.
+            drop(verify::check_files(&self.engine)?);
             self.catalog.finish_all_drops(&self.engine)?;
             self.engine.free_buried()?;
             if !self.engine.is_checkpointed() {

@@ -10,7 +10,7 @@
 
 use super::Db;
 use super::value::Read;
-use crate::damage::Damage;
+use crate::damage::{Damage, Remedy};
 use crate::engine::TreeCore;
 use crate::error::{Error, Result};
 use crate::paging::{DurableEngine, Place, fetch, mend, values};
@@ -51,10 +51,16 @@ type Unsound = BTreeMap<PageId, Vec<Damage>>;
 
 pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
+    let mut found = check_files(engine)?;
     let _at_rest = engine.store.at_rest();
     let mut report = VerifyReport::default();
     let mut unsound = check_parts(engine, &mut report)?;
-    let (mut found, mut miscounts) = (in_memory(engine, &mut unsound), BTreeMap::new());
+    let can_write = engine.store.can_write();
+    if can_write && unsound.values().flatten().any(|damage| damage.is_of_catalog) {
+        catalog.mend(engine)?;
+    }
+    found.extend(in_memory(engine, &mut unsound));
+    let mut miscounts = BTreeMap::new();
     let mut reached = Reached::default();
     let mut walk = |core: &TreeCore| -> Result<Walk> {
         let walk =
@@ -75,7 +81,8 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
                     (true, _) => {
                         let rebuilt =
                             "; it is an inner page, and was rebuilt from the pages below it";
-                        Damage { what: of_part.what + rebuilt, ..of_part }
+                        let remedy = if can_write { Remedy::Mended } else { Remedy::Unknown };
+                        Damage { what: of_part.what + rebuilt, remedy, ..of_part }
                     }
                     (false, None) => of_part.with_keys(fault.first.clone(), fault.end.clone()),
                     (false, Some(_)) => of_part,
@@ -128,30 +135,62 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         let what = format!("page {id} is not reached from any other (I12); cleaning gives it back");
         let of_page = mend::damage_of(engine, id, &Error::Corrupt { what: what.clone() });
         let of_parts = unsound.remove(&id).unwrap_or_default().into_iter();
-        let mut of_parts =
-            of_parts.map(|damage| Damage { what: format!("{}; {what}", damage.what), ..damage });
-        let first = of_parts.next().unwrap_or(Damage { file: None, offset: None, ..of_page });
+        let remedy = Remedy::Cleaning;
+        let mut of_parts = of_parts.map(|damage| Damage {
+            what: format!("{}; {what}", damage.what),
+            remedy,
+            ..damage
+        });
+        let first =
+            of_parts.next().unwrap_or(Damage { file: None, offset: None, remedy, ..of_page });
         found.push(first);
         found.extend(of_parts);
     }
     found.extend(miscounts.into_values());
-    found.extend(check_table(engine)?);
+    let of_opening = check_opening(engine)?;
+    let is_openable = of_opening.is_empty();
+    found.extend(of_opening);
     if found.is_empty() {
         return Ok(report);
     }
-    if engine.store.can_write() {
+    if can_write {
         // What was made anew is to be found whole the next time. What goes wrong with that a later
         // commit does again.
-        drop(engine.commit_for_buried());
+        drop(if is_openable { engine.commit_for_buried() } else { engine.checkpoint() });
     }
     Err(Error::Damaged { found: found.into() })
+}
+
+/// Looks whether the files are as the store has left them. What was removed while it was open is
+/// saved, as far as it is open still; that of which more is lost is found by its parts.
+pub(super) fn check_files(engine: &DurableEngine) -> Result<Vec<Damage>> {
+    let changed = engine.store.log.check_files()?;
+    let gone: Vec<u32> =
+        changed.iter().filter(|file| file.is_gone).map(|file| file.segment).collect();
+    let can_write = engine.store.can_write();
+    if can_write && !gone.is_empty() {
+        engine.save_from(&gone)?;
+        // Chunks of the table leave with it.
+        engine.checkpoint()?;
+    }
+    let damage = |file: lss::ChangedFile| {
+        let found = mend::damage_of(engine, PageId::NONE, &Error::from(file.found));
+        let done = match (can_write, file.is_gone) {
+            (false, true) => "what is in it can be read for as long as this store is open",
+            (true, true) => "what could be read of it was moved to other files",
+            (_, false) => "what was lost of it is found by itself",
+        };
+        let remedy = if can_write { Remedy::Mended } else { Remedy::Unknown };
+        Damage { what: format!("{}; {done}", found.what), remedy, ..found }
+    };
+    Ok(changed.into_iter().map(damage).collect())
 }
 
 /// Takes the pages that are in memory: nothing of them is lost, and they are written anew.
 fn in_memory(engine: &DurableEngine, unsound: &mut Unsound) -> Vec<Damage> {
     let told = |damage: Damage| {
         let what = damage.what + "; the page is in memory, and is written anew";
-        Damage { keys: None, what, ..damage }
+        Damage { keys: None, what, remedy: Remedy::Mended, ..damage }
     };
     let mut taken = Vec::new();
     unsound.retain(|id, of_page| {
@@ -166,23 +205,37 @@ fn in_memory(engine: &DurableEngine, unsound: &mut Unsound) -> Vec<Damage> {
     taken
 }
 
-/// Checks both places of everything that says where the pages are. A bad one of which the other is
-/// good is damage that costs nothing, and the next checkpoint writes it anew.
-fn check_table(engine: &DurableEngine) -> Result<Vec<Damage>> {
+/// Checks what an opening after a crash would read: both places of everything that says where the
+/// pages are, and the frames behind the checkpoint. Damage there costs nothing while the store is
+/// open, and a checkpoint writes all of it anew.
+fn check_opening(engine: &DurableEngine) -> Result<Vec<Damage>> {
     let _no_checkpoint = engine.store.checkpointing();
+    let can_write = engine.store.can_write();
+    let remedy = if can_write { Remedy::Mended } else { Remedy::Unknown };
+    let damage_of = |error: lss::Error| Damage {
+        remedy,
+        ..mend::damage_of(engine, PageId::NONE, &Error::from(error))
+    };
     let bad = engine.store.log.check_chunks()?;
     let chunks: Vec<u32> = bad.iter().filter_map(|(chunk, _)| *chunk).collect();
     engine.write_whole(&chunks);
-    let damage = |(chunk, error): (Option<u32>, lss::Error)| {
+    let of_chunk = |(chunk, error): (Option<u32>, lss::Error)| {
         let of = match chunk {
             Some(chunk) => format!("chunk {chunk} of the table of pages"),
             None => "the list of chunks of the table of pages".to_owned(),
         };
-        let found = mend::damage_of(engine, PageId::NONE, &Error::from(error));
-        let mends = "it lies in two places, and the next checkpoint mends this one";
+        let found = damage_of(error);
+        let mends = "it lies in two places, and a checkpoint mends this one";
         Damage { what: format!("{of}: {}; {mends}", found.what), ..found }
     };
-    Ok(bad.into_iter().map(damage).collect())
+    let mut found: Vec<Damage> = bad.into_iter().map(of_chunk).collect();
+    // Of a store that is open for reading another process may move the checkpoint.
+    if can_write && let Some(refusal) = engine.store.log.check_recovery()? {
+        let refusal = damage_of(refusal);
+        let what = format!("{}; after a crash no opening would get behind it", refusal.what);
+        found.push(Damage { what, ..refusal });
+    }
+    Ok(found)
 }
 
 /// The pages that walks over all trees come to.

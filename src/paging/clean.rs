@@ -62,6 +62,25 @@ impl DurableEngine {
         self.store.check()?;
         let changing = self.store.at_rest();
         let victims = choose(&self.segment_use(), goal_bytes, budget_bytes, reach);
+        self.empty_segments(changing, victims, budget_bytes, progress)
+    }
+
+    /// Moves all that is live out of segments whose files are not in the directory any more, for as
+    /// long as they can be read.
+    pub(crate) fn save_from(&self, gone: &[u32]) -> Result<()> {
+        let changing = self.store.at_rest();
+        let is_gone = |segment: &SegmentUse| gone.contains(&segment.id);
+        let gone = self.segment_use().into_iter().filter(is_gone).map(|segment| segment.id);
+        self.empty_segments(changing, gone.collect(), u64::MAX, |_| true).map(drop)
+    }
+
+    fn empty_segments(
+        &self,
+        changing: MutexGuard<'_, ()>,
+        victims: Vec<u32>,
+        budget_bytes: u64,
+        progress: impl FnMut(&Cleaned) -> bool,
+    ) -> Result<Cleaned> {
         let step_bytes = self.store.step_bytes();
         let mut cleaning = Cleaning {
             engine: self,

@@ -19,7 +19,7 @@ use super::fetch;
 use super::place::Place;
 use super::rebuild::{self, rebuild};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
-use crate::damage::Damage;
+use crate::damage::{Damage, Remedy};
 use crate::engine::{Away, Covering, TreeCore};
 use crate::error::{Error, Result};
 use delta::{Base, Contents, Layout, Shape};
@@ -60,7 +60,9 @@ pub(crate) fn damage_of(engine: &DurableEngine, id: PageId, error: &Error) -> Da
     let tree =
         tree.and_then(|tree| engine.store.trees.get(&tree).map(|tree| tree.name.to_string()));
     let (tree, file) = (tree.unwrap_or_default(), Some(file));
-    Damage { tree, keys: None, file, offset, what, page: id.number(), is_of_catalog }
+    let (keys, page) = (None, id.number());
+    let remedy = if is_of_catalog { Remedy::Check } else { Remedy::Unknown };
+    Damage { tree, keys, file, offset, what, page, is_of_catalog, remedy }
 }
 
 impl super::store::LogStore {
@@ -320,8 +322,19 @@ pub(crate) fn give_up(
     error: Error,
     is_meant: impl Fn(&[u8], Option<&[u8]>) -> bool,
 ) -> Result<Option<u64>> {
-    engine.store.check()?;
     let _changing = engine.store.at_rest();
+    give_up_at_rest(engine, tree, id, error, is_meant)
+}
+
+/// The same, for who keeps background work from changing the shape of trees.
+pub(crate) fn give_up_at_rest(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    id: PageId,
+    error: Error,
+    is_meant: impl Fn(&[u8], Option<&[u8]>) -> bool,
+) -> Result<Option<u64>> {
+    engine.store.check()?;
     let token = || fetch::below(engine.table.load(id, &engine.pin())).map(|below| below.token);
     let Some(met) = token() else { return Ok(None) };
     if engine.can_be_read(id)? {

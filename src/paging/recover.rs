@@ -142,7 +142,10 @@ impl DurableEngine {
             };
         if damaged {
             let file = missing.first().map_or_else(String::new, |at| log.file_of(at.segment));
-            let what = format!("page {id} has a part in {file}, which is not there or cut short");
+            let what = format!(
+                "page {id} has a part in {file}, which is not there or cut short; put it back, or, \
+                 to give up what lay in it, one of zeros of the same length (truncate -s)"
+            );
             return Err(Error::Corrupt { what });
         }
         let mut place = place.clone();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::{env, fs};
 
 use bwtree_lss::io::{Disk, DiskLock, FileDisk, LockFailure};
-use bwtree_lss::{Error, Log};
+use bwtree_lss::{Error, Log, SegmentState};
 
 use crate::driver::{Driver, History, small};
 use crate::random::Random;
@@ -207,4 +207,42 @@ fn a_refusal_names_the_holder_that_there_is() {
     }
     drop(directory);
     lock(true).unwrap();
+}
+
+/// Whoever clears old files out of a directory takes the prepared ones first, which nobody has
+/// touched since. Those that are cut short get their length again.
+#[test]
+fn prepared_files_that_others_have_removed_or_cut_are_no_matter() {
+    let root = tempfile::tempdir().unwrap();
+    let mut history = History::default();
+    for cut in [false, true] {
+        let mut driver = open(&root.path().join(format!("cut {cut}")), &mut history);
+        steps(&mut driver, &mut history, 20);
+        while driver.log.prepare().unwrap() {}
+        let free = |driver: &Driver| -> Vec<u32> {
+            let free = driver.log.segments().into_iter();
+            free.filter(|s| s.state == SegmentState::Free).map(|s| s.id).collect()
+        };
+        let changed = free(&driver);
+        assert!(changed.len() > 3, "{changed:?}");
+        for &id in &changed {
+            let file = driver.log.file_of(id);
+            if cut {
+                fs::OpenOptions::new().write(true).open(file).unwrap().set_len(100).unwrap();
+            } else {
+                fs::remove_file(file).unwrap();
+            }
+        }
+        steps(&mut driver, &mut history, 200);
+        let left = free(&driver);
+        assert!(changed.iter().any(|id| !left.contains(id)), "none of them was used");
+        driver.check_reads();
+        assert!(driver.log.check_files().unwrap().is_empty());
+        driver.checkpoint().unwrap();
+        let contents = driver.contents.clone();
+        drop(driver);
+        let driver = open(&root.path().join(format!("cut {cut}")), &mut history);
+        assert_eq!(driver.contents, contents);
+        history = History::default();
+    }
 }

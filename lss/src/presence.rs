@@ -1,0 +1,140 @@
+//! The files of an open log, as others leave them: still in the directory, and as long as they
+//! were.
+//!
+//! Nobody else is to touch them, and somebody does: a program that clears old files out of `/tmp`,
+//! the repair of a file system. What was lost of a part is found by who reads it, and is the affair
+//! of one page or value. The files themselves would be missed by the next opening only:
+//!
+//! - *A file that was cut short.* One that lies before the checkpoint is a segment that ends there
+//!   (`Opening::live_segments`); if no live part of it is lost, nothing is. In one that streams
+//!   write to an opening looks for frames, and whatever is too short there was never finished. So
+//!   such a one gets its length again, before each commit is acknowledged and before each
+//!   checkpoint; one that is prepared does before it is used, and none is used again that has not
+//!   its length.
+//! - *A file that was removed.* Who has it open reads it all the same, and what is live in it is
+//!   saved if it is moved in time ([`Log::check_files`]). If streams write to it, nothing that is
+//!   written there lasts, and the log fails. One that is prepared is not used.
+//!
+//! What an opening after a crash would read besides, [`Log::check_recovery`] reads as it would.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::error::Error;
+use crate::io::File;
+use crate::log::Log;
+use crate::open_segment::{Segment, SegmentState};
+use crate::segment::file_name;
+use crate::segments::Segments;
+
+/// A file of an open log that is not as the log has left it.
+#[derive(Debug)]
+pub struct ChangedFile {
+    /// The segment.
+    pub segment: u32,
+    /// Its file is not in the directory any more. What is live in it can be read for as long as the
+    /// log has it open, and should be moved.
+    pub is_gone: bool,
+    /// What was found, with the name of the file.
+    pub found: Error,
+}
+
+/// Whether the file of a segment still has a name, if that can be told.
+pub(crate) fn has_file(segment: &Segment) -> bool {
+    match segment.file.is_linked() {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(is_linked) => is_linked,
+    }
+}
+
+impl Segments {
+    /// An error if the directory was removed: no file can be made in it or lasts in it.
+    pub(crate) fn check_linked(&self) -> Result<(), Error> {
+        let path = self.disk.place();
+        match self.disk.is_linked() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Removed { path }),
+            Err(error) => Err(Error::of_attempt("look at", path, error)),
+        }
+    }
+
+    /// An error if the file of a segment that is written to was removed. If somebody has cut it
+    /// short, it gets its length again.
+    pub(crate) fn check_file(&self, segment: &Segment) -> Result<(), Error> {
+        match segment.file.is_linked() {
+            Ok(true) => self.lengthen(segment),
+            Ok(false) => Err(Error::Removed { path: self.path(segment.id) }),
+            Err(error) => Err(self.refused("look at", segment.id, error)),
+        }
+    }
+
+    /// Gives the file of a segment its length again if somebody has cut it short: recovery, which
+    /// may look for frames in it, would take it for one that was never finished. What was lost is
+    /// found by who reads it.
+    pub(crate) fn lengthen(&self, segment: &Segment) -> Result<(), Error> {
+        let is_short = || Ok(segment.file.len()? < segment.size);
+        let lengthened = is_short().and_then(|is_short| {
+            if is_short { segment.file.allocate(segment.size) } else { Ok(()) }
+        });
+        lengthened.map_err(|error| self.refused("allocate", segment.id, error))
+    }
+
+    /// The segments that are written to or have something live in them, in one order.
+    fn in_use(&self) -> Vec<Arc<Segment>> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let in_use = |s: &&Arc<Segment>| {
+            s.state() == SegmentState::Active || s.live.load(Ordering::Relaxed) > 0
+        };
+        let mut all: Vec<_> = map.values().filter(in_use).map(Arc::clone).collect();
+        all.sort_unstable_by_key(|segment| segment.id);
+        all
+    }
+}
+
+impl Log {
+    /// Looks whether the files that have something live in them are still in the directory, and as
+    /// long as they were; those that are too short get their length again, if this log may write.
+    ///
+    /// # Errors
+    ///
+    /// As the system says of the directory, or of a file that is not to be lengthened.
+    pub fn check_files(&self) -> Result<Vec<ChangedFile>, Error> {
+        let segments = &self.segments;
+        let looked_at = segments.in_use();
+        let names = segments.disk.list();
+        let names = names.map_err(|e| Error::of_attempt("list", segments.disk.place(), e))?;
+        let names: HashSet<String> = names.into_iter().collect();
+        let mut changed = Vec::new();
+        for segment in looked_at {
+            let (id, size) = (segment.id, segment.size);
+            let mut change = |is_gone, at, what: String| {
+                let found = Error::corrupt(segments.path(id), at, what);
+                changed.push(ChangedFile { segment: id, is_gone, found });
+            };
+            let is_named = names.contains(&file_name(id));
+            let len = match segment.file.len() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                len => Some(len.map_err(|error| segments.refused("measure", id, error))?),
+            };
+            match len.filter(|_| is_named) {
+                // If it was given back meanwhile, it is none of the log's any more.
+                None if segments.get(id).is_none() => {}
+                None => change(true, 0, "the file was removed".to_owned()),
+                Some(len) if len < size => {
+                    if !self.options.read_only {
+                        // Who has the turn alone writes and syncs.
+                        let _turn = self.appender();
+                        segments.lengthen(&segment)?;
+                        segments.sync_unused(&segment)?;
+                    }
+                    let what = format!("the file was cut short, from {size} bytes to {len}");
+                    change(false, len, what);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(changed)
+    }
+}
