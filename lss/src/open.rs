@@ -135,6 +135,7 @@ impl Log {
     ///
     /// Any but damage.
     pub fn check_recovery(&self) -> Result<Option<Error>, Error> {
+        self.superblock.check_linked()?;
         let disk = &self.segments.disk;
         let version = self.durable_version();
         let look = || {

@@ -136,6 +136,16 @@ impl PooledFile {
         true
     }
 
+    /// What a call says of the file, if it is open.
+    pub(crate) fn if_open<R>(&self, call: impl FnOnce(&dyn File) -> R) -> Option<R> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner).as_deref().map(call)
+    }
+
+    /// Keeps the file open, if it is: nobody can open it again.
+    pub(crate) fn keep_open(&self) {
+        self.unsynced.store(true, Ordering::Relaxed);
+    }
+
     /// Opens the file for a write, if it was closed; it stays open until it is synced. So an
     /// opening that fails is told apart from a write that may have left something.
     pub(crate) fn open_for_write(&self) -> io::Result<()> {

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::io::File;
 use crate::log::Log;
 use crate::open_segment::{Segment, SegmentState};
-use crate::segment::file_name;
+use crate::segment::{HEADER_BYTES, file_name};
 use crate::segments::Segments;
 
 /// A file of an open log that is not as the log has left it.
@@ -34,9 +34,10 @@ use crate::segments::Segments;
 pub struct ChangedFile {
     /// The segment.
     pub segment: u32,
-    /// Its file is not in the directory any more. What is live in it can be read for as long as the
-    /// log has it open, and should be moved.
-    pub is_gone: bool,
+    /// Its file is not in the directory any more. The log still has it open, and what is live in it
+    /// should be moved. Else it was cut short, or its header was damaged, and it has that again, if
+    /// this log may write.
+    pub is_removed: bool,
     /// What was found, with the name of the file.
     pub found: Error,
 }
@@ -107,34 +108,69 @@ impl Log {
         let names = names.map_err(|e| Error::of_attempt("list", segments.disk.place(), e))?;
         let names: HashSet<String> = names.into_iter().collect();
         let mut changed = Vec::new();
-        for segment in looked_at {
+        // First, without opening any: none is closed for another that nobody can open again.
+        let is_removed = |segment: &Segment| {
+            segment.file.if_open(|file| matches!(file.is_linked(), Ok(false))) == Some(true)
+        };
+        let (there, gone): (Vec<_>, Vec<_>) = looked_at
+            .into_iter()
+            .partition(|segment| names.contains(&file_name(segment.id)) && !is_removed(segment));
+        for segment in gone {
+            segment.file.keep_open();
+            let is_open = segment.file.if_open(|_| ()).is_some();
+            // What lay in one that is not open is missed by who reads it. One that was given back
+            // meanwhile is none of the log's any more.
+            if is_open && segments.get(segment.id).is_some() {
+                let found = Error::corrupt(segments.path(segment.id), 0, "the file was removed");
+                changed.push(ChangedFile { segment: segment.id, is_removed: true, found });
+            }
+        }
+        for segment in there {
             let (id, size) = (segment.id, segment.size);
-            let mut change = |is_gone, at, what: String| {
+            let mut mended = |at, what: String| {
                 let found = Error::corrupt(segments.path(id), at, what);
-                changed.push(ChangedFile { segment: id, is_gone, found });
+                changed.push(ChangedFile { segment: id, is_removed: false, found });
             };
-            let is_named = names.contains(&file_name(id));
             let len = match segment.file.len() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                len => Some(len.map_err(|error| segments.refused("measure", id, error))?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                len => len.map_err(|error| segments.refused("measure", id, error))?,
             };
-            match len.filter(|_| is_named) {
-                // If it was given back meanwhile, it is none of the log's any more.
-                None if segments.get(id).is_none() => {}
-                None => change(true, 0, "the file was removed".to_owned()),
-                Some(len) if len < size => {
-                    if !self.options.read_only {
-                        // Who has the turn alone writes and syncs.
-                        let _turn = self.appender();
-                        segments.lengthen(&segment)?;
-                        segments.sync_unused(&segment)?;
-                    }
-                    let what = format!("the file was cut short, from {size} bytes to {len}");
-                    change(false, len, what);
+            if len < size {
+                if !self.options.read_only {
+                    // Who has the turn alone writes and syncs.
+                    let _turn = self.appender();
+                    segments.lengthen(&segment)?;
+                    segments.sync_unused(&segment)?;
                 }
-                Some(_) => {}
+                mended(len, format!("the file was cut short, from {size} bytes to {len}"));
+            }
+            if segment.state() == SegmentState::Active && !self.has_header(&segment)? {
+                mended(0, "the segment's header was damaged".to_owned());
             }
         }
         Ok(changed)
+    }
+
+    /// Whether a segment that is written to has the header that it was begun with; if not, and this
+    /// log may write, it gets that again: an opening takes no frame in such a one.
+    fn has_header(&self, segment: &Segment) -> Result<bool, Error> {
+        let segments = &self.segments;
+        let _turn = self.appender();
+        if segment.state() != SegmentState::Active {
+            return Ok(true);
+        }
+        let mut found = [0; HEADER_BYTES];
+        let read = segment.file.read_at(&mut found, 0);
+        let stream = segment.info(SegmentState::Active).stream;
+        let header =
+            segments.header(segment, stream, segment.first_sequence.load(Ordering::Relaxed));
+        if read.is_ok() && found == header.encode() {
+            return Ok(true);
+        }
+        if !self.options.read_only {
+            segments.write_header(segment, header.stream, header.first_sequence)?;
+            segments.sync_unused(segment)?;
+        }
+        Ok(false)
     }
 }

@@ -385,13 +385,13 @@ impl Segments {
         let _unused = self.next.compare_exchange(id + 1, id, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    pub(crate) fn write_header(
+    pub(crate) fn header(
         &self,
         segment: &Segment,
         stream: Option<Stream>,
         first_sequence: u64,
-    ) -> Result<(), Error> {
-        let header = SegmentHeader {
+    ) -> SegmentHeader {
+        SegmentHeader {
             format: FORMAT_VERSION,
             store: self.store,
             generation: self.generation,
@@ -399,7 +399,16 @@ impl Segments {
             id: segment.id,
             stream,
             size: segment.size,
-        };
+        }
+    }
+
+    pub(crate) fn write_header(
+        &self,
+        segment: &Segment,
+        stream: Option<Stream>,
+        first_sequence: u64,
+    ) -> Result<(), Error> {
+        let header = self.header(segment, stream, first_sequence);
         segment
             .file
             .write_at(&header.encode(), 0)

@@ -215,7 +215,7 @@ impl Db {
     /// rest, and that every page is one of a tree; whether the files are there, and as long as they
     /// were; and what an opening after a crash would read. Writers should be quiet: what they
     /// change meanwhile may be reported. What was damaged and has been given up is not, from when
-    /// the removal has returned.
+    /// the removal has returned. Cleaning, and merges of pages, wait for the check.
     ///
     /// What costs no key to mend is reported once, and mended: inner pages, the catalog, what lies
     /// in two places, pages that are in memory, files that were removed and are still open, and

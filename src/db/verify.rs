@@ -151,12 +151,20 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let is_openable = of_opening.is_empty();
     found.extend(of_opening);
     if found.is_empty() {
+        if !engine.store.read_only {
+            // What was written and is not durable is lost, whatever the check has found.
+            engine.store.check()?;
+        }
         return Ok(report);
     }
     if can_write {
         // What was made anew is to be found whole the next time. What goes wrong with that a later
         // commit does again.
-        drop(if is_openable { engine.commit_for_buried() } else { engine.checkpoint() });
+        let written = if is_openable { engine.commit_for_buried() } else { engine.checkpoint() };
+        if written.is_err() {
+            let mended = found.iter_mut().filter(|damage| damage.remedy == Remedy::Mended);
+            mended.for_each(|damage| damage.remedy = Remedy::Unknown);
+        }
     }
     Err(Error::Damaged { found: found.into() })
 }
@@ -165,20 +173,20 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
 /// saved, as far as it is open still; that of which more is lost is found by its parts.
 pub(super) fn check_files(engine: &DurableEngine) -> Result<Vec<Damage>> {
     let changed = engine.store.log.check_files()?;
-    let gone: Vec<u32> =
-        changed.iter().filter(|file| file.is_gone).map(|file| file.segment).collect();
+    let removed = changed.iter().filter(|file| file.is_removed);
+    let removed: Vec<u32> = removed.map(|file| file.segment).collect();
     let can_write = engine.store.can_write();
-    if can_write && !gone.is_empty() {
-        engine.save_from(&gone)?;
+    if can_write && !removed.is_empty() {
+        engine.save_from(&removed)?;
         // Chunks of the table leave with it.
         engine.checkpoint()?;
     }
     let damage = |file: lss::ChangedFile| {
         let found = mend::damage_of(engine, PageId::NONE, &Error::from(file.found));
-        let done = match (can_write, file.is_gone) {
-            (false, true) => "what is in it can be read for as long as this store is open",
+        let done = match (file.is_removed, can_write) {
             (true, true) => "what could be read of it was moved to other files",
-            (_, false) => "what was lost of it is found by itself",
+            (true, false) => "what is in it can be read for as long as this store is open",
+            (false, _) => "what was lost of it is found by itself",
         };
         let remedy = if can_write { Remedy::Mended } else { Remedy::Unknown };
         Damage { what: format!("{}; {done}", found.what), remedy, ..found }
@@ -230,7 +238,9 @@ fn check_opening(engine: &DurableEngine) -> Result<Vec<Damage>> {
     };
     let mut found: Vec<Damage> = bad.into_iter().map(of_chunk).collect();
     // Of a store that is open for reading another process may move the checkpoint.
-    if can_write && let Some(refusal) = engine.store.log.check_recovery()? {
+    if !engine.store.read_only
+        && let Some(refusal) = engine.store.log.check_recovery()?
+    {
         let refusal = damage_of(refusal);
         let what = format!("{}; after a crash no opening would get behind it", refusal.what);
         found.push(Damage { what, ..refusal });

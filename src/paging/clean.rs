@@ -65,13 +65,20 @@ impl DurableEngine {
         self.empty_segments(changing, victims, budget_bytes, progress)
     }
 
-    /// Moves all that is live out of segments whose files are not in the directory any more, for as
-    /// long as they can be read.
+    /// Moves all that is live, and can be read, out of segments whose files are not in the
+    /// directory any more.
     pub(crate) fn save_from(&self, gone: &[u32]) -> Result<()> {
-        let changing = self.store.at_rest();
-        let is_gone = |segment: &SegmentUse| gone.contains(&segment.id);
-        let gone = self.segment_use().into_iter().filter(is_gone).map(|segment| segment.id);
-        self.empty_segments(changing, gone.collect(), u64::MAX, |_| true).map(drop)
+        for id in gone {
+            let changing = self.store.at_rest();
+            let is_movable = self.segment_use().iter().any(|segment| segment.id == *id);
+            let victims = if is_movable { vec![*id] } else { Vec::new() };
+            match self.empty_segments(changing, victims, u64::MAX, |_| true) {
+                // Who reads it is told.
+                Err(error) if error.is_damage() => {}
+                saved => drop(saved?),
+            }
+        }
+        Ok(())
     }
 
     fn empty_segments(

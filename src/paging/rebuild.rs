@@ -225,7 +225,8 @@ fn read_all(
         match read(engine, id) {
             Ok(child) => found.extend(child),
             Err(error) if error.is_damage() => {
-                unread.passes |= matches!(error, Error::Log(lss::Error::Io { .. }));
+                unread.passes |= matches!(&error, Error::Log(lss::Error::Io { source, .. })
+                    if source.kind() != std::io::ErrorKind::NotFound);
                 unread.pages.insert(id);
             }
             Err(error) => return Err(error),
