@@ -131,6 +131,40 @@ fn writers_wait_for_a_slow_disk_as_long_as_it_syncs() {
     db.verify().unwrap();
 }
 
+/// Few keys are written again and again, a tenth of the budget in all, while a sync takes a second.
+/// How much was written was taken for what is in memory: writers waited for a whole commit.
+#[test]
+fn who_writes_little_again_and_again_waits_for_no_commit() {
+    const SYNC: Duration = Duration::from_secs(1);
+    let disk = SlowDisk::new(Arc::new(MemoryDisk::new()));
+    let db = Db::builder("memory").memory_budget_bytes(BUDGET / 4);
+    let db = db.sync_policy(SyncPolicy::EveryMillis(10)).open_on(Arc::new(disk.clone())).unwrap();
+    let tree = db.tree("t").unwrap();
+    disk.delay_syncs(SYNC);
+    let until = Instant::now() + 5 * SYNC;
+    let longest = thread::scope(|scope| {
+        let writers = (0..2_u64).map(|thread| {
+            let tree = &tree;
+            scope.spawn(move || {
+                let (mut longest, mut random) = (Duration::ZERO, Random::new(thread));
+                while Instant::now() < until {
+                    let value = vec![7; 500 + random.index(500)];
+                    let begun = Instant::now();
+                    tree.put(scattered(0, random.below(2000)), value).unwrap();
+                    longest = longest.max(begun.elapsed());
+                }
+                longest
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).max().unwrap()
+    });
+    println!("longest put: {longest:?}");
+    assert!(longest < SYNC / 2, "{longest:?} beside syncs of {SYNC:?}");
+    disk.delay_syncs(Duration::ZERO);
+    db.verify().unwrap();
+}
+
 /// A write, a sync, an eviction, again and again: a page that came back from the log was as large
 /// as what it had got, and nothing ever cut it. At the 513th entry of 1,000 bytes it could not be
 /// read any more, acknowledged data and all.

@@ -197,7 +197,9 @@ impl Budget {
         true
     }
 
-    fn evict_above_bytes(&self) -> u64 {
+    /// Bytes above which memory is given back in the background.
+    #[must_use]
+    pub fn evict_above_bytes(&self) -> u64 {
         self.part_of_limit(90)
     }
 

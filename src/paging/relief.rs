@@ -76,6 +76,12 @@ impl DurableEngine {
         self.uncommitted_bytes() + self.dirty.len_about() * BYTES_PER_DIRTY_PAGE
     }
 
+    /// Bytes of memory that the next commit has to give back, about. Where the same keys were
+    /// written again and again that is no more than their pages, however much was written.
+    pub(crate) fn undurable_memory(&self) -> u64 {
+        self.expected_commit_bytes() + self.dirty.len_about() * BYTES_PER_DIRTY_PAGE
+    }
+
     /// What a commit of that will have, by estimate: what was written, or whole pages if they are
     /// less, as they are where the same keys were written again and again.
     pub(crate) fn expected_commit_bytes(&self) -> u64 {

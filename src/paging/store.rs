@@ -462,15 +462,22 @@ impl LogStore {
 }
 
 impl DurableEngine {
-    /// Lets the commit that is under way get ahead, if too much waits for the next one.
+    /// Lets the commit that is under way get ahead, if too much waits for the next one: until it is
+    /// durable, or memory has come back all the same, as that of replaced pages does.
     fn wait_for_commit(&self) {
         let store = &self.store;
-        if self.undurable_bytes() > store.budget.limit_bytes() / UNDURABLE_SHARE
-            && !store.sync_is_failing()
-        {
-            // The right to append may come instead, which is none of a writer's.
-            let _next = store.log.wait_durable_or_appender(store.cutting.load(Ordering::Relaxed));
+        if self.undurable_memory() <= store.budget.limit_bytes() / UNDURABLE_SHARE {
+            return;
         }
+        let wanted = store.cutting.load(Ordering::Relaxed);
+        let is_over = || {
+            store.log.durable_version() >= wanted
+                || store.sync_is_failing()
+                || store.check().is_err()
+        };
+        // What was retired by this thread may be what is waited for.
+        self.pin().flush();
+        store.budget.wait_below_unless(store.budget.evict_above_bytes(), store.patience, is_over);
     }
 
     /// The tree of this number, unless it was dropped. Who is pinned may then change its shape.
