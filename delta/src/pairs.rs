@@ -318,6 +318,28 @@ impl<'a> Pairs<'a> {
         Self { rows: Cow::Owned(rows) }
     }
 
+    /// The rows of a leaf, and behind them these new ones, the last first.
+    ///
+    /// # Panics
+    /// If there are more of them, or fewer, than `count`.
+    pub fn extended<'r>(
+        base: Base<'a>,
+        count: usize,
+        last_first: impl Iterator<Item = ([u8; 8], &'r [u8; 8])>,
+    ) -> Self {
+        let mut rows = Vec::with_capacity(base.count() + count);
+        rows.extend_from_slice(base.pairs());
+        rows.resize(base.count() + count, [0; ROW_BYTES]);
+        let mut left = count;
+        for (key, value) in last_first {
+            left -= 1;
+            rows[base.count() + left] = row(key, *value);
+        }
+        assert_eq!(left, 0, "rows behind those of a page");
+        debug_assert!(rows.is_sorted_by(|left, right| left[..8] < right[..8]), "rows in order");
+        Self { rows: Cow::Owned(rows) }
+    }
+
     /// The rows of a page with one in the place of others, or of none.
     pub(crate) fn with(base: Base<'a>, replaced: Range<usize>, key: &[u8], value: &[u8]) -> Self {
         let rows = base.pairs();

@@ -27,8 +27,8 @@ const OP_BITS: u32 = 2;
 pub struct Position(u16);
 
 impl Position {
-    /// Nobody has looked, or it is too far behind to be noted: it has twelve bits.
-    pub const UNKNOWN: Self = Self(0xFFF);
+    /// Nobody has looked, or it is too far behind to be noted: it has eleven bits.
+    pub const UNKNOWN: Self = Self(0x7FF);
 
     /// This position.
     #[inline]

@@ -59,6 +59,9 @@ pub(crate) enum FoldLimit {
     KeepUnflushed,
 }
 
+/// The area of a leaf that grows at its end only, in those of others.
+const RISING_AREAS: usize = 4;
+
 /// Fewest bytes of a record in an area.
 const MIN_RECORD_BYTES: usize = 16;
 
@@ -114,10 +117,16 @@ impl<S: Store> Engine<S> {
         // Older ones have their versions, which are no larger: a writer sees to that before it
         // installs on top.
         let newest = chain.newest().map_or(0, |record| self.version(id, page, record));
-        let mut changes = Vec::with_capacity(32);
-        changes.extend(chain.pairs().map(|(mark, key, value)| PairChange::new(mark, key, value)));
-        // Values that were displaced are gone since.
-        let pairs = Pairs::fold(Base::new(chain.base()), &mut changes, |_| {});
+        let base = Base::new(chain.base());
+        let pairs = if let Some(count) = chain.in_order() {
+            Pairs::extended(base, count, chain.pairs().map(|(_, key, value)| (key, value)))
+        } else {
+            let mut changes = Vec::with_capacity(32);
+            let change = |(mark, key, value)| PairChange::new(mark, key, value);
+            changes.extend(chain.pairs().map(change));
+            // Values that were displaced are gone since.
+            Pairs::fold(base, &mut changes, |_| {})
+        };
         Some(Folded {
             contents: Contents::Pairs(pairs),
             carried: Vec::new(),
@@ -233,6 +242,7 @@ impl<S: Store> Engine<S> {
         let carried = folded.carried.len() as u64;
         self.counters.carried.fetch_add(carried, Ordering::Relaxed);
         let points = self.split_points(leaf, &shape, &folded, bytes);
+        let need = need.max(if points.is_empty() { self.room_to_rise(leaf.chain) } else { 0 });
         if !points.is_empty() {
             return self.split(tree, leaf, &shape, folded, &points, need, guard);
         }
@@ -255,6 +265,15 @@ impl<S: Store> Engine<S> {
             return self.try_merge(tree, leaf.id, shape.low, 0, guard);
         }
         Ok(())
+    }
+
+    /// Bytes of area for a leaf that takes the place of one with this chain, if that has grown at
+    /// its end only: many more records than elsewhere, since they can be searched where they lie.
+    pub(crate) fn room_to_rise(&self, chain: Chain<'_>) -> usize {
+        let usual = self.limits.area_bytes;
+        let bytes = chain.in_order().map(|count| count * Records::Pairs.bytes(16));
+        let rises = !S::DURABLE && bytes.is_some_and(|bytes| 4 * bytes >= 3 * usual);
+        if rises { RISING_AREAS * usual } else { 0 }
     }
 
     /// Splits a leaf that is larger than a leaf may be (I15) by more than this, as one that came

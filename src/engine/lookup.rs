@@ -36,7 +36,11 @@ impl<'g> Stop<'g> {
         let walk = match matched {
             Match::None => false,
             Match::One(record) => return said(record),
-            Match::Walk => self.chain.page().may_hold(fingerprint),
+            Match::Walk => match key.bytes().first_chunk().map(|key| self.chain.search(*key)) {
+                Some(Match::One(record)) if P::NUMBER => return said(record),
+                Some(Match::None) if P::NUMBER => false,
+                _ => self.chain.page().may_hold(fingerprint),
+            },
         };
         if walk {
             let of_key = |record: &RecordRef<'g>| {
@@ -56,6 +60,27 @@ impl<'g> Stop<'g> {
 }
 
 impl<'g> Stop<'g> {
+    /// Whether the key is a number above all that the leaf has, as far as that is seen at once.
+    #[inline]
+    pub(crate) fn is_below<P: Probe>(&self, key: P) -> bool {
+        let (true, Some(number)) = (P::NUMBER, key.number()) else { return false };
+        let last = match self.chain.newest() {
+            Some(newest) if self.chain.is_in_order() => newest.payload().first_chunk().copied(),
+            Some(_) => return false,
+            None => {
+                let last = self.base.count().checked_sub(1);
+                return last.and_then(|at| self.base.row_key(at)).is_none_or(|key| key < number);
+            }
+        };
+        last.is_some_and(|last| u64::from_be_bytes(last) < number)
+    }
+
+    /// What is known of a key that the leaf [is below](Self::is_below).
+    #[inline]
+    pub(crate) fn beyond(&self) -> Answer<'g> {
+        Answer { found: None, record: None, position: Position::new(self.base.count()) }
+    }
+
     /// The value of `key` in a chain of which there may be newer records in the page.
     pub(crate) fn find_by_walking<P: Probe>(&self, key: P, fingerprint: u8) -> Option<Found<'g>> {
         let page = self.chain.page();

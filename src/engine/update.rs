@@ -121,7 +121,9 @@ impl<S: Store> Engine<S> {
         let records = records_of(layout);
         let mut reserved = None;
         loop {
-            let Answer { found, record, position } = leaf.find(key, fingerprint);
+            let rises = leaf.is_below(key);
+            let Answer { found, record, position } =
+                if rises { leaf.beyond() } else { leaf.find(key, fingerprint) };
             let (change, result) = match decide(found) {
                 Decision::Write(change, result) => (change, result),
                 Decision::Keep(result) => {
@@ -135,9 +137,13 @@ impl<S: Store> Engine<S> {
             let bytes = payload_len(layout, &record);
             // What has been written once is not written again: others may look at it already.
             let written = reserved.take().filter(|(was, _)| *was == (op, flags, net, value));
-            let written = if let Some((_, written)) = written {
+            // What others would have to walk to is folded before; what only rises can be searched.
+            let has_room = !P::NUMBER || rises || !page.is_past_fingerprints();
+            let mut written = if let Some((_, written)) = written {
                 written
-            } else if let Some(reservation) = page.reserve(records, bytes) {
+            } else if let Some(reservation) =
+                if has_room { page.reserve(records, bytes) } else { None }
+            {
                 let mark = record.mark(layout, position);
                 reservation.write(fingerprint, mark, |out| {
                     record.put_payload(layout, fingerprint, |bytes| out.put(bytes));
@@ -147,6 +153,7 @@ impl<S: Store> Engine<S> {
                 self.consolidate(tree, &leaf, need, guard)?;
                 return Ok(Attempt::Again);
             };
+            written.set_rises(rises && op == Op::Put);
             if let Some(newest) = written.newest_of(leaf.chain) {
                 // Versions then never fall along a chain, and per key they are in chain order.
                 self.version(leaf.id, page, newest);

@@ -391,4 +391,19 @@ mod tests {
         let bytes = empty_bytes::<u64>();
         assert!(bytes <= 1024, "{bytes} bytes");
     }
+
+    /// Pages are folded once in some eighty entries where keys rise, and once in some twenty where
+    /// they do not; records are found in both.
+    #[test]
+    fn where_keys_rise_pages_are_folded_seldom() {
+        let folded = |key: fn(u64) -> u64| {
+            let map: Map<u64, u64> = Map::new();
+            (0..100_000).for_each(|n| assert_eq!(map.insert(key(n), n), None));
+            (0..100_000).for_each(|n| assert_eq!(map.get(&key(n)), Some(n)));
+            map.inside().0.counters.consolidations.load(sync::atomic::Ordering::Relaxed)
+        };
+        let (rising, mixed) = (folded(|n| n), folded(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        assert!(rising < 100_000 / 60, "{rising} times");
+        assert!((100_000 / 30..100_000 / 15).contains(&mixed), "{mixed} times");
+    }
 }

@@ -31,8 +31,9 @@ struct Plan<'a> {
     id: PageId,
     shape: Shape<'a>,
     points: &'a [SplitPoint],
-    /// Bytes of area that each leaf gets at least.
+    /// Bytes of area that each leaf gets at least, and the last of them.
     need: usize,
+    need_at_end: usize,
     /// What leaves keep of the page.
     past: &'a Past,
 }
@@ -98,7 +99,9 @@ impl<S: Store> Engine<S> {
             Counters::count(&self.counters.splits);
         }
         let mut fresh = Fresh::default();
-        let plan = Plan { tree: tree.id, id: stop.id, shape: *shape, points, need, past: &past };
+        let need_at_end = if shape.level == 0 { self.room_to_rise(stop.chain) } else { 0 };
+        let (tree_id, id, shape) = (tree.id, stop.id, *shape);
+        let plan = Plan { tree: tree_id, id, shape, points, need, need_at_end, past: &past };
         // A root keeps its id: all pages get fresh ones, and it becomes their parent.
         let grows = stop.id == tree.root && !points.is_empty();
         let pages = if grows {
@@ -144,6 +147,7 @@ impl<S: Store> Engine<S> {
             pages.push((point.low.clone(), self.fresh(fresh)?));
         }
         let (mut high, mut right, mut leftmost) = (shape.high, shape.right, None);
+        let count = pages.len();
         for (at, (low, id)) in pages.iter().enumerate().rev() {
             let begin = at.checked_sub(1).map_or(0, |before| plan.points[before].at);
             let (below, here) = contents.split_at(begin);
@@ -155,7 +159,8 @@ impl<S: Store> Engine<S> {
             let absorbed = if at == 0 && keeps_id { shape.absorbed } else { &[] };
             let shape = Shape { low, high, right, absorbed, ..*shape };
             let birth = self.smo_birth(plan.tree, base_version);
-            let mut page = self.build(&shape, &here, &above, plan.need, birth);
+            let need = if at + 1 == count { plan.need.max(plan.need_at_end) } else { plan.need };
+            let mut page = self.build(&shape, &here, &above, need, birth);
             if shape.level == 0 {
                 page.remember(plan.past.history());
             }
@@ -313,8 +318,15 @@ fn leaf_points(
     }
     match contents.len() {
         0 | 1 => Vec::new(),
-        _ if bytes <= 2 * most => points_at(contents, shape, &[contents.split_index(rising())]),
-        _ => points_at(contents, shape, &contents.cuts(shape, limits.fill(0), rising())),
+        _ => {
+            let rising = rising();
+            let cuts = if rising || bytes > 2 * most {
+                contents.cuts(shape, limits.fill(0), rising)
+            } else {
+                vec![contents.split_index(rising)]
+            };
+            points_at(contents, shape, &cuts)
+        }
     }
 }
 

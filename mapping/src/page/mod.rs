@@ -18,8 +18,13 @@
 //!
 //! ```text
 //!   sized   stamp u64 | prev:16, length:48 | payload, padded to 8      16 bytes and the payload
-//!   pairs   slot of prev:8, mark:14, stamp:42 | payload of 16          24 bytes
+//!   pairs   slot of prev:8, mark:13, in order:1, stamp:42 | payload    24 bytes
 //! ```
+//!
+//! A pair is *in order* if its key is above those of all that the page had when it was installed,
+//! which whoever made it says, and if the pairs before it are, and lie in the slots before its own.
+//! So behind the newest one, if it is in order, lie all records of the chain, in the order of their
+//! keys: a page that only grows at its end can have many of them, and be searched in a few steps.
 //!
 //! Reserving loads the tail before it adds to it, so that overshooting cannot wrap it.
 //!
@@ -65,6 +70,7 @@ pub use raw::prefetch;
 pub(crate) use raw::{Page, prefetch_base, prefetch_behind};
 
 use aside::CLOSED;
+use core::cmp;
 use sync::atomic::{AtomicU16, Ordering};
 
 /// What a page starts its life with, besides its bytes.
@@ -111,7 +117,7 @@ impl Records {
 pub(crate) const PAIR_BYTES: usize = 16;
 
 /// The largest mark of a record in [`Records::Pairs`].
-pub const MOST_MARKS: u16 = (1 << 14) - 1;
+pub const MOST_MARKS: u16 = (1 << 13) - 1;
 
 /// Records of a page in [`Records::Pairs`].
 #[cfg(not(any(loom, shuttle)))]
@@ -162,6 +168,7 @@ impl Owners {
 pub struct Written<'g> {
     record: Reservation<'g>,
     mark: u16,
+    rises: bool,
 }
 
 impl<'g> Written<'g> {
@@ -175,11 +182,19 @@ impl<'g> Written<'g> {
         (seen.head() != 0).then(|| seen.page.record_of(self.record.records(), seen.head()))
     }
 
+    /// Says of a pair whether its key is above those of all records of the chain that it will be
+    /// installed on, and of the base page.
+    #[inline]
+    pub fn set_rises(&mut self, rises: bool) {
+        self.rises = rises;
+    }
+
     /// Links it to the newest record that was seen.
     #[inline]
     pub(crate) fn link(&self, seen: Chain<'_>) {
         self.expect_page(seen);
-        self.record.link(seen.head(), self.mark);
+        let in_order = self.rises && self.record.is_behind(seen.head()) && seen.is_in_order();
+        self.record.link(seen.head(), self.mark, in_order);
     }
 
     #[inline]
@@ -270,6 +285,38 @@ impl<'g> Chain<'g> {
     #[inline]
     pub fn newest(self) -> Option<RecordRef<'g>> {
         (self.head() != 0).then(|| self.page.record(self.head()))
+    }
+
+    /// Whether the records are pairs that lie in the order of their keys, and in the first slots.
+    #[inline]
+    pub fn is_in_order(self) -> bool {
+        self.page.records() == Records::Pairs && self.newest().is_none_or(RecordRef::is_in_order)
+    }
+
+    /// How many records there are, if they are [in order](Self::is_in_order).
+    #[inline]
+    pub fn in_order(self) -> Option<usize> {
+        self.is_in_order().then(|| self.page.slot_of(self.head()) as usize)
+    }
+
+    /// The record with this key, of records that are [in order](Self::is_in_order), without
+    /// walking; if they are not, [`Match::Walk`].
+    pub fn search(self, key: [u8; 8]) -> Match<'g> {
+        if !self.is_in_order() {
+            return Match::Walk;
+        }
+        // All of these slots are of records that were installed before the newest one.
+        let (mut low, mut high) = (0, self.page.slot_of(self.head()));
+        while low < high {
+            let middle = u64::midpoint(low, high);
+            let record = self.page.record(self.page.head_of(middle + 1));
+            match record.pair_key().cmp(&key) {
+                cmp::Ordering::Less => low = middle + 1,
+                cmp::Ordering::Equal => return Match::One(record),
+                cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Match::None
     }
 
     /// The newest record with this key, of records in [`Records::Pairs`], without walking.

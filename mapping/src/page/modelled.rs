@@ -332,6 +332,21 @@ impl<'g> PageRef<'g> {
         found
     }
 
+    /// The slot of a record, counted from 1; 0 for none.
+    pub(super) fn slot_of(self, head: Head) -> u64 {
+        head.into()
+    }
+
+    /// The record in this slot, counted from 1; 0 for none.
+    pub(super) fn head_of(self, slot: u64) -> Head {
+        slot as Head
+    }
+
+    /// In a model all records have fingerprints.
+    pub fn is_past_fingerprints(self) -> bool {
+        false
+    }
+
     /// How its records lie.
     pub fn records(self) -> Records {
         self.header().records_are
@@ -442,12 +457,18 @@ impl<'g> Reservation<'g> {
         });
         let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
         self.page.header().fingerprints[self.slot / 8].fetch_or(byte, Ordering::Release);
-        Written { record: self, mark }
+        Written { record: self, mark, rises: false }
+    }
+
+    /// Whether it lies in the slot behind that of this record.
+    pub(super) fn is_behind(&self, newest: Head) -> bool {
+        self.slot as u64 == self.page.slot_of(newest)
     }
 
     /// Names the record that this one follows.
-    pub(super) fn link(&self, prev: Head, _mark: u16) {
-        self.page.header().records[self.slot].prev.store(u64::from(prev), Ordering::Relaxed);
+    pub(super) fn link(&self, prev: Head, _mark: u16, in_order: bool) {
+        let word = u64::from(prev) | u64::from(in_order) << Head::BITS;
+        self.page.header().records[self.slot].prev.store(word, Ordering::Relaxed);
     }
 }
 
@@ -465,6 +486,16 @@ impl<'g> RecordRef<'g> {
     /// The record before this one, 0 if this is the oldest.
     pub fn prev(self) -> Head {
         self.0.prev.load(Ordering::Relaxed) as Head
+    }
+
+    /// Whether this pair and all before it lie in the order of their keys, in the first slots.
+    pub(super) fn is_in_order(self) -> bool {
+        self.0.prev.load(Ordering::Relaxed) >> Head::BITS != 0
+    }
+
+    /// The key of a pair.
+    pub(super) fn pair_key(self) -> [u8; 8] {
+        self.payload().first_chunk().copied().unwrap_or_default()
     }
 
     /// The mark of a pair; 0 of a sized record.

@@ -417,6 +417,12 @@ impl<'g> PageRef<'g> {
                 .any(|word| equal_bytes(word.load(Ordering::Relaxed), fingerprint) != 0)
     }
 
+    /// Whether the next record will have no fingerprint: who looks for one will have to walk.
+    #[inline]
+    pub fn is_past_fingerprints(self) -> bool {
+        self.header().tail.load(Ordering::Relaxed) >> 32 >= FINGERPRINTS as u64
+    }
+
     /// See [`Chain::find_pair`](super::Chain::find_pair).
     #[inline]
     pub(super) fn find_pair(self, fingerprint: u8, key: [u8; 8]) -> Match<'g> {
@@ -483,7 +489,7 @@ impl<'g> PageRef<'g> {
 
     /// The slot of a pair, counted from 1; 0 for none.
     #[inline]
-    fn slot_of(self, head: Head) -> u64 {
+    pub(super) fn slot_of(self, head: Head) -> u64 {
         if head == 0 {
             return 0;
         }
@@ -493,7 +499,7 @@ impl<'g> PageRef<'g> {
 
     /// The pair in this slot, counted from 1; 0 for none.
     #[inline]
-    fn head_of(self, slot: u64) -> Head {
+    pub(super) fn head_of(self, slot: u64) -> Head {
         if slot == 0 {
             return 0;
         }

@@ -15,6 +15,7 @@ use sync::atomic::{AtomicU64, Ordering};
 const SLOTS: u64 = 0xFF;
 const MARK_SHIFT: u32 = 8;
 const MARKS: u64 = MOST_MARKS as u64;
+const IN_ORDER: u64 = 1 << 21;
 const STAMP_SHIFT: u32 = 22;
 
 /// A record that was reached through a page word.
@@ -186,7 +187,7 @@ impl<'g> Reservation<'g> {
         self.word().store(0, Ordering::Relaxed);
         let head_words = match self.records {
             Records::Sized => {
-                self.link(0, mark);
+                self.link(0, mark, false);
                 2
             }
             Records::Pairs => 1,
@@ -207,7 +208,7 @@ impl<'g> Reservation<'g> {
             let byte = u64::from(fingerprint) << (self.slot % 8 * 8);
             word.fetch_or(byte, Ordering::Release);
         }
-        Written { record: self, mark }
+        Written { record: self, mark, rises: false }
     }
 
     /// Stamp of a sized record, head of a pair.
@@ -217,9 +218,15 @@ impl<'g> Reservation<'g> {
         unsafe { AtomicU64::from_ptr(self.start()) }
     }
 
+    /// Whether it lies in the slot behind that of this record; of a pair.
+    #[inline]
+    pub(in crate::page) fn is_behind(&self, newest: Head) -> bool {
+        u64::from(self.slot) == self.page.slot_of(newest)
+    }
+
     /// Names the record that this one follows: not yet installed, so it has no version.
     #[inline]
-    pub(in crate::page) fn link(&self, prev: Head, mark: u16) {
+    pub(in crate::page) fn link(&self, prev: Head, mark: u16, in_order: bool) {
         match self.records {
             Records::Sized => {
                 let head = u64::from(prev) | u64::from(self.payload_bytes) << 16;
@@ -230,7 +237,8 @@ impl<'g> Reservation<'g> {
                 link.store(head, Ordering::Relaxed);
             }
             Records::Pairs => {
-                let word = self.page.slot_of(prev) | u64::from(mark) << MARK_SHIFT;
+                let order = if in_order { IN_ORDER } else { 0 };
+                let word = self.page.slot_of(prev) | u64::from(mark) << MARK_SHIFT | order;
                 self.word().store(word, Ordering::Relaxed);
             }
         }
@@ -281,6 +289,13 @@ impl<'g> RecordRef<'g> {
         }
     }
 
+    /// Whether this pair and all before it lie in the order of their keys, in the first slots.
+    #[inline]
+    pub(in crate::page) fn is_in_order(self) -> bool {
+        // ORDERING: Relaxed, as in `prev`.
+        self.word().load(Ordering::Relaxed) & IN_ORDER != 0
+    }
+
     /// The payload.
     #[inline]
     pub fn payload(self) -> &'g [u8] {
@@ -306,7 +321,7 @@ impl<'g> RecordRef<'g> {
 
     /// The key of a pair that has been written, installed or not.
     #[inline]
-    pub(super) fn pair_key(self) -> [u8; 8] {
+    pub(in crate::page) fn pair_key(self) -> [u8; 8] {
         debug_assert_eq!(self.records, Records::Pairs);
         // SAFETY: the key is the first word of the payload, and is written once, before its
         // fingerprint.
