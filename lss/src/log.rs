@@ -482,7 +482,7 @@ pub(crate) fn read_part(
     let wrong = |what: &str| Error::corrupt(segments.path(segment.id), offset, what);
     let bytes = address.len as usize + CHECKSUM_BYTES;
     // Looked at before any memory is taken for it (R10).
-    if offset + bytes as u64 > segment.size {
+    if part::end(address) > segment.size {
         return Err(wrong("a part reaches beyond the end of its segment"));
     }
     let mut payload = vec![0; bytes];

@@ -272,11 +272,14 @@ impl Catalog {
             (Err(error), _) => return Err(error.clone()),
         };
         for (core, there) in copy.into_iter().chain([(&self.core, catalog)]) {
-            let there = match Self::give_up_damaged(engine, core, there) {
+            let there = match Self::mend_leaves(engine, core, there, &whole) {
                 // It can't be made whole now; it is known what should be in it.
                 Err(error) if error.is_damage() => continue,
                 there => there?,
             };
+            if there == whole {
+                continue;
+            }
             for (name, _) in there.iter().filter(|entry| whole.binary_search(entry).is_err()) {
                 super::value::write(engine, core, name, &Write::Remove)?;
             }
@@ -287,12 +290,16 @@ impl Catalog {
         Ok(whole)
     }
 
-    /// What a tree has, when its damaged leaves were given up; `read` is what it had before.
-    fn give_up_damaged(
+    /// What a tree has when its damaged leaves have what they should; `read` is what it had. No
+    /// commit has one without its entries, which an opening would believe.
+    fn mend_leaves(
         engine: &DurableEngine,
         core: &TreeCore,
         mut read: Result<Raw>,
+        whole: &Raw,
     ) -> Result<Raw> {
+        let entries: Vec<_> =
+            whole.iter().map(|(name, value)| delta::Entry::new(name, value)).collect();
         loop {
             let error = match read {
                 Err(error) if error.is_damage() => error,
@@ -300,7 +307,8 @@ impl Catalog {
             };
             let Error::Damaged { found } = &error else { return Err(error) };
             let page = found[0].page();
-            if mend::give_up_at_rest(engine, core, page, error.clone(), |_, _| true)?.is_none() {
+            let mended = mend::give_up(engine, core, page, error.clone(), &entries, |_, _| true)?;
+            if mended.is_none() {
                 return Err(error);
             }
             read = Self::read_all(engine, core);
@@ -553,6 +561,40 @@ mod tests {
                 segments(CATALOG).intersection(&segments(CATALOG_COPY)).copied().collect();
             assert!(both.is_empty(), "turn {turn}: both lie in {both:?}");
         }
+        db.verify().unwrap();
+    }
+
+    /// A commit between the loss of a damaged leaf and the writes that put its entries back had a
+    /// catalog that could be read and had none of them, and an opening would have believed it.
+    #[test]
+    fn a_leaf_is_mended_with_its_entries() {
+        use lss::io::{Access, Disk};
+        let disk = MemoryDisk::new();
+        let open = || Db::builder("unused").tiny().without_background();
+        let db = open().open_on(Arc::new(disk.clone())).unwrap();
+        let names = ["a", "b", "c"];
+        for name in names {
+            db.tree(name).unwrap().put("k", name).unwrap();
+        }
+        db.checkpoint().unwrap();
+        db.evict_pages();
+        let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
+        let whole = Catalog::read_all(engine, &catalog.core).unwrap();
+        db.evict_pages();
+        let image = engine.place(ROOT, &engine.pin()).unwrap().image;
+        let name = engine.store.log.file_of(image.segment);
+        let file = disk.open(name.rsplit('/').next().unwrap(), Access::Write).unwrap();
+        file.write_at(&[0xFF; 4], image.offset.into()).unwrap();
+        let damaged = Catalog::read_all(engine, &catalog.core);
+        assert!(damaged.as_ref().is_err_and(Error::is_damage), "{damaged:?}");
+        let at_rest = engine.store.at_rest();
+        let mended = Catalog::mend_leaves(engine, &catalog.core, damaged, &whole);
+        drop(at_rest);
+        assert_eq!(mended.unwrap(), whole);
+        db.sync().unwrap();
+        let crashed = MemoryDisk::with_files(disk.files());
+        let db = open().open_on(Arc::new(crashed)).unwrap();
+        assert_eq!(db.tree_names().unwrap(), names);
         db.verify().unwrap();
     }
 }

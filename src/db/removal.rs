@@ -223,7 +223,9 @@ impl Tree {
         let rest = Unread::bytes_from(&keys.first, end.as_deref());
         let is_meant = |low: &[u8], high: Option<&[u8]>| is_inside((low, high), range);
         let engine = &self.inner.engine;
-        let given_up = mend::give_up(engine, &self.core, page, error.clone(), is_meant);
+        let changing = engine.store.at_rest();
+        let given_up = mend::give_up(engine, &self.core, page, error.clone(), &[], is_meant);
+        drop(changing);
         // If nothing was, another thread was faster, or it can be read after all.
         Ok((self.named(given_up)?.unwrap_or(0), rest))
     }

@@ -22,7 +22,7 @@ use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
 use crate::damage::{Damage, Remedy};
 use crate::engine::{Away, Covering, TreeCore};
 use crate::error::{Error, Result};
-use delta::{Base, Contents, Layout, Shape};
+use delta::{Base, Contents, Entry, Layout, Shape};
 use mapping::Word;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use sync::epoch::Guard;
@@ -304,9 +304,10 @@ fn fences_under(
     None
 }
 
-/// Puts an empty leaf in the place of one that was met with this error, if `is_meant` says so of
-/// its keys: gives these up. Returns how many entries it had; `None` if it is not away any more, or
-/// can be read. Called unpinned.
+/// Puts a leaf with those of these entries that belong there, most often none, in the place of one
+/// that was met with this error, if `is_meant` says so of its keys: gives the others up. Returns
+/// how many entries it had; `None` if it is not away any more, or can be read. Called unpinned, by
+/// who keeps background work from changing the shape of trees.
 ///
 /// Another thread that has met the same page may have given it up meanwhile. Then it is a page as
 /// any other, which can have got other keys, and been evicted, and it is not to be given up again.
@@ -320,18 +321,7 @@ pub(crate) fn give_up(
     tree: &TreeCore,
     id: PageId,
     error: Error,
-    is_meant: impl Fn(&[u8], Option<&[u8]>) -> bool,
-) -> Result<Option<u64>> {
-    let _changing = engine.store.at_rest();
-    give_up_at_rest(engine, tree, id, error, is_meant)
-}
-
-/// The same, for who keeps background work from changing the shape of trees.
-pub(crate) fn give_up_at_rest(
-    engine: &DurableEngine,
-    tree: &TreeCore,
-    id: PageId,
-    error: Error,
+    entries: &[Entry<'_>],
     is_meant: impl Fn(&[u8], Option<&[u8]>) -> bool,
 ) -> Result<Option<u64>> {
     engine.store.check()?;
@@ -363,8 +353,12 @@ pub(crate) fn give_up_at_rest(
     // What was written without reading the page, and is in no damaged part, stays.
     let mut records =
         below.partial.map_or_else(Vec::new, |chain| engine.unflushed(id, chain, place.flushed));
-    let count = fetch::count_on(&[], &mut records);
-    let page = engine.build(&shape, &Contents::empty(Layout::Var), &records, 0, birth);
+    let first = entries.partition_point(|entry| entry.key.cmp_bytes(shape.low).is_lt());
+    let is_here =
+        |entry: &&Entry<'_>| shape.high.is_none_or(|high| entry.key.cmp_bytes(high).is_lt());
+    let entries: Vec<Entry<'_>> = entries[first..].iter().take_while(is_here).copied().collect();
+    let count = fetch::count_on(&entries, &mut records);
+    let page = engine.build(&shape, &Contents::Entries(entries), &records, 0, birth);
     engine.list(id);
     if !fetch::publish(engine, (id, tree.id), below, page, count, &guard) {
         return Ok(None);
@@ -410,7 +404,8 @@ mod tests {
     fn a_page_that_was_mended_meanwhile_is_not_given_up() {
         let (db, tree, core, leaf) = evicted_leaf();
         let engine = &db.inner.engine;
-        let given_up = give_up(engine, &core, leaf, met_before(), |_, _| true);
+        let _changing = engine.store.at_rest();
+        let given_up = give_up(engine, &core, leaf, met_before(), &[], |_, _| true);
         assert!(matches!(given_up, Ok(None)), "{given_up:?}");
         assert_eq!((tree.len(), tree.iter().flatten().count()), (200, 200));
     }
