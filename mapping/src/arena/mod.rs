@@ -24,7 +24,9 @@
 //!    themselves, which the next sweep finds. Nobody waits: shards are tried, never waited for,
 //!    and a thread that finds none takes its page from the global allocator.
 //! 3. Who frees counts. A slab in which a sixteenth has been freed since it was swept is *roomy*;
-//!    one in which nothing is in use any more gives its memory back.
+//!    one in which nothing is in use any more gives its memory back. A sweep through a slab that
+//!    has become roomy begins anew before it comes to what was never touched: so a few pages that
+//!    are rewritten all the time do not make all of a slab resident.
 //! 4. A shard whose slabs are exhausted holds the *lowest* roomy slab next. Pages of a tree that
 //!    is written are rewritten all the time; so they move down, and high slabs run empty.
 //! 5. Pages that nobody rewrites stay where they are. In a slab that is not held, and that falls

@@ -9,8 +9,6 @@ use sync::CachePadded;
 use sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use sync::lock::TryLock;
 
-/// Of a slab, one part in so many that is freed makes it roomy.
-const ROOMY_PART: u32 = 16;
 /// Tables of slabs: the first has one, and each has twice as many as the one before.
 const TABLES: usize = 17;
 /// Most slabs there can be.
@@ -161,7 +159,7 @@ impl<M: Memory> Pool<M> {
             return None;
         }
         loop {
-            if let Some((held, run)) = shard.take(units) {
+            if let Some((held, run)) = shard.take(|slab| self.slab(slab), units) {
                 if held.kept {
                     held.kept = false;
                     self.kept.fetch_sub(1, Ordering::Relaxed);
@@ -184,7 +182,7 @@ impl<M: Memory> Pool<M> {
             while let Some(slab) = set.next(from, opened) {
                 from = slab + 1;
                 if let Some(mut held) = self.try_hold(slab, shard, number) {
-                    if held.has(units) {
+                    if held.has(self.slab(slab), units) {
                         return Some(held);
                     }
                     self.leave(held, shard);
@@ -258,12 +256,13 @@ impl<M: Memory> Pool<M> {
     pub(super) fn free(&self, place: Place, home: &Cell<usize>) {
         let units = place.run.units;
         self.count(home, -i64::from(units));
-        let freed = self.slab(place.slab).free(place.run);
+        let slab = self.slab(place.slab);
+        let freed = slab.free(place.run);
         if freed.in_use == 0 {
             self.vacate(place.slab);
             return;
         }
-        let roomy = self.sizes.units / ROOMY_PART;
+        let roomy = slab.roomy_units();
         if freed.since >= roomy && freed.since - units < roomy {
             self.roomy.insert(place.slab);
             self.shed();

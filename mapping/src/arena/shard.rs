@@ -14,21 +14,37 @@ pub(super) struct Free {
 }
 
 impl Free {
-    /// What `look` finds among the runs. While that is nothing, the sweep goes on.
+    /// What `look`, which wants so many units, finds among the runs. While that is nothing, the
+    /// sweep goes on.
     #[inline]
-    fn find<R>(&mut self, look: impl Fn(&mut Runs) -> Option<R>) -> Option<R> {
+    fn find<R>(
+        &mut self,
+        slab: &Slab,
+        units: u32,
+        look: impl Fn(&mut Runs, u32) -> Option<R>,
+    ) -> Option<R> {
         loop {
-            let found = look(&mut self.runs);
-            if found.is_some() || !self.find_more() {
+            let found = look(&mut self.runs, units);
+            if found.is_some() || !self.find_more(slab, units) {
                 return found;
             }
         }
     }
 
+    /// Goes on with the sweep; or begins anew, if enough was freed behind it: what lies before it
+    /// may never have been touched.
     #[cold]
-    fn find_more(&mut self) -> bool {
+    fn find_more(&mut self, slab: &Slab, units: u32) -> bool {
+        if self.sweep.is_under_way() && slab.is_roomy() {
+            self.begin(slab);
+        }
         let Self { runs, sweep } = self;
-        sweep.step(|run| runs.add(run))
+        sweep.step(units, |run| runs.add(run))
+    }
+
+    fn begin(&mut self, slab: &Slab) {
+        self.runs.clear();
+        self.sweep = slab.sweep(core::mem::take(&mut self.sweep));
     }
 }
 
@@ -44,14 +60,13 @@ pub(super) struct Held {
 impl Held {
     /// Sweeps a slab that the caller has become the holder of.
     pub(super) fn sweep(at: usize, slab: &Slab, mut free: Free) -> Self {
-        free.runs.clear();
-        free.sweep = slab.sweep(free.sweep);
+        free.begin(slab);
         Self { slab: at, kept: false, free }
     }
 
     /// Whether a page of so many units fits.
-    pub(super) fn has(&mut self, units: u32) -> bool {
-        self.free.find(|runs| runs.has(units).then_some(())).is_some()
+    pub(super) fn has(&mut self, slab: &Slab, units: u32) -> bool {
+        self.free.find(slab, units, |runs, units| runs.has(units).then_some(())).is_some()
     }
 }
 
@@ -81,9 +96,13 @@ impl Shard {
 
     /// Takes a run of so many units from one of its slabs.
     #[inline]
-    pub(super) fn take(&mut self, units: u32) -> Option<(&mut Held, Run)> {
+    pub(super) fn take<'a>(
+        &mut self,
+        slabs: impl Fn(usize) -> &'a Slab,
+        units: u32,
+    ) -> Option<(&mut Held, Run)> {
         self.held().find_map(|held| {
-            let run = held.free.find(|runs| runs.take(units));
+            let run = held.free.find(slabs(held.slab), units, Runs::take);
             run.map(|run| (held, run))
         })
     }

@@ -10,6 +10,9 @@ pub(super) const GIVER: u32 = u32::MAX;
 const IN_USE: u64 = u32::MAX as u64;
 const FREED: u32 = 32;
 
+/// Of a slab, one part in so many that is freed makes it roomy.
+const ROOMY_PART: u32 = 16;
+
 /// Units in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
@@ -82,6 +85,17 @@ impl Slab {
         self.count.fetch_add(0, Ordering::AcqRel) & IN_USE == 0
     }
 
+    /// Units freed since the last sweep from which on it is worth the next.
+    pub(super) fn roomy_units(&self) -> u32 {
+        self.used.len() as u32 * 64 / ROOMY_PART
+    }
+
+    /// Whether so many have been freed.
+    pub(super) fn is_roomy(&self) -> bool {
+        // ORDERING: Relaxed: a hint; the sweep reads the count itself.
+        (self.count.load(Ordering::Relaxed) >> FREED) as u32 >= self.roomy_units()
+    }
+
     /// Reads which units are in use, into the memory of an earlier sweep. Only by the holder.
     pub(super) fn sweep(&self, earlier: Sweep) -> Sweep {
         // ORDERING: AcqRel, before the bits are read: what is counted before this is seen below.
@@ -136,16 +150,21 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Calls `found` with every free run, in order.
     pub(super) fn all(mut self, mut found: impl FnMut(Run)) {
-        while self.step(&mut found) {}
+        while self.step(u32::MAX, &mut found) {}
     }
 
-    /// Goes a step on, and calls `found` with every free run, in order. Says whether there was
-    /// anything left.
-    pub(super) fn step(&mut self, mut found: impl FnMut(Run)) -> bool {
-        let Self { used, at, start } = self;
-        if *at >= used.len() {
+    /// Whether it has begun, and has not come to the end.
+    pub(super) fn is_under_way(&self) -> bool {
+        0 < self.at && self.at < self.used.len()
+    }
+
+    /// Goes a step on, and calls `found` with every free run, in order; one that goes on behind the
+    /// step is cut there if it has `enough` units. Says whether there was anything left.
+    pub(super) fn step(&mut self, enough: u32, mut found: impl FnMut(Run)) -> bool {
+        if self.at >= self.used.len() {
             return false;
         }
+        let Self { used, at, start } = self;
         let mut report = |start: u32, end: u32| {
             if end > start {
                 found(Run { first: start, units: end - start });
@@ -163,8 +182,10 @@ impl Sweep {
             }
         }
         *at = end;
-        if end == used.len() {
-            report(*start, used.len() as u32 * 64);
+        let stop = end as u32 * 64;
+        if end == used.len() || stop - *start >= enough {
+            report(*start, stop);
+            *start = stop;
         }
         true
     }

@@ -169,3 +169,36 @@ fn a_slab_that_stays_sparse_keeps_only_pages_of_the_system_in_use() {
     let again = take(&pool, 512, 99, &home).map(|page| page.slab);
     assert_eq!(again, Some(0), "a slab without memory comes before a new one");
 }
+
+/// Memory of any size.
+struct Plenty;
+
+impl Memory for Plenty {
+    fn open(&self, _slab: usize) -> bool {
+        true
+    }
+
+    fn expect_use(&self, _slab: usize, _large_pages: bool) {}
+
+    fn expect_gaps(&self, _slab: usize) {}
+
+    fn give_back(&self, _slab: usize, _first_page: u32, _pages: u32) {}
+}
+
+#[test]
+fn pages_that_are_rewritten_all_the_time_touch_little_more_than_they_need() {
+    let (pool, home) = (Pool::with(Plenty, Sizes { units: 32 << 10, ..SIZES }), Cell::new(0));
+    let mut seed = 0x9e37_79b9;
+    let size = |seed: &mut u64| 40 + (next(seed) % 60) as u32;
+    let mut live: Vec<Place> = (0..100).filter_map(|_| pool.take(size(&mut seed), &home)).collect();
+    assert_eq!(live.len(), 100);
+    let mut most = 0;
+    for _ in 0..20_000 {
+        let Some(new) = pool.take(size(&mut seed), &home) else { panic!("no room") };
+        most = most.max(new.slab as u32 * (32 << 10) + new.run.first + new.run.units);
+        let old = core::mem::replace(&mut live[(next(&mut seed) % 100) as usize], new);
+        pool.free(old, &home);
+    }
+    // 7,000 units are in use, and 2,048 are free before a sweep begins anew.
+    assert!(most < 14_000, "{most} units were touched");
+}
