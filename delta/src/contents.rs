@@ -2,12 +2,14 @@
 
 use crate::base::{Base, ROW_BYTES};
 use crate::entry::{Entry, Layout, Shape};
+use crate::heap::item_head_bytes;
 use crate::key::KeyRef;
 use crate::overlay::overlay;
 use crate::pairs::{PairChange, Pairs};
 use crate::record::Record;
 use crate::runs::Runs;
 use crate::split::{Fill, cuts, rows_in, shortest_separator, split_index};
+use crate::write::uniform;
 use crate::{base_bytes, write_base};
 
 /// The entries of a page that is to be built.
@@ -292,8 +294,8 @@ impl<'a> Contents<'a> {
                 let each = rows_in(shape, fill);
                 (1..pairs.len().div_ceil(each)).map(|page| page * each).collect()
             }
-            Self::Runs(runs) => cuts(&runs.entries(), shape, fill),
-            Self::Entries(entries) => cuts(entries, shape, fill),
+            Self::Runs(runs) => cuts(&runs.entries(), runs.item_head_bytes(), shape, fill),
+            Self::Entries(entries) => cuts(entries, item_head_bytes(uniform(entries)), shape, fill),
         };
         if !rising && let Some(last) = cuts.pop() {
             let begin = cuts.last().copied().unwrap_or(0);

@@ -186,6 +186,12 @@ impl<'a> Runs<'a> {
         entries
     }
 
+    /// Bytes of an item before its key: as in the page that most of them lie in, whatever those are
+    /// that are left of it.
+    pub(crate) fn item_head_bytes(&self) -> usize {
+        item_head_bytes(self.base.value_len())
+    }
+
     /// The entry at this position.
     pub(crate) fn entry(&self, mut at: usize) -> Entry<'a> {
         for run in &self.runs {

@@ -2,9 +2,8 @@
 
 use crate::base::{HEADER_BYTES, ROW_BYTES};
 use crate::entry::{Entry, Layout, Shape};
-use crate::heap::{Extents, item_head_bytes};
+use crate::heap::Extents;
 use crate::key::KeyRef;
-use crate::write::uniform;
 
 /// Where to split these entries: that many go to the left page, the others to the right. At least
 /// one goes to each.
@@ -73,9 +72,13 @@ pub(crate) fn rows_in(shape: &Shape<'_>, fill: Fill) -> usize {
 }
 
 /// Where to cut the entries of a page in [`Layout::Var`]: see
-/// [`Contents::cuts`](crate::Contents::cuts).
-pub(crate) fn cuts(entries: &[Entry<'_>], shape: &Shape<'_>, fill: Fill) -> Vec<usize> {
-    let item_head = item_head_bytes(uniform(entries));
+/// [`Contents::cuts`](crate::Contents::cuts). Each has so many bytes before its key.
+pub(crate) fn cuts(
+    entries: &[Entry<'_>],
+    item_head: usize,
+    shape: &Shape<'_>,
+    fill: Fill,
+) -> Vec<usize> {
     let size = |entry: &Entry<'_>| item_head + entry.key.len() + entry.value.len();
     let page = |fences, count, heap_bytes| {
         let tags = if shape.level == 0 { count } else { 0 };

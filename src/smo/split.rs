@@ -320,11 +320,13 @@ fn leaf_points(
         0 | 1 => Vec::new(),
         _ => {
             let rising = rising();
-            let cuts = if rising || bytes > 2 * most {
-                contents.cuts(shape, limits.fill(0), rising)
-            } else {
-                vec![contents.split_index(rising)]
-            };
+            let full = rising || bytes > 2 * most;
+            let mut cuts =
+                if full { contents.cuts(shape, limits.fill(0), rising) } else { Vec::new() };
+            // It is too large, whatever the pages that it is cut into would cut off their keys.
+            if cuts.is_empty() {
+                cuts.push(contents.split_index(rising));
+            }
             points_at(contents, shape, &cuts)
         }
     }
@@ -452,7 +454,8 @@ mod tests {
             let keys: Vec<Vec<u8>> = (0..keys).map(key).collect();
             let value = vec![7; 1024];
             let record = |what: &str, at: usize| {
-                let len = dice(what, at as u64, most) as usize;
+                let is_even = what == "even" || round % 3 == 0 && dice("odd", at as u64, 40) > 0;
+                let len = if is_even { most } else { dice(what, at as u64, most) } as usize;
                 let (op, key) = (Op::Put, keys[at].as_slice());
                 (1, Record { op, flags: 0, net: 1, key, value: &value[..len] })
             };
@@ -460,13 +463,26 @@ mod tests {
                 let wanted = |at: &usize| dice(what, *at as u64, sides) == 0;
                 (0..keys.len()).filter(wanted).collect::<Vec<usize>>()
             };
-            let entries: Vec<_> =
-                chosen("entry", 2).into_iter().map(|at| record("e", at)).collect();
+            let present = chosen("entry", 2);
+            let entries: Vec<_> = present.iter().map(|&at| record("e", at)).collect();
             let often = 1 + dice("often", 0, 20);
             let carried = chosen("carried", often).into_iter().map(|at| record("c", at)).collect();
             let mut page = Page(Vec::new());
             Contents::empty(Layout::Var).write(&Shape::whole(Layout::Var), &mut page);
             let contents = Contents::fold(Base::new(&page.0), &entries, &mut Vec::new());
+            // What was of different lengths is of one length now, in a page that was laid out
+            // for different ones.
+            let mut page = Page(Vec::new());
+            contents.write(&Shape::whole(Layout::Var), &mut page);
+            let evened = if round % 2 == 0 { Vec::new() } else { present };
+            let evened = evened.into_iter().map(|at| record("even", at));
+            let odd = |(_, record): &(_, Record<'_>)| {
+                entries.iter().any(|(_, entry)| {
+                    entry.key == record.key && entry.value.len() != record.value.len()
+                })
+            };
+            let evened: Vec<_> = evened.filter(odd).collect();
+            let contents = Contents::fold(Base::new(&page.0), &evened, &mut Vec::new());
             for rising in [false, true] {
                 let whole = (&b""[..], None);
                 cut(limits, contents.clone(), Vec::clone(&carried), whole, rising);
