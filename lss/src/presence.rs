@@ -77,7 +77,11 @@ impl Segments {
     pub(crate) fn lengthen(&self, segment: &Segment) -> Result<(), Error> {
         let is_short = || Ok(segment.file.len()? < segment.size);
         let lengthened = is_short().and_then(|is_short| {
-            if is_short { segment.file.allocate(segment.size) } else { Ok(()) }
+            if is_short {
+                self.lengthened.store(true, Ordering::Relaxed);
+                segment.file.allocate(segment.size)?;
+            }
+            Ok(())
         });
         lengthened.map_err(|error| self.refused("allocate", segment.id, error))
     }
@@ -119,8 +123,10 @@ impl Log {
             segment.file.keep_open();
             let is_open = segment.file.if_open(|_| ()).is_some();
             // What lay in one that is not open is missed by who reads it. One that was given back
-            // meanwhile is none of the log's any more.
-            if is_open && segments.get(segment.id).is_some() {
+            // meanwhile is none of the log's any more. Nor is every one a reader's: what it counts
+            // as live may be dead, as a value that was replaced is, and given back by who writes.
+            let is_ours = !self.options.read_only && segments.get(segment.id).is_some();
+            if is_open && is_ours {
                 let found = Error::corrupt(segments.path(segment.id), 0, "the file was removed");
                 changed.push(ChangedFile { segment: segment.id, is_removed: true, found });
             }
@@ -149,6 +155,19 @@ impl Log {
             }
         }
         Ok(changed)
+    }
+
+    /// Whether a file was found cut short, and got its length again, since this was asked last.
+    /// Then what an opening would read may be lost: chunks, or frames behind the checkpoint
+    /// ([`check_chunks`](Self::check_chunks), [`check_recovery`](Self::check_recovery)). The next
+    /// checkpoint makes do without those frames.
+    pub fn take_lengthened(&self) -> bool {
+        self.segments.lengthened.swap(false, Ordering::Relaxed)
+    }
+
+    /// The caller could not do what [`take_lengthened`](Self::take_lengthened) asks for.
+    pub fn put_back_lengthened(&self) {
+        self.segments.lengthened.store(true, Ordering::Relaxed);
     }
 
     /// Whether a segment that is written to has the header that it was begun with; if not, and this

@@ -82,6 +82,8 @@ pub(crate) struct Segments {
     taken: HashSet<u32>,
     live: AtomicU64,
     reclaiming: Mutex<()>,
+    /// A file had been cut short, and nobody has looked yet what an opening would miss.
+    pub(crate) lengthened: AtomicBool,
     pub(crate) readers: Readers,
 }
 
@@ -111,6 +113,7 @@ impl Segments {
             taken,
             live: AtomicU64::new(0),
             reclaiming: Mutex::new(()),
+            lengthened: AtomicBool::new(false),
             readers: Readers::default(),
         }
     }

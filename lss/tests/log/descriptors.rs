@@ -207,6 +207,55 @@ fn a_store_of_many_segments_has_few_files_open() {
     assert!(gone > 0 && gone < read / 2);
 }
 
+/// A file that was removed is read through its descriptor, which is the last there is of it: what
+/// a check has said can be saved can still be read when others have been.
+#[test]
+fn files_that_were_removed_are_not_closed_for_others() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FileDisk::create(root.path()).unwrap());
+    let options = Options { max_open_files: 16, segment_bytes_max: 4096, ..small() };
+    let (log, _) = Log::open(disk, options).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
+    let addresses = fill(&log, 60);
+    let read = |at: usize| log.read(addresses[at], PageId::new(at as u32 + 1), KIND);
+    // The last that are read are open.
+    let removed = 10..16;
+    for at in removed.clone() {
+        read(at).unwrap();
+        fs::remove_file(log.file_of(addresses[at].segment)).unwrap();
+    }
+    let changed = log.check_files().unwrap();
+    let changed: Vec<u32> = changed.iter().map(|file| file.segment).collect();
+    assert_eq!(changed, removed.clone().map(|at| addresses[at].segment).collect::<Vec<_>>());
+    for at in (0..60).filter(|at| !removed.contains(at)) {
+        assert!(read(at).unwrap() == payload(at as u32 + 1));
+    }
+    for at in removed {
+        assert!(read(at).unwrap() == payload(at as u32 + 1), "a removed file was closed");
+    }
+}
+
+/// What a reader counts as live may be dead, and given back by who writes beside it: what it misses
+/// is found by reading.
+#[test]
+fn a_reader_is_told_of_no_file_that_was_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = || Arc::new(FileDisk::create(root.path()).unwrap());
+    let options = Options { segment_bytes_max: 4096, ..small() };
+    let (log, _) = Log::open(disk(), options).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
+    let addresses = fill(&log, 6);
+    let (reader, _) = Log::open(disk(), Options { read_only: true, ..options }).unwrap();
+    assert!(addresses.iter().all(|&address| reader.adopt(address)));
+    for address in &addresses[..3] {
+        fs::remove_file(reader.file_of(address.segment)).unwrap();
+    }
+    assert!(reader.check_files().unwrap().is_empty());
+    for (page, &address) in (1..).zip(&addresses) {
+        assert!(reader.read(address, PageId::new(page), KIND).unwrap() == payload(page));
+    }
+}
+
 /// With fewer descriptors than it may use, a store gives back its own before it fails.
 #[test]
 fn a_process_with_few_descriptors_reads_a_store_of_many_segments() {
