@@ -24,6 +24,9 @@ pub(crate) struct Walk {
     /// place from before the walk to behind it, and was not come to, has no key that anybody can
     /// ask for.
     pub(crate) is_whole: bool,
+    /// What is wrong with the number of entries that the tree has counted, if the walk has come to
+    /// all there are.
+    pub(crate) miscount: Option<String>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -40,7 +43,7 @@ pub(crate) struct Fault {
 }
 
 /// The pages that walks have come to: a bit for each id.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Reached(Vec<u64>);
 
 impl Reached {
@@ -86,17 +89,11 @@ pub(crate) fn check_tree<S: Store>(
     }
     let Walker { mut walk, unread, .. } = walker;
     walk.is_whole = !unread && walk.faults.iter().all(|fault| fault.what.is_none());
-    Ok(walk)
-}
-
-impl Walk {
-    /// What is wrong with the number of entries that a tree has counted, if this walk over it has
-    /// come to all there are.
-    pub(crate) fn miscount(&self, tree: &TreeCore) -> Option<String> {
-        let (entries, counted) = (self.entries, tree.len());
-        (self.is_whole && entries != counted)
-            .then(|| format!("{entries} entries, but {counted} were counted"))
+    let (entries, counted) = (walk.entries, tree.len());
+    if walk.is_whole && entries != counted {
+        walk.miscount = Some(format!("{entries} entries, but {counted} were counted"));
     }
+    Ok(walk)
 }
 
 /// What is next to the right of all that was seen of a level.
@@ -162,6 +159,7 @@ where
             return Ok(());
         }
         self.walk.pages += 1;
+        S::go_on(self.engine)?;
         let facts = page_facts(self.engine, self.tree, id);
         let facts = facts.or_else(|error| (self.damage)(&error).map(Err).ok_or(error));
         let page = match facts? {
@@ -270,7 +268,7 @@ pub(crate) fn check_all<S: Store>(
     let told = |fault: &Fault| {
         format!("page {}: {}", fault.page, fault.what.as_deref().unwrap_or_default())
     };
-    let wrong = walk.faults.first().map(told).or_else(|| walk.miscount(tree));
+    let wrong = walk.faults.first().map(told).or(walk.miscount);
     Ok(wrong.map_or(Ok(()), Err))
 }
 

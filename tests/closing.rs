@@ -165,6 +165,44 @@ fn writers_that_wait_for_memory_hear_of_a_failure() {
     assert!(started.elapsed() < Duration::from_secs(10), "it waited {:?}", started.elapsed());
 }
 
+/// The evictor had ended, so each page that a check or a count brought in waited 10 ms for memory,
+/// and stayed there: `close` waited minutes for the check to end, far above the budget.
+#[test]
+fn what_looks_at_all_pages_ends_when_the_store_is_closed() {
+    for counts in [false, true] {
+        let disk = MemoryDisk::new();
+        let open = || Db::builder("").memory_budget_bytes(MIB).open_on(Arc::new(disk.clone()));
+        let (db, entries) = (open().unwrap(), 60_000_u32);
+        let tree = db.tree("t").unwrap();
+        let put = |tree: &bwtree::Tree, number: u32| tree.put(number.to_be_bytes(), [1; 200]);
+        (0..entries).for_each(|number| put(&tree, number).unwrap());
+        drop(tree);
+        db.close().unwrap();
+        let db = open().unwrap();
+        let tree = db.tree("t").unwrap();
+        if counts {
+            // Where these are new is known when the pages are read.
+            (0..entries).for_each(|number| put(&tree, number).unwrap());
+        }
+        let started = Instant::now();
+        thread::scope(|scope| {
+            let (of_it, reads) = (db.clone(), db.stats().page_ins);
+            let looks = scope.spawn(move || {
+                if counts {
+                    tree.len();
+                } else if let Err(error) = of_it.verify() {
+                    assert!(matches!(error, Error::Closed), "{error}");
+                }
+            });
+            while !looks.is_finished() && db.stats().page_ins < reads + 20 {
+                thread::yield_now();
+            }
+            db.close().unwrap();
+        });
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    }
+}
+
 /// It went on to the end of the tree.
 #[test]
 fn an_iterator_ends_with_an_error_when_its_store_is_closed() {

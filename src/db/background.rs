@@ -16,6 +16,7 @@
 
 use super::SyncPolicy;
 use super::catalog::Catalog;
+use super::verify;
 use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::paging::clean::Cleaned;
@@ -129,15 +130,16 @@ impl Workers {
         }
     }
 
-    pub(crate) fn stop(self) {
-        self.evictor.ask_to_stop();
+    /// Ends the threads that write. What they are at may bring pages in, and so may what comes
+    /// behind them: the evictor goes on until what is handed back is dropped.
+    pub(crate) fn stop_writing(self) -> Worker {
         if let Some(Writing { flusher, cleaner, .. }) = self.writing {
             flusher.ask_to_stop();
             cleaner.ask_to_stop();
             flusher.stop();
             cleaner.stop();
         }
-        self.evictor.stop();
+        self.evictor
     }
 }
 
@@ -149,7 +151,7 @@ fn spawn(
 ) -> Result<Worker> {
     let (failed, engine) = (Arc::clone(engine), Arc::clone(engine));
     let body = move |wake| match body(&engine, wake) {
-        Err(error) if error.stops_one_group() => Ok(Next::Wait),
+        Err(error) if error.stops_one_group() || matches!(error, Error::Closed) => Ok(Next::Wait),
         result => result,
     };
     let on_failure = move |failure: Failure<Error>| {
@@ -385,6 +387,7 @@ impl Duties {
         if is_due || log.uncopied_bytes() > 0 {
             unless_damaged(engine.checkpoint())?;
         }
+        unless_damaged(verify::make_openable(engine))?;
         unless_damaged(self.free_merged(engine))?;
         let settled = self.settle(engine);
         engine.merge_dry()?;

@@ -13,7 +13,7 @@ use lss::{Log, Options};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use sync::atomic::{AtomicBool, AtomicU32};
+use sync::atomic::AtomicU32;
 
 /// When writes become durable without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,7 +224,6 @@ impl Builder {
             policy: self.sync_policy,
             writes: AtomicU32::new(0),
             workers: Mutex::new(workers),
-            closed: AtomicBool::new(false),
             closing: Mutex::new(false),
         };
         Ok(Db { inner: Arc::new(inner) })

@@ -32,7 +32,7 @@ use core::fmt;
 use gc::{Evictable, Evicted};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sync::atomic::{AtomicU32, Ordering};
 
 /// A durable, ordered store: named trees over one log. A cheap handle; clones share the store.
 ///
@@ -71,8 +71,6 @@ pub(crate) struct Inner {
     /// Writes since the policy last synced.
     writes: AtomicU32,
     workers: Mutex<Option<Workers>>,
-    /// No operation begins any more.
-    closed: AtomicBool,
     /// Held while the store is closed; whether that was done.
     closing: Mutex<bool>,
 }
@@ -214,8 +212,10 @@ impl Db {
     /// Reads everything that is live, and checks every checksum, every invariant that holds at
     /// rest, and that every page is one of a tree; whether the files are there, and as long as they
     /// were; and what an opening after a crash would read. Writers should be quiet: what they
-    /// change meanwhile may be reported. What was damaged and has been given up is not, from when
-    /// the removal has returned. Cleaning, and merges of pages, wait for the check.
+    /// change meanwhile may be reported, if it is found twice. What was damaged and has been given
+    /// up is not, from when the removal has returned. Cleaning, and merges of pages, wait while the
+    /// trees are walked, which is the second half of the check; whoever waits comes before the next
+    /// check.
     ///
     /// What costs no key to mend is reported once, and mended: inner pages, the catalog, what lies
     /// in two places, pages that are in memory, files that were removed and are still open, and
@@ -223,7 +223,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Damaged`] with all that is wrong, page by page; another error if that cannot be
-    /// found out.
+    /// found out; [`Error::Closed`] soon after another handle has closed the store.
     pub fn verify(&self) -> Result<VerifyReport> {
         self.inner.check_open()?;
         verify::verify(self)
@@ -257,7 +257,7 @@ impl Db {
 
 impl Inner {
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+        self.engine.store.check_open()
     }
 
     /// Asked after a write, before it is said to be done: a write beside a close is in the commit
@@ -341,7 +341,7 @@ impl Inner {
         if *done {
             return Ok(());
         }
-        self.closed.store(true, Ordering::SeqCst);
+        self.engine.store.closed.store(true, Ordering::SeqCst);
         // See `check_still_open`.
         sync::atomic::fence(Ordering::SeqCst);
         if self.engine.store.log.is_forked() {
@@ -353,15 +353,16 @@ impl Inner {
             return Ok(());
         }
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(workers) = workers {
-            workers.stop();
-        }
+        // Who waits for memory, or for a commit, is not to wait for it.
+        self.engine.store.budget.wake();
+        let _evictor = workers.map(Workers::stop_writing);
         if !self.engine.store.read_only {
             self.engine.store.closing.store(true, Ordering::Relaxed);
             // What the first commit makes free, the checkpoint says.
             self.engine.sync()?;
             // What others did to the files can be made good for as long as they are open.
             drop(verify::check_files(&self.engine)?);
+            verify::make_openable(&self.engine)?;
             self.catalog.finish_all_drops(&self.engine)?;
             self.engine.free_buried()?;
             if !self.engine.is_checkpointed() {

@@ -485,7 +485,8 @@ impl Tree {
     ///
     /// `O(1)`, if all pages are counted: whether [`put`](Self::put) and [`discard`](Self::discard)
     /// have changed the number is not known where they read nothing, and the first call after them
-    /// reads such pages. Those that cannot be read have as many entries as they were known to have.
+    /// reads such pages. Those that cannot be read, or not before another handle has closed the
+    /// store, have as many entries as they were known to have.
     /// [`TreeStats::entries`](super::TreeStats::entries) tells what is known without reading.
     pub fn len(&self) -> u64 {
         if self.core.is_dropped() {

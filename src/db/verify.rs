@@ -14,7 +14,7 @@ use crate::damage::{Damage, Remedy};
 use crate::engine::TreeCore;
 use crate::error::{Error, Result};
 use crate::paging::{DurableEngine, Place, fetch, mend, values};
-use crate::verify::{Reached, Walk, check_tree};
+use crate::verify::{Fault, Reached, Walk, check_tree};
 use delta::{FLAG_SEPARATED, Hashed};
 use mapping::Word;
 use std::collections::BTreeMap;
@@ -52,9 +52,11 @@ type Unsound = BTreeMap<PageId, Vec<Damage>>;
 pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
     let mut found = check_files(engine)?;
-    let _at_rest = engine.store.at_rest();
     let mut report = VerifyReport::default();
-    let mut unsound = check_parts(engine, &mut report)?;
+    // Half of the work, beside the cleaner: what was bad may have been given up since.
+    let bad = check_parts(engine, all_ids(engine), &mut report)?.into_keys();
+    let _at_rest = engine.store.at_rest();
+    let mut unsound = check_parts(engine, bad, &mut VerifyReport::default())?;
     let can_write = engine.store.can_write();
     if can_write && unsound.values().flatten().any(|damage| damage.is_of_catalog) {
         catalog.mend(engine)?;
@@ -63,8 +65,7 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let mut miscounts = BTreeMap::new();
     let mut reached = Reached::default();
     let mut walk = |core: &TreeCore| -> Result<Walk> {
-        let walk =
-            check_tree(engine, core, |id| unsound.contains_key(&id), what_of_page, &mut reached)?;
+        let walk = look_twice(engine, core, &unsound, &mut reached)?;
         report.largest_page = report.largest_page.max(walk.largest_page);
         let damage = |page: PageId, what: String| Damage {
             tree: core.name.to_string(),
@@ -93,8 +94,8 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
                 found.push(damage.with_keys(fault.first.clone(), fault.end.clone()));
             }
         }
-        if let Some(what) = walk.miscount(core) {
-            miscounts.insert(core.id, damage(core.root, what));
+        if let Some(what) = &walk.miscount {
+            miscounts.insert(core.id, damage(core.root, what.clone()));
         }
         Ok(walk)
     };
@@ -110,9 +111,8 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
         report.depth = report.depth.max(depth);
     }
     report.catalog_pages = catalog_pages;
-    let ids = (1..engine.table.id_limit()).map(PageId::new);
     let mut suspects = Vec::new();
-    for id in ids.filter(|id| !reached.contains(*id)) {
+    for id in all_ids(engine).filter(|id| !reached.contains(*id)) {
         match owner(engine, id) {
             Owner::Merged => report.merged_pages += 1,
             Owner::Nobody => report.free_ids += 1,
@@ -194,6 +194,17 @@ pub(super) fn check_files(engine: &DurableEngine) -> Result<Vec<Damage>> {
     Ok(changed.into_iter().map(damage).collect())
 }
 
+/// After files were cut short, writes anew what an opening would miss of them. Nobody reads that
+/// before, and the next opening may be refused for it.
+pub(super) fn make_openable(engine: &DurableEngine) -> Result<()> {
+    let log = &engine.store.log;
+    if !log.take_lengthened() {
+        return Ok(());
+    }
+    let made = check_opening(engine).and_then(|_found| engine.checkpoint());
+    made.inspect_err(|_| log.put_back_lengthened())
+}
+
 /// Takes the pages that are in memory: nothing of them is lost, and they are written anew.
 fn in_memory(engine: &DurableEngine, unsound: &mut Unsound) -> Vec<Damage> {
     let told = |damage: Damage| {
@@ -248,6 +259,36 @@ fn check_opening(engine: &DurableEngine) -> Result<Vec<Damage>> {
     Ok(found)
 }
 
+/// Walks a tree. What that finds and the log has not is looked at once more: a writer may have
+/// finished a merge, or added entries, behind the walk's back.
+fn look_twice(
+    engine: &DurableEngine,
+    tree: &TreeCore,
+    unsound: &Unsound,
+    reached: &mut Reached,
+) -> Result<Walk> {
+    let is_unsound = |id| unsound.contains_key(&id);
+    let walk_once = |reached: &mut Reached| -> Result<Walk> {
+        // Entries of pages that were written unread are counted as the walk comes to them.
+        let (before, counts) = (tree.len(), tree.has_uncounted());
+        let mut walk = check_tree(engine, tree, is_unsound, what_of_page, reached)?;
+        walk.miscount = walk.miscount.filter(|_| counts || tree.len() == before);
+        Ok(walk)
+    };
+    let mut reached_again = reached.clone();
+    let mut walk = walk_once(reached)?;
+    let is_known = |fault: &Fault| fault.what.is_none() || is_unsound(fault.page);
+    if walk.miscount.is_some() || !walk.faults.iter().all(is_known) {
+        let again = walk_once(&mut reached_again)?;
+        let is_there = |fault: &Fault| {
+            again.faults.iter().any(|f| f.page == fault.page && f.what == fault.what)
+        };
+        walk.faults.retain(|fault| is_known(fault) || is_there(fault));
+        walk.miscount = walk.miscount.and(again.miscount);
+    }
+    Ok(walk)
+}
+
 /// The pages that walks over all trees come to.
 fn reached_now(db: &Db) -> Result<Reached> {
     let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
@@ -267,10 +308,19 @@ fn what_of_page(error: &Error) -> Option<String> {
     }
 }
 
-/// Reads every part of every page from the log.
-fn check_parts(engine: &DurableEngine, report: &mut VerifyReport) -> Result<Unsound> {
+fn all_ids(engine: &DurableEngine) -> impl Iterator<Item = PageId> {
+    (1..engine.table.id_limit()).map(PageId::new)
+}
+
+/// Reads every part of these pages from the log.
+fn check_parts(
+    engine: &DurableEngine,
+    ids: impl Iterator<Item = PageId>,
+    report: &mut VerifyReport,
+) -> Result<Unsound> {
     let mut unsound = Unsound::new();
-    for id in (1..engine.table.id_limit()).map(PageId::new) {
+    for id in ids {
+        engine.store.check_open()?;
         let place = {
             let guard = engine.pin();
             let place = engine.place(id, &guard).filter(|place| !place.is_merged());

@@ -108,6 +108,12 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// Called by every operation that writes, before it is pinned: waits for memory, or refuses.
     fn admit(engine: &Engine<Self>) -> Result<(), Self::Error>;
 
+    /// Asked before each page by what walks over all of a tree: nobody waits for it any more if the
+    /// store was closed.
+    fn go_on(_engine: &Engine<Self>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// Brings a page back from the log. Called unpinned.
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<(), Self::Error>;
 

@@ -27,6 +27,7 @@
 //! | `relief` | a full disk: refusals, and room for commits |
 //! | `evacuate` | room on a full disk, without a commit of what is dirty |
 //! | `sparse` | leaves that have run empty are merged |
+//! | `rest` | trees at rest, for one at a time |
 //! | `store` | what ties these to the engine |
 
 pub(crate) mod buried;
@@ -48,6 +49,7 @@ mod rebuild;
 mod reckon;
 pub(crate) mod recover;
 mod relief;
+mod rest;
 mod settle;
 pub(crate) mod sparse;
 pub(crate) mod store;

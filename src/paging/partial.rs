@@ -262,7 +262,7 @@ impl DurableEngine {
         }
         for id in (1..self.table.id_limit()).map(PageId::new) {
             // A Partial page may be evicted while it is read: then it is away still.
-            while self.is_uncounted(id, tree) {
+            while self.store.check_open().is_ok() && self.is_uncounted(id, tree) {
                 self.store.make_room();
                 if super::mend::page_in(self, id).is_err() {
                     break;

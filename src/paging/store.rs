@@ -3,6 +3,7 @@
 use super::chunk::ChangedPages;
 use super::cut::CutLists;
 use super::evacuate::Relief;
+use super::rest::Rest;
 use super::values::Separated;
 use crate::damage::Damage;
 use crate::engine::{Engine, Meter, Span, Store, TreeCore, Vacancy};
@@ -13,7 +14,7 @@ use gc::{Budget, Category, Pressure, Waker};
 use lss::Log;
 use mapping::DirtyList;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use sync::epoch::Guard;
@@ -123,9 +124,7 @@ pub(crate) struct LogStore {
     pub(crate) leaving: Mutex<BTreeSet<u32>>,
     /// Leaves of which the last commits have written little: they may have run empty.
     dry: Mutex<Vec<PageId>>,
-    /// Held by background work while it changes the shape of trees, and by a check of them, which
-    /// wants them at rest. Nothing that a reader or a writer does waits for it.
-    upkeep: Mutex<()>,
+    rest: Rest,
     /// Segments with something in them that cannot be read and so cannot be moved: no victims.
     pub(crate) stuck: Mutex<BTreeSet<u32>>,
     /// Pages that could not be read when they were wanted.
@@ -185,7 +184,9 @@ pub(crate) struct LogStore {
     forwarded_before: AtomicU32,
     /// The disk had little more room than the reserve when it was last looked at.
     pub(crate) nearly_full: AtomicBool,
-    /// The store is being closed: what is left goes into the reserve if need be.
+    /// No operation begins any more, and one that takes long ends.
+    pub(crate) closed: AtomicBool,
+    /// The background has ended: what is left goes into the reserve if need be.
     pub(crate) closing: AtomicBool,
 }
 
@@ -241,7 +242,7 @@ impl LogStore {
             checkpoint_step_bytes: u64::MAX,
             leaving: Mutex::default(),
             dry: Mutex::default(),
-            upkeep: Mutex::default(),
+            rest: Rest::default(),
             stuck: Mutex::default(),
             rebuilding: Mutex::default(),
             strays: Mutex::default(),
@@ -272,6 +273,7 @@ impl LogStore {
             forwarded: DashMap::new(),
             forwarded_before: AtomicU32::new(0),
             nearly_full: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         }
     }
@@ -333,6 +335,15 @@ impl LogStore {
         kept.clone().map_or(Ok(()), Err)
     }
 
+    /// An error if the store was closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// The failure that keeps the store from writing, if there is one.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(what) = self.failure.get() {
@@ -346,16 +357,12 @@ impl LogStore {
 
     /// The same as [`at_rest`](Self::at_rest), if there is nothing to wait for.
     pub(crate) fn try_at_rest(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.upkeep.try_lock() {
-            Ok(held) => Some(held),
-            Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.rest.try_take()
     }
 
     /// Waits until no background work changes the shape of trees, and keeps it from that.
     pub(crate) fn at_rest(&self) -> MutexGuard<'_, ()> {
-        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rest.take()
     }
 
     /// Never empties this segment: something in it cannot be read.
@@ -440,6 +447,7 @@ impl LogStore {
         let pressure = self.budget.pressure();
         if pressure != Pressure::None
             && let Some(evictor) = self.evictor.get()
+            && !evictor.is_stopped()
         {
             evictor.wake();
             if pressure == Pressure::Stall && !self.is_exhausted() {
@@ -474,6 +482,7 @@ impl DurableEngine {
             store.log.durable_version() >= wanted
                 || store.sync_is_failing()
                 || store.check().is_err()
+                || store.is_closed()
         };
         // What was retired by this thread may be what is waited for.
         self.pin().flush();
@@ -525,13 +534,17 @@ impl Store for LogStore {
                     engine.pin().flush();
                     let limit = store.budget.limit_bytes();
                     let hopeless = || {
-                        store.sync_is_failing() || store.check().is_err() || store.is_exhausted()
+                        store.sync_is_failing()
+                            || store.check().is_err()
+                            || store.is_exhausted()
+                            || store.is_closed()
                     };
                     let (mut synced, mut since) = (store.log.counters().syncs, Instant::now());
                     while !store.budget.wait_below_unless(limit, store.patience, hopeless) {
                         store.check()?;
-                        // On a full disk a removal goes on, and one put of each thread that waited.
-                        if store.sync_is_failing() {
+                        // On a full disk a removal goes on, and one put of each thread that waited;
+                        // so does what the one who closes does, and what comes before it.
+                        if store.sync_is_failing() || store.is_closed() {
                             break;
                         }
                         if store.is_exhausted() {
@@ -556,6 +569,10 @@ impl Store for LogStore {
             evictor.wake();
         }
         Ok(())
+    }
+
+    fn go_on(engine: &Engine<Self>) -> Result<()> {
+        engine.store.check_open()
     }
 
     fn page_in(engine: &Engine<Self>, id: PageId) -> Result<()> {

@@ -101,6 +101,13 @@ impl Waker {
     pub fn wake(&self) {
         self.0.raise(WOKEN);
     }
+
+    /// Whether the worker has ended, or was asked to.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        // ORDERING: Relaxed: a hint; who was about to wake it may come too late anyway.
+        self.0.flags.load(Ordering::Relaxed) & STOP != 0
+    }
 }
 
 /// A background thread. Dropping it stops and joins it.
