@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::io::MemoryDisk;
-use bwtree::{Builder, Db, SyncPolicy, Tree};
+use bwtree::{Builder, Bytes, Db, SyncPolicy, Tree};
 use bwtree_tests::{Random, seed};
 
 const BUDGET: u64 = 4 << 20;
@@ -174,4 +174,25 @@ fn pages_that_go_quiet_are_folded_in_the_background() {
     assert_eq!((quiet.len(), other.len()), (5, 1));
     assert_eq!(quiet.iter().count(), 5);
     db.verify().unwrap();
+}
+
+/// A value of 2,000 bytes that was cut out of a buffer of a MiB kept all of it in memory, and the
+/// budget knew of the 2,000.
+#[test]
+fn a_value_holds_nothing_of_the_larger_buffer_that_it_was_cut_out_of() {
+    struct Buffer(Vec<u8>, #[expect(dead_code, reason = "is counted")] Arc<()>);
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let db = options(Db::builder("")).open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let (tree, held) = (db.tree("t").unwrap(), Arc::new(()));
+    let buffer = Bytes::from_owner(Buffer(vec![1; 1 << 20], Arc::clone(&held)));
+    for (n, len) in [1, 1024, 1025, 2000, 32 << 10].into_iter().enumerate() {
+        tree.put([n as u8], buffer.slice(..len)).unwrap();
+    }
+    drop(buffer);
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(tree.get([3]).unwrap().unwrap().len(), 2000);
 }

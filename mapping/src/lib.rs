@@ -63,7 +63,7 @@ pub use hash_hints::HashHints;
 pub use history::{History, Old};
 pub use kept::Kept;
 #[cfg(not(any(loom, shuttle)))]
-pub use memory::{arena_bytes, arena_slack};
+pub use memory::{Block, arena_bytes, arena_slack};
 pub use page::{
     Birth, Chain, Head, Installed, MOST_MARKS, Match, PageBox, PageRef, PageWriter, Payload,
     RecordRef, Records, Reservation, Written, prefetch,

@@ -1,4 +1,5 @@
-//! Where the memory of pages comes from: the arena, or the global allocator.
+//! Where the memory of pages, and of values beside them, comes from: the arena, or the global
+//! allocator.
 //!
 //! The global allocator has what the arena does not take: large pages, what is wanted while every
 //! shard is in use, and everything where there is no arena: on other systems than Linux, under
@@ -81,14 +82,64 @@ pub fn arena_bytes() -> Option<u64> {
 /// What the arena has in slabs that are held, and kept although they are empty.
 const APART_BYTES: u64 = 4 << 20;
 
-/// Of so many bytes of pages, those that lie free between them: each takes its share of what the
-/// arena of this process has from the system and no page uses. At most half of the bytes, and
-/// nothing of what there is however few pages there are: they are not to blame for whole slabs.
+/// Of so many bytes of pages and blocks, those that lie free between them: each takes its share of
+/// what the arena of this process has from the system and nothing uses. At most half of the bytes,
+/// and nothing of what there is however few pages there are: they are not to blame for whole slabs.
 pub fn arena_slack(bytes: u64) -> u64 {
     let (Some(there), Some(used)) = (from::resident_bytes(), from::used_bytes()) else { return 0 };
     let free = there.saturating_sub(used).saturating_sub(APART_BYTES);
-    let share = u128::from(free) * u128::from(bytes) / u128::from(used.max(1));
+    let share = u128::from(free) * u128::from(bytes.min(used)) / u128::from(used.max(1));
     (share as u64).min(bytes / 2)
+}
+
+/// Bytes in memory from where pages have theirs: what comes and goes with pages, allocated by one
+/// thread and freed by another, leaves no holes in the heaps of threads, which they keep.
+#[derive(Debug)]
+pub struct Block {
+    memory: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: nobody but its owner knows the memory, and through a shared reference it is only read.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// Most bytes of a block: what is longer goes back to the system by itself.
+    pub const MOST_BYTES: usize = 32 << 10;
+
+    /// A copy of these bytes.
+    ///
+    /// # Panics
+    /// If there are more than [`MOST_BYTES`](Self::MOST_BYTES).
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let len = bytes.len();
+        assert!(len <= Self::MOST_BYTES, "a block of {len} bytes");
+        let memory = allocate(Self::allocated(len));
+        // SAFETY: new memory of as many bytes or more.
+        unsafe { memory.copy_from_nonoverlapping(NonNull::from(bytes).cast(), len) };
+        Self { memory, len }
+    }
+
+    fn allocated(len: usize) -> usize {
+        len.max(1).next_multiple_of(ALIGN)
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: so many bytes were written when it was made, and nobody writes to it.
+        unsafe { core::slice::from_raw_parts(self.memory.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated with so many bytes, and its owner goes.
+        unsafe { release(self.memory, Self::allocated(self.len)) };
+    }
 }
 
 /// Memory for a page: so many bytes, a multiple of [`ALIGN`] and not 0, aligned to it.
@@ -122,4 +173,24 @@ pub(crate) unsafe fn release(memory: NonNull<u8>, bytes: usize) {
 fn layout(bytes: usize) -> Layout {
     // SAFETY: 64 is a power of two, and pages are far smaller than `isize::MAX`.
     unsafe { Layout::from_size_align_unchecked(bytes, ALIGN) }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_copies_from_where_pages_are() {
+        let bytes: Vec<u8> = (0..Block::MOST_BYTES).map(|at| at as u8).collect();
+        let lens = [0, 1, 127, 128, 129, 1025, 8192, Block::MOST_BYTES];
+        let blocks = lens.map(|len| Block::copy_of(&bytes[..len]));
+        for (block, len) in blocks.iter().zip(lens) {
+            assert_eq!(block.as_ref(), &bytes[..len]);
+        }
+        // Freed by another thread.
+        let freed = std::thread::spawn(move || drop(blocks)).join();
+        assert!(freed.is_ok());
+        let more = vec![0; Block::MOST_BYTES + 1];
+        assert!(std::panic::catch_unwind(|| Block::copy_of(&more)).is_err());
+    }
 }

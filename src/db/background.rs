@@ -566,7 +566,8 @@ impl DurableEngine {
         // counted, and is above the budget.
         let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
         set_held(budget, Category::Table, (self.table.memory_bytes() as u64 + places).min(most));
-        let pages = budget.held_bytes(Category::Pages) + budget.held_bytes(Category::Garbage);
+        let of_arena = [Category::Pages, Category::Values, Category::Garbage];
+        let pages = of_arena.map(|category| budget.held_bytes(category)).iter().sum();
         // Little by little, so that pages are evicted for it as it comes; and it is not what takes
         // the budget above its limit. When everybody waits they do so mostly for an epoch to pass,
         // after which garbage is what lies free.

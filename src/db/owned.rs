@@ -7,8 +7,9 @@ use std::borrow::Cow;
 ///
 /// Implemented by references to whatever is bytes (texts, slices, arrays, vectors, [`Bytes`]), by
 /// arrays, and by vectors, boxes, strings and [`Bytes`] themselves. A value of up to 1 KiB is
-/// copied into its page, without an allocation. A longer one is kept as it is if it is owned, and
-/// copied once if it is borrowed.
+/// copied into its page, without an allocation; one of up to 32 KiB to memory from where pages have
+/// theirs. A longer one is kept as it is if it is owned, and copied once if it is borrowed: if it
+/// is a part of larger [`Bytes`], all of these stay in memory as long as it does.
 ///
 /// ```
 /// # fn main() -> bwtree::Result<()> {

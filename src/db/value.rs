@@ -8,6 +8,7 @@ use crate::paging::{CATALOG, CATALOG_COPY, DurableEngine};
 use bytes::Bytes;
 use core::cell::Cell;
 use delta::{FLAG_SEPARATED, Hashed, Probe as _};
+use mapping::Block;
 use std::sync::Arc;
 use types::limits::{MAX_INLINE_VALUE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
@@ -76,6 +77,11 @@ impl Write<'_> {
         match bytes.len() {
             0..=MAX_INLINE_VALUE_BYTES => return then(&Write::Inline(bytes)),
             len if len > MAX_VALUE_BYTES => return Err(Error::ValueTooLong { len }),
+            // A copy, however it is owned: the buffer of the caller may be a thousand times larger.
+            len if len <= Block::MOST_BYTES => {
+                let copy = Bytes::from_owner(Block::copy_of(bytes));
+                return then(&Write::Separated(Separated::new(copy, engine.store.value_meter())));
+            }
             _ => {}
         }
         let owned = value.into_bytes();

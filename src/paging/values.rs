@@ -18,6 +18,10 @@ use types::{Address, PageId};
 /// The kind of a value's part. It names no page: a value stays where it is when its page splits.
 pub(crate) const VALUE: u8 = 3;
 
+/// What a value in memory takes besides its bytes and what is known of it: the owner of its bytes,
+/// half of the unit that its length is rounded up to, and what the allocator needs for all that.
+const OVERHEAD_BYTES: usize = 160;
+
 /// The values outside a leaf that these records, the newest first, have taken the place of. They
 /// are dead with the commit that has the records, though parts of the page still name them: a
 /// recovery that finds one gone looks whether an entry names it, too; see `recover`.
@@ -68,7 +72,7 @@ impl Separated {
         let mut held = self.in_memory();
         if held.bytes.is_some() && !held.counted {
             held.counted = true;
-            self.meter.add(self.len());
+            self.meter.add(self.weight());
         }
     }
 
@@ -78,7 +82,7 @@ impl Separated {
         if !self.address().is_none() {
             let left = core::mem::take(&mut *self.in_memory());
             if left.counted {
-                self.meter.sub(self.len());
+                self.meter.sub(self.weight());
             }
         }
     }
@@ -123,6 +127,11 @@ impl Separated {
     /// Bytes of the value.
     pub(crate) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// Bytes of memory that it is counted for.
+    fn weight(&self) -> usize {
+        self.len() + size_of::<Self>() + OVERHEAD_BYTES
     }
 
     /// Whether its bytes are in memory.
@@ -174,7 +183,7 @@ impl Separated {
 impl Drop for Separated {
     fn drop(&mut self) {
         if self.in_memory().counted {
-            self.meter.sub(self.len());
+            self.meter.sub(self.weight());
         }
     }
 }
