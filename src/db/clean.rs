@@ -17,6 +17,13 @@ const FOLD_SHARE: u64 = 16;
 /// merged.
 const MOST_WALKS: u32 = 4;
 
+/// A cleaning moves all that is live once, after it has written all of it anew; and that is its
+/// end, however much writers replace meanwhile.
+const MOVES_PER_LIVE: u64 = 2;
+
+/// Of a store with next to nothing in it a cleaning moves some segments all the same.
+const LEAST_MOST_BYTES: u64 = 16 << 20;
+
 impl Inner {
     pub(super) fn clean(&self, options: CleanOptions<'_>) -> Result<CleanReport> {
         let CleanOptions { budget_bytes, target_ratio, progress } = options;
@@ -25,18 +32,20 @@ impl Inner {
             let what = format!("a target ratio of {target_ratio} is not possible; give at least 1");
             return Err(Error::InvalidOption { what });
         }
-        self.merge_what_is_empty()?;
         let log = &self.engine.store.log;
+        let most = MOVES_PER_LIVE * log.live_bytes();
         let mut cleaning = Cleaning {
             inner: self,
             target_ratio,
             budget_bytes: budget_bytes.unwrap_or(u64::MAX),
+            most_bytes: most.max(LEAST_MOST_BYTES),
             progress,
             disk_before: log.disk_bytes(),
             folding: Some(Folding::default()),
             stopped: false,
             report: CleanReport::default(),
         };
+        cleaning.merge_what_is_empty()?;
         let state = || [log.live_bytes(), log.used_bytes(), log.durable_version()];
         let exhausted = &self.engine.store.exhausted;
         let before = *exhausted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,6 +53,10 @@ impl Inner {
             // As the last one has left it: what is moved in vain would be moved again.
             if before == Some((state(), target_ratio.to_bits())) {
                 break CleanEnd::NothingToGain;
+            }
+            if cleaning.stopped {
+                self.check_open()?;
+                break CleanEnd::Stopped;
             }
             if let Some(end) = cleaning.round()? {
                 break end;
@@ -60,33 +73,6 @@ impl Inner {
             end,
             ..cleaning.report
         })
-    }
-
-    /// Leaves that have run empty are live until they are merged, and ids of merged pages wait for
-    /// a commit that is newer than they are.
-    fn merge_what_is_empty(&self) -> Result<()> {
-        let engine = &self.engine;
-        engine.sync()?;
-        engine.make_all_disk_room()?;
-        self.catalog.finish_all_drops(engine)?;
-        self.give_back_strays()?;
-        engine.merge_dry()?;
-        let mut sparse = SparseWalk::default();
-        let merges = || engine.counters.merges.load(Ordering::Relaxed);
-        for _ in 0..MOST_WALKS {
-            let before = merges();
-            while sparse.step(engine)? {}
-            engine.sync()?;
-            engine.free_buried()?;
-            if !engine.store.buried.is_empty() {
-                engine.commit_for_buried()?;
-                engine.free_buried()?;
-            }
-            if merges() == before {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// What damage has left over, in trees all of whose damaged keys were given up.
@@ -123,6 +109,8 @@ struct Cleaning<'i, 'p> {
     inner: &'i Inner,
     target_ratio: f64,
     budget_bytes: u64,
+    /// Nor more than this: beside writers there would be no end to it.
+    most_bytes: u64,
     progress: Option<&'p mut dyn FnMut(&CleanProgress) -> bool>,
     disk_before: u64,
     /// Nothing once it has gone over all pages, or had nothing to win: what users replace meanwhile
@@ -134,6 +122,38 @@ struct Cleaning<'i, 'p> {
 }
 
 impl Cleaning<'_, '_> {
+    /// Leaves that have run empty are live until they are merged, and ids of merged pages wait for
+    /// a commit that is newer than they are.
+    fn merge_what_is_empty(&mut self) -> Result<()> {
+        let inner = self.inner;
+        let engine = &inner.engine;
+        engine.sync()?;
+        engine.make_all_disk_room()?;
+        inner.catalog.finish_all_drops(engine)?;
+        inner.give_back_strays()?;
+        engine.merge_dry()?;
+        let mut sparse = SparseWalk::default();
+        let merges = || engine.counters.merges.load(Ordering::Relaxed);
+        for _ in 0..MOST_WALKS {
+            let before = merges();
+            while sparse.step(engine)? {
+                if !self.ask(0, 0) {
+                    return Ok(());
+                }
+            }
+            engine.sync()?;
+            engine.free_buried()?;
+            if !engine.store.buried.is_empty() {
+                engine.commit_for_buried()?;
+                engine.free_buried()?;
+            }
+            if merges() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Folds some pages, or empties some segments, or both. Says why it was the last time, if it
     /// was: each round folds or gains something, so the first that does neither is the last.
     fn round(&mut self) -> Result<Option<CleanEnd>> {
@@ -191,7 +211,8 @@ impl Cleaning<'_, '_> {
     fn fold(&mut self, excess: u64, most: u64) -> Result<u64> {
         let engine = &self.inner.engine;
         let mut folded = 0;
-        while folded < most && self.report.moved_bytes < self.budget_bytes {
+        let most_bytes = self.budget_bytes.min(self.most_bytes);
+        while folded < most && self.report.moved_bytes < most_bytes {
             // Taken, and put back only if it goes on: beside writers there would be no end to it.
             let Some(mut folding) = self.folding.take() else { break };
             if !folding.is_wanted(engine, excess) || !self.ask(0, 0) {
@@ -210,9 +231,11 @@ impl Cleaning<'_, '_> {
 
     /// Empties segments, to win so many bytes. Says so if that is the end of it.
     fn empty(&mut self, goal: u64) -> Result<Option<CleanEnd>> {
-        let left = self.budget_bytes.saturating_sub(self.report.moved_bytes);
+        let left_of = |most: u64| most.saturating_sub(self.report.moved_bytes);
+        let left = left_of(self.budget_bytes).min(left_of(self.most_bytes));
         if left == 0 {
-            return Ok(Some(CleanEnd::Budget));
+            let is_of_caller = left_of(self.budget_bytes) == 0;
+            return Ok(Some(if is_of_caller { CleanEnd::Budget } else { CleanEnd::NothingToGain }));
         }
         let engine = &self.inner.engine;
         let cleaned = engine.clean(goal, left, Reach::Anything, |cleaned| {
@@ -254,10 +277,11 @@ pub struct CleanOptions<'a> {
     /// Bytes on disk per live byte to be reached, beside the reserve for a full disk. Default: 1.1.
     /// If it takes that, pages are written anew whose parts say things twice.
     pub target_ratio: f64,
-    /// Called between the steps, of half a MiB to a MiB each, as the budget is, and before each
-    /// checkpoint, which gives back what was emptied; `false` stops the cleaning. A step waits for
-    /// its turn to commit, behind the commits of those that write. It may use the store in any way;
-    /// if it closes it, the cleaning ends with [`Error::Closed`].
+    /// Called between the steps, which write up to half a MiB to 4 MiB each, as the memory budget
+    /// is, or look for something to write; and before each checkpoint, which gives back what was
+    /// emptied. `false` stops the cleaning. A step waits for its turn to commit, behind the commits
+    /// of those that write. It may use the store in any way; if it closes it, the cleaning ends
+    /// with [`Error::Closed`].
     pub progress: Option<&'a mut dyn FnMut(&CleanProgress) -> bool>,
 }
 
@@ -279,7 +303,8 @@ impl fmt::Debug for CleanOptions<'_> {
 pub struct CleanProgress {
     /// Bytes written for what was moved.
     pub moved_bytes: u64,
-    /// Bytes of disk given back.
+    /// Bytes by which the disk is smaller than when it began: none, if writers have taken more
+    /// meanwhile than was given back.
     pub freed_bytes: u64,
     /// Segments that are being emptied.
     pub segments: u64,
@@ -291,7 +316,8 @@ pub struct CleanProgress {
 pub struct CleanReport {
     /// Bytes written for what was moved.
     pub moved_bytes: u64,
-    /// Bytes of disk given back.
+    /// Bytes by which the disk is smaller than when it began: none, if writers have taken more
+    /// meanwhile than was given back.
     pub freed_bytes: u64,
     /// Segments that were to be emptied.
     pub segments: u64,
@@ -320,6 +346,7 @@ pub enum CleanEnd {
     Budget,
     /// [`CleanOptions::progress`] has stopped it.
     Stopped,
-    /// What is left could be moved, and would take as much space again.
+    /// What is left could be moved, and would take as much space again; or all that is live was
+    /// moved, and writers have replaced as much meanwhile.
     NothingToGain,
 }

@@ -10,7 +10,7 @@
 //! (I8).
 
 use super::place::Place;
-use super::store::DurableEngine;
+use super::store::{DurableEngine, LogStore};
 use crate::error::Result;
 use gc::policy::choose;
 use gc::{Reach, SegmentUse};
@@ -27,6 +27,30 @@ pub(crate) struct Cleaned {
     pub(crate) segments: u64,
     /// Bytes of the victims, if all that is live in them was moved: a checkpoint gives them back.
     pub(crate) waiting_bytes: u64,
+}
+
+/// Most bytes that one step of a checkpoint or of cleaning writes: a sync that comes meanwhile
+/// waits for it.
+const STEP_BYTES: u64 = 1 << 20;
+/// Nor more than this part of the memory budget, of a small one at least this many bytes: they all
+/// come into memory for it.
+const STEP_SHARE: u64 = 32;
+const LEAST_STEP_BYTES: u64 = 512 << 10;
+/// The same of the steps of a cleaning that somebody waits for.
+const LONG_STEP_BYTES: u64 = 4 << 20;
+const LONG_STEP_SHARE: u64 = 16;
+
+impl LogStore {
+    /// Bytes that one step of a checkpoint or of cleaning writes at most, about.
+    pub(crate) fn step_bytes(&self) -> u64 {
+        (self.budget.limit_bytes() / STEP_SHARE).clamp(LEAST_STEP_BYTES, STEP_BYTES)
+    }
+
+    /// The same of a cleaning that somebody waits for: each step waits behind a commit of those
+    /// that write, and is to be worth that.
+    pub(crate) fn long_step_bytes(&self) -> u64 {
+        (self.budget.limit_bytes() / LONG_STEP_SHARE).clamp(LEAST_STEP_BYTES, LONG_STEP_BYTES)
+    }
 }
 
 impl DurableEngine {
@@ -62,7 +86,11 @@ impl DurableEngine {
         self.store.check()?;
         let changing = self.store.at_rest();
         let victims = choose(&self.segment_use(), goal_bytes, budget_bytes, reach);
-        self.empty_segments(changing, victims, budget_bytes, progress)
+        let step_bytes = match reach {
+            Reach::Worthwhile => self.store.step_bytes(),
+            Reach::Anything => self.store.long_step_bytes(),
+        };
+        self.empty_segments(changing, victims, (budget_bytes, step_bytes), progress)
     }
 
     /// Moves all that is live, and can be read, out of segments whose files are not in the
@@ -72,7 +100,8 @@ impl DurableEngine {
             let changing = self.store.at_rest();
             let is_movable = self.segment_use().iter().any(|segment| segment.id == *id);
             let victims = if is_movable { vec![*id] } else { Vec::new() };
-            match self.empty_segments(changing, victims, u64::MAX, |_| true) {
+            let bytes = (u64::MAX, self.store.step_bytes());
+            match self.empty_segments(changing, victims, bytes, |_| true) {
                 // Who reads it is told.
                 Err(error) if error.is_damage() => {}
                 saved => drop(saved?),
@@ -85,10 +114,9 @@ impl DurableEngine {
         &self,
         changing: MutexGuard<'_, ()>,
         victims: Vec<u32>,
-        budget_bytes: u64,
+        (budget_bytes, step_bytes): (u64, u64),
         progress: impl FnMut(&Cleaned) -> bool,
     ) -> Result<Cleaned> {
-        let step_bytes = self.store.step_bytes();
         let mut cleaning = Cleaning {
             engine: self,
             changing: Some(changing),

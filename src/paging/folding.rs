@@ -68,6 +68,9 @@ const LEAST_MORE: u64 = 64;
 /// Locations that are looked at in one step, at the most.
 const STEP_PAGES: u32 = 8192;
 
+/// Steps of bytes that are read for one write, at the most, by a cleaning that somebody waits for.
+const READS_PER_WRITE: u64 = 8;
+
 /// Pages that a survey reads.
 const SURVEYED_PAGES: u64 = 64;
 
@@ -157,7 +160,15 @@ impl Folding {
             *self = Self { left, surveyed, left_outgrown, splits: self.splits, ..Self::default() };
             return Ok(None);
         };
-        let (hand, looked_at, bytes) = engine.fold_pages(self.hand, wish)?;
+        let step = engine.store.step_bytes();
+        // In the background what is read is counted, and is little. Where somebody waits for it,
+        // each write waits for its turn behind the commits of others, and is to be worth that.
+        let most = if self.splits {
+            (step, step)
+        } else {
+            (READS_PER_WRITE * step, engine.store.long_step_bytes())
+        };
+        let (hand, looked_at, bytes) = engine.fold_pages(self.hand, wish, most)?;
         (self.hand, self.looked_at) = (hand, looked_at);
         if hand >= engine.table.id_limit() {
             (self.hand, self.pass) = (0, self.pass + 1);
@@ -259,32 +270,39 @@ impl DurableEngine {
 
     /// Writes the pages anew, from this one on, that are wished for. Returns where to go on, the
     /// bytes that were looked at, and those that were written, or will be with the next commit.
-    fn fold_pages(&self, hand: u32, wish: Wish) -> Result<(u32, u64, u64)> {
+    /// Reads no more bytes than the first of these for it, and writes no more than the second.
+    fn fold_pages(
+        &self,
+        hand: u32,
+        wish: Wish,
+        (most_read, most_written): (u64, u64),
+    ) -> Result<(u32, u64, u64)> {
         let _changing = self.store.at_rest();
-        let (mut pages, mut bytes) = (Vec::new(), 0);
+        let (mut folded, mut split) = (Vec::new(), Vec::new());
+        let (mut read, mut gathered, mut written) = (0, 0, 0);
         let first = hand.max(1);
         let end = first.saturating_add(STEP_PAGES).min(self.table.id_limit());
         let mut next = first;
-        while next < end && bytes < self.store.step_bytes() {
+        while next < end && read < most_read && gathered < most_written {
             let id = PageId::new(next);
             next += 1;
-            let guard = self.pin();
-            let Some(packed) = self.packed_place(id, &guard) else { continue };
-            let mut reckoned = packed.reckoned();
-            reckoned.superseded += self.hidden_bytes(reckoned.unknown);
-            let is_wanted = match wish {
-                Wish::Outgrown => self.is_outgrown(&reckoned),
-                Wish::Superseded(share) => {
-                    reckoned.superseded > 0 && reckoned.superseded * share >= reckoned.bytes
+            let place = {
+                let guard = self.pin();
+                let Some(packed) = self.packed_place(id, &guard) else { continue };
+                let mut reckoned = packed.reckoned();
+                reckoned.superseded += self.hidden_bytes(reckoned.unknown);
+                let is_wanted = match wish {
+                    Wish::Outgrown => self.is_outgrown(&reckoned),
+                    Wish::Superseded(share) => {
+                        reckoned.superseded > 0 && reckoned.superseded * share >= reckoned.bytes
+                    }
+                };
+                if !is_wanted || self.store.is_damaged(id) {
+                    continue;
                 }
+                read += reckoned.bytes;
+                packed.unpack()
             };
-            if is_wanted && !self.store.is_damaged(id) {
-                pages.push((id, packed.unpack()));
-                bytes += reckoned.bytes;
-            }
-        }
-        let (mut folded, mut split, mut written) = (Vec::new(), Vec::new(), 0);
-        for (id, place) in pages {
             let parts = match fetch::parts(self, id, &place) {
                 // A part may have been given back meanwhile; and who reads it for a user tells.
                 Err(error) if error.is_damage() => continue,
@@ -302,6 +320,7 @@ impl DurableEngine {
                 split.push(id);
                 written += bytes;
             } else if is_worth {
+                gathered += bytes;
                 folded.push((id, place, parts));
             }
         }
@@ -318,7 +337,7 @@ impl DurableEngine {
                 done => done?,
             }
         }
-        Ok((next, bytes, written))
+        Ok((next, read, written))
     }
 
     fn write_folded(&self, pages: &[(PageId, Place, Vec<Bytes>)]) -> Result<u64> {

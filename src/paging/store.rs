@@ -76,14 +76,6 @@ const LARGE_SHARE: u64 = 16;
 /// it.
 const GIVE_BACK_PAGES: usize = 8192;
 
-/// Most bytes that one step of a checkpoint or of cleaning writes: a sync that comes meanwhile
-/// waits for it.
-const STEP_BYTES: u64 = 1 << 20;
-/// Nor more than this part of the memory budget, of a small one at least this many bytes: they all
-/// come into memory for it.
-const STEP_SHARE: u64 = 32;
-const LEAST_STEP_BYTES: u64 = 512 << 10;
-
 /// How long a writer waits for memory while no file is synced, before it gives up.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -410,11 +402,6 @@ impl LogStore {
     /// Pages whose location has changed since their chunk was written last.
     pub(crate) fn changed(&self) -> MutexGuard<'_, ChangedPages> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes that one step of a checkpoint or of cleaning writes at most, about.
-    pub(crate) fn step_bytes(&self) -> u64 {
-        (self.budget.limit_bytes() / STEP_SHARE).clamp(LEAST_STEP_BYTES, STEP_BYTES)
     }
 
     pub(super) fn cut_lists(&self) -> MutexGuard<'_, CutLists> {
