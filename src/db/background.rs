@@ -535,7 +535,7 @@ impl Duties {
         let wanted = goal > 0 && (budget > 0 || now.written_bytes > 0);
         let wanted = wanted && self.progress.goes_on(now);
         let cleaned = if wanted {
-            engine.clean(goal, budget, Reach::Worthwhile, |_| true)?
+            engine.clean(goal, budget, Reach::Worthwhile, |_| engine.store.check_open().is_ok())?
         } else {
             Cleaned::default()
         };

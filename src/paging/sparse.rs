@@ -112,6 +112,8 @@ impl DurableEngine {
         // Where to look next: a child is judged once, whether it can be merged or not.
         let mut at = 1;
         loop {
+            // Many leaves may be brought in here, and who closes the store waits for it.
+            self.store.check_open()?;
             let mut judges = false;
             // One merge for each pin: pages that it replaces are garbage until the pin is gone.
             let step = self.retrying(|guard| {
@@ -164,7 +166,9 @@ impl DurableEngine {
     pub(crate) fn merge_dry(&self) -> Result<()> {
         let Some(_changing) = self.store.try_at_rest() else { return Ok(()) };
         let mut dry = std::mem::take(&mut *self.store.dry());
-        while let Some(id) = dry.pop() {
+        while self.store.check_open().is_ok()
+            && let Some(id) = dry.pop()
+        {
             if self.store.budget.pressure() == Pressure::Stall {
                 dry.push(id);
                 self.store.dry().append(&mut dry);
