@@ -295,7 +295,11 @@ impl fmt::Display for Error {
                 "{address} was given back; look the page up again for its present address"
             ),
             Self::NotAStore { path, file } => {
-                write!(f, "{path} holds {file:?} and no store; choose an empty directory")
+                write!(
+                    f,
+                    "{path} holds {file:?} and no store; check the path, or choose an empty \
+                     directory for a new one"
+                )
             }
             Self::Missing { path } => {
                 write!(f, "{path} holds no store; allow its creation, or check the path")

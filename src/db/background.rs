@@ -66,7 +66,7 @@ const MIN_STEP_COST_BYTES: u64 = 64 << 10;
 
 /// What the streams' frames and the lists of a commit are counted for: one part in so many of the
 /// memory budget, and no more than they take at most, about.
-const LOG_SHARE: u64 = 16;
+const LOG_SHARE: u64 = 10;
 const MAX_LOG_BYTES: u64 = 4 << 20;
 
 /// What lies free between pages is counted by no more than this part of the budget at a tick.

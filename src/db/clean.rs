@@ -17,9 +17,9 @@ const FOLD_SHARE: u64 = 16;
 /// merged.
 const MOST_WALKS: u32 = 4;
 
-/// A cleaning moves all that is live once, after it has written all of it anew; and that is its
-/// end, however much writers replace meanwhile.
-const MOVES_PER_LIVE: u64 = 2;
+/// A cleaning writes all that is live anew, and moves it once or twice; and that is its end,
+/// however much writers replace meanwhile. At rest it takes less.
+const MOVES_PER_LIVE: u64 = 3;
 
 /// Of a store with next to nothing in it a cleaning moves some segments all the same.
 const LEAST_MOST_BYTES: u64 = 16 << 20;
@@ -62,7 +62,9 @@ impl Inner {
                 break end;
             }
         };
-        let now = (end == CleanEnd::NothingToGain).then(|| (state(), target_ratio.to_bits()));
+        let is_all =
+            end == CleanEnd::NothingToGain && cleaning.report.moved_bytes < cleaning.most_bytes;
+        let now = is_all.then(|| (state(), target_ratio.to_bits()));
         *exhausted.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(CleanReport {
             freed_bytes: cleaning.freed_bytes(),

@@ -20,7 +20,7 @@ pub(crate) const VALUE: u8 = 3;
 
 /// What a value in memory takes besides its bytes and what is known of it: the owner of its bytes,
 /// half of the unit that its length is rounded up to, and what the allocator needs for all that.
-const OVERHEAD_BYTES: usize = 160;
+const OVERHEAD_BYTES: usize = 256;
 
 /// The values outside a leaf that these records, the newest first, have taken the place of. They
 /// are dead with the commit that has the records, though parts of the page still name them: a
