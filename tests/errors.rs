@@ -471,8 +471,9 @@ fn every_error(background: bool) {
                     let nths: Vec<u64> = if all {
                         (1..=of_life).collect()
                     } else {
-                        let some = [1 + errno as u64 % 3, 5 + errno as u64 % 37];
-                        some.into_iter().filter(|nth| *nth <= of_life).collect()
+                        // The last, if there are fewer: a life has two to four renames.
+                        let some = [(1 + errno as u64 % 3).min(of_life), 5 + errno as u64 % 37];
+                        some.into_iter().filter(|nth| (1..=of_life).contains(nth)).collect()
                     };
                     for nth in nths {
                         watch.report(format!(
