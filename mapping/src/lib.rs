@@ -76,6 +76,30 @@ pub use word::Word;
 
 const _: () = assert!(usize::BITS == 64, "page words need 64-bit pointers");
 
+/// Bytes, in a model, which has no arena.
+#[cfg(any(loom, shuttle))]
+#[derive(Debug)]
+pub struct Block(Box<[u8]>);
+
+#[cfg(any(loom, shuttle))]
+impl Block {
+    /// Most bytes of a block.
+    pub const MOST_BYTES: usize = 32 << 10;
+
+    /// A copy of these bytes.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Nothing lies free between the pages of a model, which has no arena.
 #[cfg(any(loom, shuttle))]
 pub fn arena_slack(_bytes: u64) -> u64 {

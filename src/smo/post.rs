@@ -6,7 +6,8 @@
 //! child, so a parent word that was loaded while the child still was live cannot be current any
 //! more once the child is gone (trap 4).
 
-use crate::engine::{Away, Covering, Engine, Folded, Stop, Store, TreeCore, Wanted};
+use super::split::SplitPoint;
+use crate::engine::{Away, Covering, Engine, FoldLimit, Folded, Stop, Store, TreeCore, Wanted};
 use delta::{Base, Contents, Shape, Side};
 use mapping::Word;
 use sync::epoch::Guard;
@@ -92,6 +93,14 @@ impl<S: Store> Engine<S> {
         let at_end = base.separator(base.count() - 1) < *last;
         let rising = shape.right.is_none() && at_end;
         let points = self.inner_points(&children, &shape, rising);
+        if !points.is_empty()
+            && let Some(merged) = self.merged_child(base, guard)
+        {
+            // The page that has absorbed it would be cut in two by the separator: two parents would
+            // name it. Whoever comes over the right link next offers it again.
+            self.unlink_merged(tree, parent, merged, guard)?;
+            return Ok(behind);
+        }
         if points.is_empty() {
             self.replace_inner(parent, seen, &shape, &children, guard);
         } else if links.len() == 1 {
@@ -116,6 +125,17 @@ impl<S: Store> Engine<S> {
             && parent.level() == child.level() + 1
             && parent.side(separator) == Side::Inside
             && parent.separator(parent.child_index(separator)) != separator
+    }
+
+    /// A child behind the first that was merged away, which the image of a parent may name after a
+    /// crash. None becomes one while the word of the parent stays: a merge says there first that it
+    /// is under way.
+    fn merged_child(&self, parent: Base<'_>, guard: &Guard) -> Option<PageId> {
+        if !S::DURABLE {
+            return None;
+        }
+        let mut children = (1..parent.count()).map(|at| parent.child(at));
+        children.find(|child| matches!(self.table.load(*child, guard), Word::Merged { .. }))
     }
 
     /// Takes a child that was merged away out of a parent that still names it, as the image of a
@@ -144,17 +164,66 @@ impl<S: Store> Engine<S> {
         if let Some(at) = (1..base.count()).find(|&at| base.child(at) == child) {
             let children = Contents::without_child(base, at);
             self.replace_inner(parent, seen, &shape, &children, guard);
-        } else if base.child(0) == child && !base.low().is_empty() {
-            // The page that covers the first keys of the parent now begins left of them.
-            let below = Wanted::Below(Some(base.low()));
-            let left = self.descend(tree, below, base.level() - 1, guard)?;
-            if left.base.high().is_some_and(|high| high <= base.low()) {
-                return Ok(());
-            }
-            let (value, len) = delta::child_value(base.layout(), left.id);
+        } else if base.child(0) == child
+            && !base.low().is_empty()
+            && let Some(first) = self.page_at(tree, base.level() - 1, base.low(), guard)?
+        {
+            let (value, len) = delta::child_value(base.layout(), first);
             let children = Contents::with_first_child(base, &value[..len]);
             self.replace_inner(parent, seen, &shape, &children, guard);
         }
         Ok(())
+    }
+
+    /// The page of a level that begins at this key, as the first below some page does. After a crash
+    /// one to its left may have absorbed that: it is cut at the key, or no page would be named by
+    /// one parent alone; and who comes next finds what is right of the cut.
+    fn page_at(
+        &self,
+        tree: &TreeCore,
+        level: u8,
+        low: &[u8],
+        guard: &Guard,
+    ) -> Result<Option<PageId>, Away> {
+        let left = self.descend(tree, Wanted::Below(Some(low)), level, guard)?;
+        if left.base.high().is_some_and(|high| high <= low) {
+            let right = left.base.right();
+            return match self.table.load(right, guard) {
+                Word::Resident(chain) => {
+                    Ok((Base::new(chain.base()).low() == low).then_some(right))
+                }
+                Word::Disk(_) | Word::Partial(_) => Err(Away(right)),
+                Word::Unborn => {
+                    self.deliver(left.id, right);
+                    Ok(None)
+                }
+                _ => Ok(None),
+            };
+        }
+        if left.base.merging().is_some() {
+            self.help_merge(tree, left.id, left.base.merging(), guard)?;
+            return Ok(None);
+        }
+        if !left.base.is_leaf() {
+            let is_cut = |at: usize| left.base.separator(at).cmp_bytes(low).is_eq();
+            if !(1..left.base.count()).any(is_cut) {
+                // A page below it covers the key, and is cut first.
+                return self.page_at(tree, level - 1, low, guard).map(|_cut| None);
+            }
+        } else if self.help_absorb(tree, &left, guard)? {
+            return Ok(None);
+        }
+        let mut folded = if left.base.is_leaf() {
+            self.fold(left.id, left.chain, FoldLimit::KeepUnflushed, guard)
+        } else {
+            Folded::inner(Contents::of(left.base))
+        };
+        if left.base.is_leaf() {
+            folded.past = self.past_of(left.chain, folded.base_version, guard);
+        }
+        let absorbed = self.still_absorbed(left.base, guard);
+        let point = SplitPoint::before(low, &folded.contents);
+        self.split(tree, &left, &left.base.shape(&absorbed), folded, &[point], 0, guard)?;
+        Ok(None)
     }
 }

@@ -24,6 +24,15 @@ pub(crate) struct SplitPoint {
     low: Vec<u8>,
 }
 
+impl SplitPoint {
+    /// Before the first entry whose key is not below this one, with which the right page begins.
+    pub(super) fn before(low: &[u8], contents: &Contents<'_>) -> Self {
+        let is_below = |at: &usize| contents.key(*at).cmp_bytes(low).is_lt();
+        let at = (0..contents.len()).take_while(is_below).count();
+        Self { at, low: low.to_vec() }
+    }
+}
+
 /// What is to be known of the pages that take the place of one.
 struct Plan<'a> {
     tree: u32,
