@@ -175,9 +175,9 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// The page of a level that begins at this key, as the first below some page does. After a crash
-    /// one to its left may have absorbed that: it is cut at the key, or no page would be named by
-    /// one parent alone; and who comes next finds what is right of the cut.
+    /// The page of a level that begins at this key, as the first below some page does. After a
+    /// crash one to its left may have absorbed that: it is cut at the key, or it would be named by
+    /// two parents; and who comes next finds what is right of the cut.
     fn page_at(
         &self,
         tree: &TreeCore,
