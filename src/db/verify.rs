@@ -268,23 +268,22 @@ fn look_twice(
     reached: &mut Reached,
 ) -> Result<Walk> {
     let is_unsound = |id| unsound.contains_key(&id);
-    let walk_once = |reached: &mut Reached| -> Result<Walk> {
-        // Entries of pages that were written unread are counted as the walk comes to them.
-        let (before, counts) = (tree.len(), tree.has_uncounted());
-        let mut walk = check_tree(engine, tree, is_unsound, what_of_page, reached)?;
-        walk.miscount = walk.miscount.filter(|_| counts || tree.len() == before);
-        Ok(walk)
+    let walk_once = |reached: &mut Reached| -> Result<(Walk, bool)> {
+        let before = tree.len();
+        let walk = check_tree(engine, tree, is_unsound, what_of_page, reached)?;
+        Ok((walk, tree.len() == before))
     };
     let mut reached_again = reached.clone();
-    let mut walk = walk_once(reached)?;
+    // Entries of pages that were written unread are counted as the first walk comes to them.
+    let (mut walk, _) = walk_once(reached)?;
     let is_known = |fault: &Fault| fault.what.is_none() || is_unsound(fault.page);
     if walk.miscount.is_some() || !walk.faults.iter().all(is_known) {
-        let again = walk_once(&mut reached_again)?;
+        let (again, is_still) = walk_once(&mut reached_again)?;
         let is_there = |fault: &Fault| {
             again.faults.iter().any(|f| f.page == fault.page && f.what == fault.what)
         };
         walk.faults.retain(|fault| is_known(fault) || is_there(fault));
-        walk.miscount = walk.miscount.and(again.miscount);
+        walk.miscount = walk.miscount.and(again.miscount).filter(|_| is_still);
     }
     Ok(walk)
 }
