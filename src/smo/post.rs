@@ -204,23 +204,21 @@ impl<S: Store> Engine<S> {
             self.help_merge(tree, left.id, left.base.merging(), guard)?;
             return Ok(None);
         }
-        if !left.base.is_leaf() {
+        let folded = if left.base.is_leaf() {
+            if self.help_absorb(tree, &left, guard)? {
+                return Ok(None);
+            }
+            let mut folded = self.fold(left.id, left.chain, FoldLimit::KeepUnflushed, guard);
+            folded.past = self.past_of(left.chain, folded.base_version, guard);
+            folded
+        } else {
             let is_cut = |at: usize| left.base.separator(at).cmp_bytes(low).is_eq();
             if !(1..left.base.count()).any(is_cut) {
                 // A page below it covers the key, and is cut first.
                 return self.page_at(tree, level - 1, low, guard).map(|_cut| None);
             }
-        } else if self.help_absorb(tree, &left, guard)? {
-            return Ok(None);
-        }
-        let mut folded = if left.base.is_leaf() {
-            self.fold(left.id, left.chain, FoldLimit::KeepUnflushed, guard)
-        } else {
             Folded::inner(Contents::of(left.base))
         };
-        if left.base.is_leaf() {
-            folded.past = self.past_of(left.chain, folded.base_version, guard);
-        }
         let absorbed = self.still_absorbed(left.base, guard);
         let point = SplitPoint::before(low, &folded.contents);
         self.split(tree, &left, &left.base.shape(&absorbed), folded, &[point], 0, guard)?;
