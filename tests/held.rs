@@ -60,16 +60,23 @@ fn snapshots_that_come_and_go_leave_memory_as_it_is() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    // The warm-up is the first third.
+    // The warm-up is the first third. Nine of ten samples of a third are looked at: a thread that
+    // the system takes off its processor in the middle of a read keeps, until it goes on, whatever
+    // the writer displaces meanwhile: 33 MB in one sample, and 23 to 27 around it, were seen.
     let most = |part: &[Sample], of: fn(&Sample) -> u64| part.iter().map(of).max().unwrap();
+    let usual = |part: &[Sample]| {
+        let mut bytes: Vec<u64> = part.iter().map(|sample| sample.0).collect();
+        bytes.sort_unstable();
+        bytes[bytes.len() * 9 / 10]
+    };
     let (early, late) = samples[samples.len() / 3..].split_at(samples.len() / 3);
     let (taken, written) = (taken.into_inner(), written.into_inner());
-    let (bytes, more) = (most(early, |sample| sample.0), most(late, |sample| sample.0));
+    let (bytes, more) = (usual(early), usual(late));
     let (pages, old_pages) = (most(&samples, |sample| sample.2), most(&samples, |sample| sample.1));
     println!("{taken} snapshots, {written} writes: {bytes}, then {more} bytes resident");
     println!("{pages} pages, {old_pages} old ones kept");
     assert!(taken > 1000 && written > 100_000, "{taken} snapshots, {written} writes");
-    assert!(more <= bytes + bytes / 5 + (4 << 20), "memory grows: {samples:?}");
+    assert!(more <= bytes + bytes / 10 + (2 << 20), "memory grows: {samples:?}");
     // A cut sees one page at each place, whatever the threads did when: the leaves of its time,
     // each told once for every leaf of now that it has keys in common with.
     assert!(old_pages <= OPEN * 2 * pages, "old pages pile up: {samples:?}");
