@@ -8,6 +8,7 @@
 //! | `splits` | every key is found at every moment; a page is nobody before it is linked to |
 //! | `bulk` | a run of keys is in its leaf at once, however many pages that becomes |
 //! | `merges` | no update goes to a page that has been absorbed; no parent names a buried page |
+//! | `crashed` | a page that was merged away, and is named after a crash, is found where it went |
 //! | `lowers` | a root takes the place of its only child, whatever becomes of that meanwhile |
 //! | `hints` | what the directory names is believed only as far as the page says so |
 //! | `neighbours` | a search that passes empty pages sees one moment of all of them |
@@ -30,6 +31,7 @@
 //! The planted faults that the models must find are in `tests/mutants`.
 
 mod bulk;
+mod crashed;
 mod cuts;
 mod dates;
 mod empty;

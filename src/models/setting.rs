@@ -235,6 +235,67 @@ impl Setting<Unlogged> {
     }
 }
 
+/// A page that is planted by itself: a leaf with its keys, each with value 1, or an inner page with
+/// its level and its children, each with the key from which on it is named; or one that was merged
+/// into another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Planted<'a> {
+    Leaf(&'a [u8]),
+    Inner(u8, &'a [(u8, u32)]),
+    MergedInto(u32),
+}
+
+impl Setting<Unlogged> {
+    /// A tree as a crash may leave it. Each page has its id, and where it begins; those of a level
+    /// follow one another, and the one in front ends where the next one begins.
+    pub(super) fn as_left(limits: Limits, pages: &[(u32, u8, Planted<'_>)]) -> Arc<Self> {
+        let engine = Engine::new(Unlogged, limits);
+        let tree = Arc::new(TreeCore::new(TREE, ROOT, Layout::Var));
+        for number in 1..=pages.len() as u32 {
+            assert_eq!(engine.table.allocate(), Ok(PageId::new(number)));
+        }
+        let level_of = |page: &Planted<'_>| match page {
+            Planted::Leaf(_) => Some(0),
+            Planted::Inner(level, _) => Some(*level),
+            Planted::MergedInto(_) => None,
+        };
+        let bytes = |low: u8| if low == 0 { Vec::new() } else { vec![low] };
+        for (at, (id, low, page)) in pages.iter().enumerate() {
+            let level = level_of(page);
+            let next = pages[at + 1..].iter().find(|next| level_of(&next.2) == level);
+            let (low, high) = (bytes(*low), next.map(|next| bytes(next.1)));
+            let entries: Vec<(Vec<u8>, Vec<u8>)> = match page {
+                Planted::Leaf(keys) => keys.iter().map(|key| (vec![*key], vec![1])).collect(),
+                Planted::Inner(_, children) => children
+                    .iter()
+                    .map(|(low, child)| {
+                        let (value, len) = delta::child_value(Layout::Var, PageId::new(*child));
+                        (bytes(*low), value[..len].to_vec())
+                    })
+                    .collect(),
+                Planted::MergedInto(into) => {
+                    engine.table.set_merged(PageId::new(*id), PageId::new(*into), 1);
+                    continue;
+                }
+            };
+            let entries: Vec<Entry<'_>> =
+                entries.iter().map(|(key, value)| Entry::new(key, value)).collect();
+            let shape = Shape {
+                level: level.unwrap_or(0),
+                low: &low,
+                high: high.as_deref(),
+                right: next.map_or(PageId::NONE, |next| PageId::new(next.0)),
+                ..Shape::whole(Layout::Var)
+            };
+            plant(&engine, PageId::new(*id), &shape, &entries);
+            if shape.level == 0 {
+                tree.count(entries.len() as i64);
+            }
+        }
+        Arc::new(Self { engine, tree })
+    }
+}
+
 impl<S: Store> Setting<S> {
     /// An inner page that names some of the leaves is the root, and leaf `k` has page id `k + 2`;
     /// or it names none, and the root is the only leaf.
