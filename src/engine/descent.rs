@@ -21,8 +21,8 @@ use mapping::{Chain, Word};
 use sync::epoch::Guard;
 use types::PageId;
 
-/// A page that must be brought in before the operation can go on. No page: the tree was dropped,
-/// and the operation cannot go on.
+/// A page that must be brought in before the operation can go on; or [`DROPPED`] or [`MISLED`], and
+/// it cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away(pub(crate) PageId);
 
@@ -127,6 +127,8 @@ impl Seek for Wanted<'_> {
 
 /// The operation cannot go on: its tree was dropped.
 const DROPPED: Away = Away(PageId::NONE);
+/// The operation cannot go on: a page of the tree leads nowhere.
+pub(crate) const MISLED: Away = Away(PageId::new(u32::MAX));
 
 impl<S: Store> Engine<S> {
     /// To be asked, pinned, by each attempt of a user's operation: pages of a dropped tree are
@@ -281,6 +283,9 @@ impl<S: Store> Engine<S> {
                         continue 'restart;
                     }
                     Word::Free => {
+                        if S::DURABLE && !sideways && self.is_misleading(parent, id, guard) {
+                            return Err(MISLED);
+                        }
                         sync::thread::yield_now();
                         continue 'restart;
                     }
@@ -312,6 +317,23 @@ impl<S: Store> Engine<S> {
                 id = wanted.child(base);
             }
         }
+    }
+
+    /// Whether a page names a child that is none, as only a damaged one does: who takes a child out
+    /// of the tables takes it out of its parent before that. Both may have been done, and undone,
+    /// since they were looked at: so the child is free while the parent stays as it is.
+    #[cold]
+    fn is_misleading(&self, parent: PageId, child: PageId, guard: &Guard) -> bool {
+        let inner = || match self.table.load(parent, guard) {
+            Word::Resident(chain) => Some(chain.base()).filter(|base| !Base::new(base).is_leaf()),
+            _ => None,
+        };
+        let names = |base: Base<'_>| (0..base.count()).any(|at| base.child(at) == child);
+        inner().is_some_and(|seen| {
+            names(Base::new(seen))
+                && matches!(self.table.load(child, guard), Word::Free)
+                && inner().is_some_and(|now| core::ptr::eq(seen, now))
+        })
     }
 
     /// The level of the root.

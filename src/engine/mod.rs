@@ -40,7 +40,7 @@ pub(crate) use batch::{Batch, Shown};
 pub(crate) use bulk::{Ascending, Item};
 pub(crate) use consolidate::{FoldLimit, Folded, fence_excess};
 pub(crate) use cursor::Cursor;
-pub(crate) use descent::{Away, Covering, Stop, Wanted};
+pub(crate) use descent::{Away, Covering, MISLED, Stop, Wanted};
 pub(crate) use lookup::Found;
 pub(crate) use many::GROUP;
 pub(crate) use neighbour::{End, Span, Vacancy, within};

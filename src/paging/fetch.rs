@@ -13,7 +13,7 @@ use super::place::Place;
 use super::store::{DELTAS, DurableEngine, IMAGES};
 use super::token::Token;
 use super::values::Separated;
-use crate::engine::{Counters, Span, Vacancy, Versioned, within};
+use crate::engine::{Counters, MISLED, Span, Vacancy, Versioned, within};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use delta::{Contents, Entry, FLAG_SEPARATED, Op, Record, Shape};
@@ -28,6 +28,10 @@ pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
     if id.is_none() {
         // The caller knows which tree it was.
         return Err(Error::TreeDropped { name: String::new() });
+    }
+    if id == MISLED.0 {
+        let what = "the pages of a tree do not fit together: one names a page that is none";
+        return Err(Error::Corrupt { what: what.into() });
     }
     let gate = Arc::clone(&engine.store.page_ins.entry(id).or_default());
     let turn = gate.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,7 +20,7 @@ use super::place::Place;
 use super::rebuild::{self, rebuild};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
 use crate::damage::{Damage, Remedy};
-use crate::engine::{Away, Covering, TreeCore};
+use crate::engine::{Away, Covering, MISLED, TreeCore};
 use crate::error::{Error, Result};
 use delta::{Base, Contents, Entry, Layout, Shape};
 use mapping::Word;
@@ -103,7 +103,7 @@ pub(crate) fn page_in(engine: &DurableEngine, id: PageId) -> Result<()> {
 
 fn page_in_because(engine: &DurableEngine, id: PageId, chain: &mut Chain) -> Result<()> {
     match fetch::page_in(engine, id) {
-        Err(error) if error.is_damage() && !chain.contains(&id) => {
+        Err(error) if error.is_damage() && id != MISLED.0 && !chain.contains(&id) => {
             chain.push(id);
             let met = met_because(engine, id, error, chain);
             chain.pop();
@@ -408,6 +408,27 @@ mod tests {
         let given_up = give_up(engine, &core, leaf, met_before(), &[], |_, _| true);
         assert!(matches!(given_up, Ok(None)), "{given_up:?}");
         assert_eq!((tree.len(), tree.iter().flatten().count()), (200, 200));
+    }
+
+    /// A page that names one that is none was followed for ever.
+    #[test]
+    fn what_leads_nowhere_is_told() {
+        let (db, tree, core, _) = evicted_leaf();
+        let engine = &db.inner.engine;
+        let guard = engine.pin();
+        let nowhere = engine.table.allocate().unwrap();
+        let stop = engine.descend(&core, Covering(&[][..]), 1, &guard).unwrap();
+        let (value, len) = delta::child_value(stop.base.layout(), nowhere);
+        let children = Contents::with_first_child(stop.base, &value[..len]);
+        engine.replace_inner(stop.id, stop.chain, &stop.base.shape(&[]), &children, &guard);
+        drop(guard);
+        let told = [tree.get(0_u32.to_be_bytes()).map(drop), tree.put(0_u32.to_be_bytes(), "")];
+        for told in told {
+            assert!(matches!(&told, Err(Error::Corrupt { what }) if what.contains("is none")));
+        }
+        let verified = db.verify().map(drop);
+        assert!(matches!(&verified, Err(Error::Damaged { .. })), "{verified:?}");
+        assert_eq!(tree.get(199_u32.to_be_bytes()).unwrap().as_deref(), Some(&b"value"[..]));
     }
 
     /// What another thread has met was noted behind its mending, and strays stayed because of it.

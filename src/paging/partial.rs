@@ -134,6 +134,8 @@ impl DurableEngine {
                 Word::Partial(chain) => {
                     self.write_partial(id, chain, key, record, (bytes, need), guard)
                 }
+                // Where the operation was misled it ends.
+                Word::Free => return Unseen::Refused,
                 _ => return Unseen::Again,
             };
             match done {
