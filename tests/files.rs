@@ -291,6 +291,44 @@ fn a_file_of_zeros_stands_in_for_one_that_is_lost() {
     goes_on(dir.path(), (db, tree, model), &mut random, "zeros");
 }
 
+/// What lay in a file that was cut to nothing, or was removed while nobody had it open, is in
+/// memory: it was given up. A check and a close write it anew, values that lie apart included.
+#[test]
+fn what_is_in_memory_outlives_its_file() {
+    let mut random = Random::new(seed("what_is_in_memory_outlives_its_file"));
+    for round in 0..12 {
+        let (len, closes, removed) = ([200, 2000][round % 2], round % 4 < 2, round % 3 == 0);
+        let what = format!("round {round}, {len} bytes, closes: {closes}, removed: {removed}");
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::builder(dir.path()).max_open_files(ALONE).sync_policy(SyncPolicy::Manual);
+        let db = db.without_background().open().unwrap();
+        let (tree, mut model) = (db.tree("t").unwrap(), Model::new());
+        for key in 0..2000 {
+            put(&tree, &mut model, key, vec![random.next_u64() as u8; len]);
+        }
+        db.checkpoint().unwrap();
+        let all = segments(dir.path());
+        // Not the last ones: they are written to, and the newest are open.
+        let path = random.pick(&all[..all.len() - 3]);
+        if removed {
+            fs::remove_file(path).unwrap();
+        } else {
+            OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+        }
+        if closes {
+            drop(tree);
+            db.close().unwrap();
+            opened_anew(dir.path(), &model, &what);
+        } else {
+            let found = found(&db);
+            let lost = found.iter().filter(|damage| damage.keys.is_some()).count();
+            assert!(lost == 0 && !found.is_empty(), "{what}: {found:?}");
+            finds_nothing(&db, &what);
+            killed(dir.path(), &db, &model, &what);
+        }
+    }
+}
+
 /// What an opening reads is written anew where it has gone bad: the superblock, and the frames
 /// behind the checkpoint, dead ones too.
 #[test]

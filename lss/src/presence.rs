@@ -17,10 +17,10 @@
 //!
 //! What an opening after a crash would read besides, [`Log::check_recovery`] reads as it would.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::io::File;
@@ -78,12 +78,16 @@ impl Segments {
         let is_short = || Ok(segment.file.len()? < segment.size);
         let lengthened = is_short().and_then(|is_short| {
             if is_short {
-                self.lengthened.store(true, Ordering::Relaxed);
+                self.harmed().insert(segment.id);
                 segment.file.allocate(segment.size)?;
             }
             Ok(())
         });
         lengthened.map_err(|error| self.refused("allocate", segment.id, error))
+    }
+
+    fn harmed(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.harmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The segments that are written to or have something live in them, in one order.
@@ -122,11 +126,14 @@ impl Log {
         for segment in gone {
             segment.file.keep_open();
             let is_open = segment.file.if_open(|_| ()).is_some();
-            // What lay in one that is not open is missed by who reads it. One that was given back
-            // meanwhile is none of the log's any more. Nor is every one a reader's: what it counts
-            // as live may be dead, as a value that was replaced is, and given back by who writes.
+            // One that was given back meanwhile is none of the log's any more. Nor is every one a
+            // reader's: what it counts as live may be dead, as a value that was replaced is, and
+            // given back by who writes.
             let is_ours = !self.options.read_only && segments.get(segment.id).is_some();
-            if is_open && is_ours {
+            if is_ours && !is_open {
+                // What lay there is missed by who reads it.
+                segments.harmed().insert(segment.id);
+            } else if is_ours {
                 let found = Error::corrupt(segments.path(segment.id), 0, "the file was removed");
                 changed.push(ChangedFile { segment: segment.id, is_removed: true, found });
             }
@@ -157,17 +164,17 @@ impl Log {
         Ok(changed)
     }
 
-    /// Whether a file was found cut short, and got its length again, since this was asked last.
-    /// Then what an opening would read may be lost: chunks, or frames behind the checkpoint
-    /// ([`check_chunks`](Self::check_chunks), [`check_recovery`](Self::check_recovery)). The next
-    /// checkpoint makes do without those frames.
-    pub fn take_lengthened(&self) -> bool {
-        self.segments.lengthened.swap(false, Ordering::Relaxed)
+    /// The segments whose files were found cut short, and got their length again, or removed and
+    /// not open, since this was asked last. What an opening would read may be lost: parts of pages,
+    /// chunks, or frames behind the checkpoint ([`check_chunks`](Self::check_chunks),
+    /// [`check_recovery`](Self::check_recovery)); the next checkpoint makes do without the frames.
+    pub fn take_harmed(&self) -> BTreeSet<u32> {
+        core::mem::take(&mut *self.segments.harmed())
     }
 
-    /// The caller could not do what [`take_lengthened`](Self::take_lengthened) asks for.
-    pub fn put_back_lengthened(&self) {
-        self.segments.lengthened.store(true, Ordering::Relaxed);
+    /// The caller could not do what [`take_harmed`](Self::take_harmed) asks for.
+    pub fn put_back_harmed(&self, segments: BTreeSet<u32>) {
+        self.segments.harmed().extend(segments);
     }
 
     /// Whether a segment that is written to has the header that it was begun with; if not, and this

@@ -20,7 +20,7 @@
 //! removed and never kept for use. On a full disk segments are made as prepared ones are, so that a
 //! system that finds out late that it has no room says so while the reserve can still be taken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -82,8 +82,8 @@ pub(crate) struct Segments {
     taken: HashSet<u32>,
     live: AtomicU64,
     reclaiming: Mutex<()>,
-    /// A file had been cut short, and nobody has looked yet what an opening would miss.
-    pub(crate) lengthened: AtomicBool,
+    /// Segments of which something was lost, and nobody has looked yet what an opening would miss.
+    pub(crate) harmed: Mutex<BTreeSet<u32>>,
     pub(crate) readers: Readers,
 }
 
@@ -113,7 +113,7 @@ impl Segments {
             taken,
             live: AtomicU64::new(0),
             reclaiming: Mutex::new(()),
-            lengthened: AtomicBool::new(false),
+            harmed: Mutex::default(),
             readers: Readers::default(),
         }
     }

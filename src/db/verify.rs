@@ -54,7 +54,8 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
     let mut found = check_files(engine)?;
     let mut report = VerifyReport::default();
     // Half of the work, beside the cleaner: what was bad may have been given up since.
-    let bad = check_parts(engine, all_ids(engine), &mut report)?.into_keys();
+    let ids = all_ids(engine).map(|id| engine.store.check_open().map(|()| id));
+    let bad = check_parts(engine, ids, &mut report)?.into_keys().map(Ok);
     let _at_rest = engine.store.at_rest();
     let mut unsound = check_parts(engine, bad, &mut VerifyReport::default())?;
     let can_write = engine.store.can_write();
@@ -194,32 +195,55 @@ pub(super) fn check_files(engine: &DurableEngine) -> Result<Vec<Damage>> {
     Ok(changed.into_iter().map(damage).collect())
 }
 
-/// After files were cut short, writes anew what an opening would miss of them. Nobody reads that
-/// before, and the next opening may be refused for it.
+/// After files were cut short, or removed, writes anew what is lost with them and is in memory, and
+/// what an opening would miss of them. Nobody reads that before, and the next opening may be
+/// refused for it.
 pub(super) fn make_openable(engine: &DurableEngine) -> Result<()> {
     let log = &engine.store.log;
-    if !log.take_lengthened() {
+    let harmed = log.take_harmed();
+    if harmed.is_empty() {
         return Ok(());
     }
-    let made = check_opening(engine).and_then(|_found| engine.checkpoint());
-    made.inspect_err(|_| log.put_back_lengthened())
+    let make = || {
+        let is_harmed = |id: &PageId| {
+            let place = engine.place(*id, &engine.pin());
+            place.is_some_and(|it| it.addresses().any(|part| harmed.contains(&part.segment)))
+        };
+        let ids = all_ids(engine).filter(is_harmed);
+        let mut unsound = check_parts(engine, ids.map(Ok), &mut VerifyReport::default())?;
+        in_memory(engine, &mut unsound);
+        check_opening(engine)?;
+        engine.checkpoint()
+    };
+    make().inspect_err(|_| log.put_back_harmed(harmed))
 }
 
-/// Takes the pages that are in memory: nothing of them is lost, and they are written anew.
+/// Takes what is in memory of pages, and of values: nothing of it is lost, and it is written anew.
 fn in_memory(engine: &DurableEngine, unsound: &mut Unsound) -> Vec<Damage> {
     let told = |damage: Damage| {
-        let what = damage.what + "; the page is in memory, and is written anew";
+        let what = damage.what + "; it is in memory, and is written anew";
         Damage { keys: None, what, remedy: Remedy::Mended, ..damage }
+    };
+    // Values that lie apart need not be in memory with their page.
+    let value_of = |page: PageId, damage: &Damage| {
+        let tree = engine.tree(engine.place(page, &engine.pin())?.tree)?;
+        let key = Hashed::new(&damage.keys.as_ref()?.first);
+        match engine.read(&tree, key, |found| found.map(Read::of)) {
+            Ok(Some(Read::Separated(value))) if value.is_in_memory() => Some(value),
+            _ => None,
+        }
     };
     let mut taken = Vec::new();
     unsound.retain(|id, of_page| {
-        // Values that lie apart are not in memory with their page.
-        let is_of_parts = of_page.iter().all(|damage| damage.keys.is_none());
-        let is_taken = is_of_parts && engine.write_again(*id);
-        if is_taken {
-            taken.extend(std::mem::take(of_page).into_iter().map(told));
+        let of_values = of_page.iter().map(|damage| value_of(*id, damage)).collect::<Vec<_>>();
+        let values: Vec<_> = of_values.iter().flatten().cloned().collect();
+        if engine.write_again(*id, &values) {
+            let mut of_values = of_values.into_iter();
+            let is_there =
+                |damage: &mut Damage| of_values.next().flatten().is_some() || damage.keys.is_none();
+            taken.extend(of_page.extract_if(.., is_there).map(told));
         }
-        !is_taken
+        !of_page.is_empty()
     });
     taken
 }
@@ -314,12 +338,12 @@ fn all_ids(engine: &DurableEngine) -> impl Iterator<Item = PageId> {
 /// Reads every part of these pages from the log.
 fn check_parts(
     engine: &DurableEngine,
-    ids: impl Iterator<Item = PageId>,
+    ids: impl Iterator<Item = Result<PageId>>,
     report: &mut VerifyReport,
 ) -> Result<Unsound> {
     let mut unsound = Unsound::new();
     for id in ids {
-        engine.store.check_open()?;
+        let id = id?;
         let place = {
             let guard = engine.pin();
             let place = engine.place(id, &guard).filter(|place| !place.is_merged());

@@ -19,6 +19,7 @@ use super::fetch;
 use super::place::Place;
 use super::rebuild::{self, rebuild};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
+use super::values::Separated;
 use crate::damage::{Damage, Remedy};
 use crate::engine::{Away, Covering, MISLED, TreeCore};
 use crate::error::{Error, Result};
@@ -26,7 +27,7 @@ use delta::{Base, Contents, Entry, Layout, Shape};
 use mapping::Word;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use sync::epoch::Guard;
-use types::PageId;
+use types::{Address, PageId};
 
 /// What the page above says of a page.
 #[derive(Debug, Clone)]
@@ -199,9 +200,9 @@ impl DurableEngine {
         }
     }
 
-    /// Has the next commit write a page anew that is in memory: the log has lost it. Says whether
-    /// it is there still.
-    pub(crate) fn write_again(&self, id: PageId) -> bool {
+    /// Has the next commit write a page anew that is in memory: the log has lost it, or has lost
+    /// these values of it, which are in memory as well. Says whether the page is there still.
+    pub(crate) fn write_again(&self, id: PageId, values: &[Arc<Separated>]) -> bool {
         let _appender = self.store.log.appender();
         let guard = self.pin();
         let is_there = matches!(self.table.load(id, &guard), Word::Resident(_));
@@ -209,6 +210,10 @@ impl DurableEngine {
             // No page has this serial: so the image wanted is not the one that there was.
             self.set_place(id, Some(&Place { serial: u32::MAX, ..place }), &guard);
             self.list(id);
+            // Only now: none is evicted any more before the commit that has them again.
+            for value in values {
+                value.moved_to(Address::NONE);
+            }
             return true;
         }
         false
