@@ -183,6 +183,33 @@ fn a_cleaning_holds_nothing_while_it_asks() {
     assert!(matches!(db.clean(options), Err(Error::Closed)));
 }
 
+/// Who has said that a cleaning is to stop was asked once more.
+#[test]
+fn who_has_stopped_a_cleaning_is_not_asked_again() {
+    let builder = Db::builder("").cleaning(CleaningSchedule::disabled());
+    let db = builder.memory_budget_bytes(2 << 20).open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    for round in 0..4 {
+        for number in (0..100_000_u64).filter(|number| round == 0 || number % 4 == round - 1) {
+            tree.put(key(number), vec![round as u8; 200]).unwrap();
+        }
+        db.sync().unwrap();
+    }
+    let mut stopped = 0;
+    for most in 1..60 {
+        let mut asked = 0;
+        let mut stop = |_: &CleanProgress| {
+            asked += 1;
+            asked < most
+        };
+        let options = CleanOptions { progress: Some(&mut stop), ..CleanOptions::default() };
+        let report = db.clean(options).unwrap();
+        stopped += u32::from(report.end == CleanEnd::Stopped && report.moved_bytes > 0);
+        assert!(asked <= most, "asked {asked} times, and stopped the {most}th time");
+    }
+    assert!(stopped > 0);
+}
+
 /// Leaves that had run empty were live until the background came by: a cleaning behind a removal
 /// gained nothing, and said so.
 #[test]

@@ -348,7 +348,7 @@ pub enum CleanEnd {
     Budget,
     /// [`CleanOptions::progress`] has stopped it.
     Stopped,
-    /// What is left could be moved, and would take as much space again; or all that is live was
-    /// moved, and writers have replaced as much meanwhile.
+    /// What is left could be moved, and would take as much space again; or writers have taken as
+    /// much meanwhile as was won.
     NothingToGain,
 }

@@ -127,14 +127,15 @@ impl DurableEngine {
             progress,
             cleaned: Cleaned::default(),
         };
-        let mut emptied = Vec::new();
+        let (mut emptied, mut goes_on) = (Vec::new(), true);
         for victim in victims {
-            if !cleaning.empty(victim)? {
+            goes_on = cleaning.empty(victim)?;
+            if !goes_on {
                 break;
             }
             emptied.push(victim);
         }
-        let whole = cleaning.end_step()?;
+        let whole = goes_on && cleaning.end_step()?;
         let mut cleaned = cleaning.cleaned;
         self.leave(&emptied);
         self.store.log.reclaim()?;
