@@ -200,6 +200,10 @@ impl File for FailingFile {
         self.file.len()
     }
 
+    fn renamed(&self, name: &str) {
+        self.file.renamed(name);
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         self.plan.enter("file is linked")?;
         self.file.is_linked()

@@ -291,6 +291,39 @@ fn a_file_of_zeros_stands_in_for_one_that_is_lost() {
     goes_on(dir.path(), (db, tree, model), &mut random, "zeros");
 }
 
+/// A file that was moved away, or has another name, is not where an opening looks for it. Commits
+/// and checkpoints went on in it, a close was content, and the next opening refused.
+#[test]
+fn a_file_that_has_another_name_is_missed() {
+    let mut random = Random::new(seed("a_file_that_has_another_name_is_missed"));
+    let mut refused = 0;
+    for back in 1..=12 {
+        for moved in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let away = tempfile::tempdir().unwrap();
+            let (db, tree, model) = store(dir.path(), 64, &mut random);
+            let all = segments(dir.path());
+            let path = &all[all.len().saturating_sub(back)];
+            if moved {
+                fs::rename(path, away.path().join("file")).unwrap();
+            } else {
+                fs::hard_link(path, away.path().join("file")).unwrap();
+                fs::remove_file(path).unwrap();
+            }
+            drop(tree);
+            let what = format!("{back} files from the end, moved: {moved}");
+            match db.close() {
+                Ok(()) => opened_anew(dir.path(), &model, &what),
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().contains("removed"), "{what}: {error}");
+                }
+            }
+        }
+    }
+    println!("{refused} of 24 closes say so");
+}
+
 /// What lay in a file that was cut to nothing, or was removed while nobody had it open, is in
 /// memory: it was given up. A check and a close write it anew, values that lie apart included.
 #[test]
@@ -313,7 +346,13 @@ fn what_is_in_memory_outlives_its_file() {
         if removed {
             fs::remove_file(path).unwrap();
         } else {
-            OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+            // Of each a part is lost, or all of one: of a page or of its values, or both.
+            let some = if round % 4 == 1 { all.clone() } else { vec![path.clone()] };
+            for path in some {
+                let file = OpenOptions::new().write(true).open(path).unwrap();
+                let len = file.metadata().unwrap().len();
+                file.set_len(if round % 4 == 1 { len / 3 } else { 0 }).unwrap();
+            }
         }
         if closes {
             drop(tree);

@@ -122,6 +122,9 @@ impl PooledFile {
     /// The same file, which has this name by now. No other thread has it.
     pub(crate) fn renamed(&self, name: String) -> Arc<Self> {
         let file = self.file.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(file) = &file {
+            file.renamed(&name);
+        }
         self.pool.enter(name, file, self.unsynced.load(Ordering::Relaxed))
     }
 

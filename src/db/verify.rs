@@ -225,23 +225,18 @@ fn in_memory(engine: &DurableEngine, unsound: &mut Unsound) -> Vec<Damage> {
         Damage { keys: None, what, remedy: Remedy::Mended, ..damage }
     };
     // Values that lie apart need not be in memory with their page.
-    let value_of = |page: PageId, damage: &Damage| {
-        let tree = engine.tree(engine.place(page, &engine.pin())?.tree)?;
-        let key = Hashed::new(&damage.keys.as_ref()?.first);
-        match engine.read(&tree, key, |found| found.map(Read::of)) {
-            Ok(Some(Read::Separated(value))) if value.is_in_memory() => Some(value),
-            _ => None,
-        }
+    let is_there = |page: PageId, damage: &Damage| {
+        let Some(keys) = &damage.keys else { return true };
+        let tree = engine.place(page, &engine.pin()).and_then(|place| engine.tree(place.tree));
+        let key = Hashed::new(&keys.first);
+        let read = tree.map(|tree| engine.read(&tree, key, |found| found.map(Read::of)));
+        matches!(read, Some(Ok(Some(Read::Separated(value)))) if value.is_in_memory())
     };
     let mut taken = Vec::new();
     unsound.retain(|id, of_page| {
-        let of_values = of_page.iter().map(|damage| value_of(*id, damage)).collect::<Vec<_>>();
-        let values: Vec<_> = of_values.iter().flatten().cloned().collect();
-        if engine.write_again(*id, &values) {
-            let mut of_values = of_values.into_iter();
-            let is_there =
-                |damage: &mut Damage| of_values.next().flatten().is_some() || damage.keys.is_none();
-            taken.extend(of_page.extract_if(.., is_there).map(told));
+        if engine.write_again(*id) {
+            let there = of_page.extract_if(.., |damage| is_there(*id, damage));
+            taken.extend(there.map(told));
         }
         !of_page.is_empty()
     });

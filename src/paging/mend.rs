@@ -19,7 +19,7 @@ use super::fetch;
 use super::place::Place;
 use super::rebuild::{self, rebuild};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine};
-use super::values::Separated;
+use super::values::{Separated, VALUE};
 use crate::damage::{Damage, Remedy};
 use crate::engine::{Away, Covering, MISLED, TreeCore};
 use crate::error::{Error, Result};
@@ -200,9 +200,17 @@ impl DurableEngine {
         }
     }
 
-    /// Has the next commit write a page anew that is in memory: the log has lost it, or has lost
-    /// these values of it, which are in memory as well. Says whether the page is there still.
-    pub(crate) fn write_again(&self, id: PageId, values: &[Arc<Separated>]) -> bool {
+    /// Has the next commit write a page anew that is in memory, for the log has lost some of it,
+    /// and the values of it that are in memory as well and cannot be read. Says whether the page is
+    /// there still.
+    pub(crate) fn write_again(&self, id: PageId) -> bool {
+        let mut values = self.separated(id);
+        values.retain(|value| {
+            let address = value.current(&self.store);
+            let read = || self.store.log.read(address, PageId::NONE, VALUE).map_err(Error::from);
+            let is_lost = || read().is_err_and(|error| error.is_damage());
+            value.is_in_memory() && !address.is_none() && is_lost()
+        });
         let _appender = self.store.log.appender();
         let guard = self.pin();
         let is_there = matches!(self.table.load(id, &guard), Word::Resident(_));
@@ -217,6 +225,14 @@ impl DurableEngine {
             return true;
         }
         false
+    }
+
+    /// The values outside a page that is in memory.
+    fn separated(&self, id: PageId) -> Vec<Arc<Separated>> {
+        let guard = self.pin();
+        let Word::Resident(chain) = self.table.load(id, &guard) else { return Vec::new() };
+        let handles = fetch::owned_handles(chain).into_iter();
+        handles.map(|handle| Separated::from_handle(&handle.to_le_bytes())).collect()
     }
 
     /// Whether the page is a leaf in memory of which the next commit writes all anew: what the log

@@ -144,6 +144,10 @@ impl File for HookedFile {
         self.file.len()
     }
 
+    fn renamed(&self, name: &str) {
+        self.file.renamed(name);
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         self.file.is_linked()
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -22,7 +22,7 @@ pub struct FileDisk {
     /// Absolute, as it was when the directory was opened.
     path: PathBuf,
     /// The open directory, or why it could not be opened.
-    directory: Result<fs::File, Errno>,
+    directory: Result<Arc<fs::File>, Errno>,
 }
 
 impl FileDisk {
@@ -31,7 +31,7 @@ impl FileDisk {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let path = std::path::absolute(&path).unwrap_or(path);
-        let directory = open_directory(rustix::fs::CWD, &path);
+        let directory = open_directory(rustix::fs::CWD, &path).map(Arc::new);
         Self { path, directory }
     }
 
@@ -44,7 +44,7 @@ impl FileDisk {
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = std::path::absolute(path.into())?;
         make_directories(&path, &mut |parent| fs::File::open(parent)?.sync_all())?;
-        let directory = Ok(open_directory(rustix::fs::CWD, &path)?);
+        let directory = Ok(Arc::new(open_directory(rustix::fs::CWD, &path)?));
         Ok(Self { path, directory })
     }
 
@@ -53,7 +53,7 @@ impl FileDisk {
         &self.path
     }
 
-    fn directory(&self) -> io::Result<&fs::File> {
+    fn directory(&self) -> io::Result<&Arc<fs::File>> {
         self.directory.as_ref().map_err(|&error| error.into())
     }
 }
@@ -105,7 +105,8 @@ impl Disk for FileDisk {
         if kind != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is not a regular file"));
         }
-        Ok(Arc::new(RealFile { file: fs::File::from(file) }))
+        let (file, name) = (fs::File::from(file), Mutex::new(name.to_owned()));
+        Ok(Arc::new(RealFile { file, directory: Arc::clone(directory), name }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -172,6 +173,8 @@ impl Disk for FileDisk {
 #[derive(Debug)]
 struct RealFile {
     file: fs::File,
+    directory: Arc<fs::File>,
+    name: Mutex<String>,
 }
 
 impl File for RealFile {
@@ -191,8 +194,19 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
+    fn renamed(&self, name: &str) {
+        name.clone_into(&mut self.name.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(rustix::fs::fstat(&self.file)?.st_nlink > 0)
+        // Not by the count of its links: it may have a name elsewhere, and others its own.
+        let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
+        match rustix::fs::statat(&self.directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok(identity(named) == identity(rustix::fs::fstat(&self.file)?)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

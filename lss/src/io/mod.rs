@@ -209,7 +209,10 @@ pub trait File: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
-    /// Whether the file still has a name; see [`Disk::is_linked`].
+    /// Takes note that the file, which is open, has this name by now.
+    fn renamed(&self, _name: &str) {}
+
+    /// Whether the file still has its name; see [`Disk::is_linked`].
     ///
     /// # Errors
     ///
