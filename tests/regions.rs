@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bwtree::io::{SimDisk, SlowDisk};
 use bwtree::{Builder, Db, SyncPolicy, Tree};
+use bwtree_tests::crash::text;
 use bwtree_tests::watch::Watch;
 use bwtree_tests::{Random, amount, seed};
 
@@ -102,8 +103,8 @@ impl Keys {
 
     /// What a tree holds, if its checks have nothing to say.
     fn check(self, db: &Db, tree: &Tree) -> Result<State, String> {
-        db.verify().map_err(|error| format!("verify: {error}"))?;
-        let found = self.found(tree).map_err(|error| format!("get: {error}"))?;
+        db.verify().map_err(text)?;
+        let found = self.found(tree).map_err(text)?;
         let there = found.iter().flatten().count();
         let iterated = [tree.iter().flatten().count(), tree.iter().rev().flatten().count()];
         let counted = tree.len();
@@ -160,31 +161,29 @@ fn live(
     // The slower a commit, the more merges it finds under way.
     let slow = SlowDisk::new(Arc::new(disk.clone()));
     slow.delay_syncs(Duration::from_millis(random.below(5)));
-    let Ok(db) = keys.builder().open_on(Arc::new(slow)) else { return Ok(()) };
-    let Ok(tree) = db.tree("t") else { return Ok(()) };
-    let mut life = Life { keys, tree: tree.clone(), written, serial };
-    let mut go = || -> bwtree::Result<Result<(), String>> {
+    let go = || -> Result<(), String> {
+        let db = keys.builder().open_on(Arc::new(slow)).map_err(text)?;
+        let tree = db.tree("t").map_err(text)?;
+        let mut life = Life { keys, tree: tree.clone(), written, serial };
         for _ in 0..3 {
             let from = random.index(keys.count);
             for key in from..keys.count.min(from + random.index(400)) {
-                life.put(key)?;
+                life.put(key).map_err(text)?;
             }
         }
         if random.once_in(3) {
-            match keys.check(&db, &tree) {
-                Err(what) if disk.is_powered() => return Ok(Err(format!("in a life: {what}"))),
-                _ => {}
-            }
+            keys.check(&db, &tree)?;
         }
         loop {
-            life.change(random, keys.count / 4)?;
+            life.change(random, keys.count / 4).map_err(text)?;
             if random.once_in(5) {
-                db.sync()?;
+                db.sync().map_err(text)?;
                 life.written.acknowledged = life.written.steps.len();
             }
         }
     };
-    go().unwrap_or(Ok(()))
+    // All that goes wrong comes from the power.
+    go().or_else(|what| if disk.is_powered() { Err(format!("in a life: {what}")) } else { Ok(()) })
 }
 
 #[expect(clippy::print_stderr, reason = "how much was checked is the result")]
