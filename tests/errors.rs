@@ -200,13 +200,9 @@ impl File for FailingFile {
         self.file.len()
     }
 
-    fn renamed(&self, name: &str) {
-        self.file.renamed(name);
-    }
-
-    fn is_linked(&self) -> io::Result<bool> {
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
         self.plan.enter("file is linked")?;
-        self.file.is_linked()
+        self.file.is_linked(name)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

@@ -122,9 +122,6 @@ impl PooledFile {
     /// The same file, which has this name by now. No other thread has it.
     pub(crate) fn renamed(&self, name: String) -> Arc<Self> {
         let file = self.file.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(file) = &file {
-            file.renamed(&name);
-        }
         self.pool.enter(name, file, self.unsynced.load(Ordering::Relaxed))
     }
 
@@ -204,7 +201,7 @@ impl File for PooledFile {
         self.with(|file| file.len())
     }
 
-    fn is_linked(&self) -> io::Result<bool> {
-        self.with(|file| file.is_linked())
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        self.with(|file| file.is_linked(name))
     }
 }

@@ -42,9 +42,9 @@ pub struct ChangedFile {
     pub found: Error,
 }
 
-/// Whether the file of a segment still has a name, if that can be told.
+/// Whether the file of a segment still has its name, if that can be told.
 pub(crate) fn has_file(segment: &Segment) -> bool {
-    match segment.file.is_linked() {
+    match segment.file.is_linked(&file_name(segment.id)) {
         Err(error) => error.kind() != io::ErrorKind::NotFound,
         Ok(is_linked) => is_linked,
     }
@@ -64,7 +64,7 @@ impl Segments {
     /// An error if the file of a segment that is written to was removed. If somebody has cut it
     /// short, it gets its length again.
     pub(crate) fn check_file(&self, segment: &Segment) -> Result<(), Error> {
-        match segment.file.is_linked() {
+        match segment.file.is_linked(&file_name(segment.id)) {
             Ok(true) => self.lengthen(segment),
             Ok(false) => Err(Error::Removed { path: self.path(segment.id) }),
             Err(error) => Err(self.refused("look at", segment.id, error)),
@@ -118,7 +118,8 @@ impl Log {
         let mut changed = Vec::new();
         // First, without opening any: none is closed for another that nobody can open again.
         let is_removed = |segment: &Segment| {
-            segment.file.if_open(|file| matches!(file.is_linked(), Ok(false))) == Some(true)
+            let is_linked = |file: &dyn File| file.is_linked(&file_name(segment.id));
+            matches!(segment.file.if_open(is_linked), Some(Ok(false)))
         };
         let (there, gone): (Vec<_>, Vec<_>) = looked_at
             .into_iter()

@@ -349,7 +349,7 @@ impl SuperblockFile {
 
     /// An error if the file was removed or replaced: recovery would not find what is written.
     pub(crate) fn check_linked(&self) -> Result<(), Error> {
-        match self.file.is_linked() {
+        match self.file.is_linked(FILE) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Removed { path: self.path.clone() }),
             Err(error) => Err(Error::of_attempt("look at", &self.path, error)),

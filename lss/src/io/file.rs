@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -105,8 +105,7 @@ impl Disk for FileDisk {
         if kind != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is not a regular file"));
         }
-        let (file, name) = (fs::File::from(file), Mutex::new(name.to_owned()));
-        Ok(Arc::new(RealFile { file, directory: Arc::clone(directory), name }))
+        Ok(Arc::new(RealFile { file: fs::File::from(file), directory: Arc::clone(directory) }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -174,7 +173,6 @@ impl Disk for FileDisk {
 struct RealFile {
     file: fs::File,
     directory: Arc<fs::File>,
-    name: Mutex<String>,
 }
 
 impl File for RealFile {
@@ -194,15 +192,10 @@ impl File for RealFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn renamed(&self, name: &str) {
-        name.clone_into(&mut self.name.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn is_linked(&self) -> io::Result<bool> {
-        // Not by the count of its links: it may have a name elsewhere, and others its own.
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        // Not by the count of its links: it may have a name elsewhere, and others this one.
         let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
-        match rustix::fs::statat(&self.directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(named) => Ok(identity(named) == identity(rustix::fs::fstat(&self.file)?)),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),

@@ -209,15 +209,12 @@ pub trait File: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
-    /// Takes note that the file, which is open, has this name by now.
-    fn renamed(&self, _name: &str) {}
-
-    /// Whether the file still has its name; see [`Disk::is_linked`].
+    /// Whether this name still leads to the file; see [`Disk::is_linked`].
     ///
     /// # Errors
     ///
     /// As the system says.
-    fn is_linked(&self) -> io::Result<bool> {
+    fn is_linked(&self, _name: &str) -> io::Result<bool> {
         Ok(true)
     }
 

@@ -554,7 +554,7 @@ impl File for SimFile {
         Ok(sim.bodies[self.body].live.len() as u64)
     }
 
-    fn is_linked(&self) -> io::Result<bool> {
+    fn is_linked(&self, _name: &str) -> io::Result<bool> {
         Ok(self.disk.sim().enter_file(Op::LookAtFile, self.body).map(|()| true)?)
     }
 

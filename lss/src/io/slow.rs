@@ -138,12 +138,8 @@ impl File for SlowFile {
         self.file.len()
     }
 
-    fn renamed(&self, name: &str) {
-        self.file.renamed(name);
-    }
-
-    fn is_linked(&self) -> io::Result<bool> {
-        self.file.is_linked()
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        self.file.is_linked(name)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
