@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use bwtree::{CleanOptions, Damage, Db, Error, SyncPolicy, Tree};
 use bwtree_tests::{Random, amount, seed};
+use tempfile::TempDir;
 
 const KEYS: u32 = 6000;
 
@@ -120,13 +121,18 @@ fn compare(tree: &Tree, model: &Model, what: &str) {
     assert_eq!(tree.len(), model.len() as u64, "{what}");
 }
 
-/// The process dies, and the store is opened anew.
-fn killed(path: &Path, db: &Db, model: &Model, what: &str) {
-    db.sync().unwrap();
+fn copied(path: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap()) {
         fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
+    copy
+}
+
+/// The process dies, and the store is opened anew.
+fn killed(path: &Path, db: &Db, model: &Model, what: &str) {
+    db.sync().unwrap();
+    let copy = copied(path);
     let db = open(copy.path(), 64).unwrap_or_else(|error| panic!("{what}: {error}"));
     compare(&db.tree("t").unwrap(), model, what);
     finds_nothing(&db, what);
@@ -432,4 +438,70 @@ fn what_was_never_written_is_not_missed() {
     println!("{cut} files were cut, {refused} more were missed");
     assert!(cut > refused, "{cut} files were cut, {refused} more were missed");
     opened_anew(dir.path(), &model, "cut");
+}
+
+/// Somebody puts an old superblock back. The store opened as of then, without a word, and writing
+/// went on from there: all that had been written since was removed.
+#[test]
+fn an_old_superblock_does_not_lead_back() {
+    let mut random = Random::new(seed("an_old_superblock_does_not_lead_back"));
+    let (mut led_on, mut refused, mut older) = (0, 0, 0);
+    for round in 0..amount("BWTREE_FILES_ROUNDS", 12) {
+        let dir = tempfile::tempdir().unwrap();
+        let superblock = dir.path().join("superblock");
+        let mut old = Vec::new();
+        let mut model = Model::new();
+        for _ in 0..5 {
+            let db = open(dir.path(), [64, ALONE][round as usize % 2]).unwrap();
+            let tree = db.tree("t").unwrap();
+            old.push(fs::read(&superblock).unwrap());
+            // Some openings write nothing; the most keep what is there where it is.
+            for _ in 0..[0, 1, 300, 3000][random.index(4)] {
+                put(&tree, &mut model, random.below(u64::from(KEYS)) as u32, value(&mut random));
+            }
+            if random.once_in(2) {
+                db.checkpoint().unwrap();
+                old.push(fs::read(&superblock).unwrap());
+            }
+            drop(tree);
+            if random.once_in(3) {
+                db.sync().unwrap();
+                let left = copied(dir.path());
+                db.close().unwrap();
+                fs::remove_dir_all(dir.path()).unwrap();
+                fs::rename(left.keep(), dir.path()).unwrap();
+            } else {
+                db.close().unwrap();
+            }
+            old.push(fs::read(&superblock).unwrap());
+        }
+        for (nth, bytes) in old.iter().enumerate() {
+            let what = format!("round {round}, superblock {nth}");
+            let copy = copied(dir.path());
+            fs::write(copy.path().join("superblock"), bytes).unwrap();
+            let before = segments(copy.path());
+            for read_only in [true, false] {
+                match Db::builder(copy.path()).read_only(read_only).open() {
+                    Ok(db) => {
+                        led_on += 1;
+                        compare(&db.tree("t").unwrap(), &model, &what);
+                        finds_nothing(&db, &what);
+                        db.close().unwrap();
+                    }
+                    Err(error) => {
+                        refused += 1;
+                        // What an older one of the last opening leads to may be gone since.
+                        let text = error.to_string();
+                        let is_told = text.contains("older than the segments");
+                        assert!(is_told || text.contains("is missing"), "{what}: {text}");
+                        older += u32::from(is_told);
+                        assert_eq!(segments(copy.path()), before, "{what}");
+                    }
+                }
+            }
+        }
+        opened_anew(dir.path(), &model, "the superblock that belongs to the segments");
+    }
+    println!("{refused} were refused, {older} for their age; {led_on} led to the last commit");
+    assert!(older > led_on && led_on > 0, "{older} of {refused} refused for their age");
 }

@@ -213,7 +213,7 @@ impl Appender<'_> {
         version: u64,
     ) -> Result<(), Error> {
         self.check_writable()?;
-        if self.log.begun.load(Ordering::Relaxed) {
+        if self.log.has_begun() {
             return Err(Error::Misuse { what: "begin is called once" });
         }
         self.check_linked()?;
@@ -226,9 +226,9 @@ impl Appender<'_> {
             appender.append_chunks(&mut run, streams, &mut chunks.into_iter())?;
             appender.finish(run, streams, meta, version)
         })?;
-        // ORDERING: the flag is read under the appender's lock or by `reclaim`, for which a late
-        // sight of it only means to free nothing yet.
+        // ORDERING: see `has_begun`.
         self.log.begun.store(true, Ordering::Relaxed);
+        self.state.durable = self.state.committed_sequence();
         Ok(())
     }
 

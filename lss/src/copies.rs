@@ -115,7 +115,7 @@ impl Log {
         let read = |(number, part): (usize, Copied)| {
             let (payload, sound) =
                 part.read(|address| self.read_own(address, page, &[KIND_CHUNK]))?;
-            if sound != part && !self.begun.load(Ordering::Relaxed) {
+            if sound != part && !self.has_begun() {
                 self.keep_sound(index, number, sound);
             }
             Ok(payload)

@@ -26,8 +26,8 @@
 //!
 //! The chain of links begins at the superblock: it names the segments that were open at its
 //! checkpoint and how far they were filled, and recovery looks whether something is there still
-//! (`Opening::check_positions`). The first group of an opening has no home: its superblock proves
-//! it.
+//! (`Opening::check_positions`). The first group of an opening has no link: its superblock proves
+//! it, and nothing of the opening counts before (`older.rs`).
 //!
 //! # The home
 //!

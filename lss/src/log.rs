@@ -271,7 +271,7 @@ impl Log {
     /// [`Error::Full`], [`Error::Refused`], [`Error::Denied`]: what could not be given back stays
     /// for the next time. A failure to sync the directory poisons the log.
     pub fn reclaim(&self) -> Result<u64, Error> {
-        if self.options.read_only || !self.begun.load(Ordering::Relaxed) {
+        if self.options.read_only || !self.has_begun() {
             return Ok(0);
         }
         self.check_opener()?;
@@ -293,6 +293,13 @@ impl Log {
         self.check_opener()?;
         self.check_poison()?;
         self.segments.prepare().map_err(|error| self.fail_unless_one_group(error))
+    }
+
+    /// Whether what is written counts: the first superblock of this opening is durable.
+    pub(crate) fn has_begun(&self) -> bool {
+        // ORDERING: set and asked under the appender's lock; for who reclaims, a late sight of it
+        // only means to free nothing yet.
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Whether the disk was full when a segment was last wanted, and the reserve that was begun
@@ -415,7 +422,7 @@ impl Log {
     pub(crate) fn reclaim_dead(&self) -> Result<u64, Error> {
         let (sequence, keep) = self.replay_start();
         // Before `begin` not every live part may be known: only what a rollback abandoned can go.
-        let checkpoint = if self.begun.load(Ordering::Relaxed) { sequence } else { 0 };
+        let checkpoint = if self.has_begun() { sequence } else { 0 };
         // Two whole slots, if there is room for them by now; one is enough to go on.
         match self.superblock.complete(&self.segments.tally) {
             Err(error) if !error.is_passing() => return Err(self.fail(error)),

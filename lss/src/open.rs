@@ -40,10 +40,12 @@ use crate::error::Error;
 use crate::files::{FoundFile, Owner, check_present, segment_files};
 use crate::io::{Access, Disk, DiskLock, LOCK_FILE, LockFailure};
 use crate::log::{Durable, Hold, Log, read_part};
+use crate::older;
 use crate::open_segment::Segment;
 use crate::options::Options;
 use crate::part;
 use crate::pool::FilePool;
+use crate::recovered::{Recovered, RecoveredChunk};
 use crate::recovery::{Place, Replay, Start, replay};
 use crate::scan::{Found, Scan, Wanted, Window};
 use crate::segment::{HEADER_BYTES, SegmentHeader, file_name};
@@ -57,52 +59,6 @@ const MAX_LOOKS: u32 = 100;
 
 /// Bytes at the end of a frame that hold more than its padding.
 const FRAME_END_BYTES: u64 = 128;
-
-/// What an opening found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Recovered {
-    /// The version of the last whole commit; 0 for a new store.
-    pub version: u64,
-    /// The caller's data of the last checkpoint.
-    pub meta: Vec<u8>,
-    /// The chunks of the last checkpoint, by index; [`Log::chunk_parts`] reads them.
-    pub chunks: Vec<RecoveredChunk>,
-    /// The parts committed since, in the order in which they were appended to each stream and
-    /// committed.
-    pub parts: Vec<RecoveredPart>,
-}
-
-/// A chunk of the last checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecoveredChunk {
-    /// Its index.
-    pub index: u32,
-    /// It has everything in it that lies in frames up to this sequence. Parts among
-    /// [`Recovered::parts`] that are not newer are in it already.
-    pub as_of: u64,
-}
-
-/// A part that was committed after the last checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecoveredPart {
-    /// The page it belongs to.
-    pub page: PageId,
-    /// Its kind.
-    pub kind: u8,
-    /// The caller's word.
-    pub tag: u64,
-    /// The caller's references.
-    pub refs: Vec<Address>,
-    /// Where its payload lies.
-    pub address: Address,
-    /// The version of the commit that holds it.
-    pub version: u64,
-    /// The sequence of the frame that holds it.
-    pub sequence: u64,
-}
 
 impl Log {
     /// Opens the store on `disk`, or creates it. For reading only it opens beside one that writes,
@@ -244,6 +200,8 @@ struct Opening {
     scanned: HashSet<u32>,
     /// Of a reader that looks again: up to where frames were durable at its first look.
     required: Option<u64>,
+    /// The highest sequence of a frame behind the checkpoint, whether it counts or not.
+    seen: u64,
 }
 
 impl Opening {
@@ -259,6 +217,7 @@ impl Opening {
             taken: HashSet::new(),
             scanned: HashSet::new(),
             required: None,
+            seen: 0,
         }
     }
 
@@ -290,8 +249,22 @@ impl Opening {
 
     fn look_once(&mut self) -> Result<(Vec<FoundFile>, Replay), Error> {
         let files = self.found()?;
-        let replayed = self.replay(&files)?;
-        Ok((files, replayed))
+        self.seen = self.superblock.sequence;
+        let replayed = self.replay(&files);
+        match &replayed {
+            Ok(replayed) => self.check_superblock(&files, replayed.sequence)?,
+            // Then what is missing is not what is wrong.
+            Err(Error::Corrupt { .. }) => self.check_superblock(&files, self.seen)?,
+            Err(_) => {}
+        }
+        Ok((files, replayed?))
+    }
+
+    /// An error if the superblock is older than the segments, of which recovery would take those
+    /// up to this sequence.
+    fn check_superblock(&self, files: &[FoundFile], taken: u64) -> Result<(), Error> {
+        let place = (&*self.disk, self.options.read_only);
+        older::check(place, files, &self.superblock, taken, &|id| self.path(id))
     }
 
     /// Reads the frames behind the checkpoint and follows them to the last whole commit.
@@ -304,7 +277,6 @@ impl Opening {
         };
         let durable = superblock.sequence + u64::from(superblock.durable_behind);
         let mut scan = Scan { durable, ..Scan::default() };
-        self.check_positions(files)?;
         for found in files {
             let path = self.path(found.id);
             let mut window = Window::new(&*found.file, &path, found.size);
@@ -317,6 +289,9 @@ impl Opening {
                 scan.segment(&mut window, found.id, start, wanted)?;
             }
         }
+        let seen = scan.frames.iter().map(|found| found.header.sequence);
+        self.seen = seen.fold(superblock.sequence, u64::max);
+        self.check_positions(files)?;
         let whole = scan.frames.iter().map(|found| found.segment);
         self.scanned = whole.chain(scan.broken.iter().map(|&(_, segment, _)| segment)).collect();
         let required = self.required.unwrap_or(scan.durable);

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashSet};
 use types::Address;
 
 use crate::error::Error;
-use crate::open::RecoveredPart;
 use crate::part::FIRST_RESERVED_KIND;
+use crate::recovered::RecoveredPart;
 use crate::scan::{Found, Scan};
 
 /// The extent of a frame.

@@ -89,6 +89,9 @@ pub(crate) struct AppendState {
     pub(crate) unnamed: Vec<Address>,
     /// Where a rollback goes back to.
     committed: Mark,
+    /// Everything up to this sequence is durable and counts: until the first superblock of an
+    /// opening is durable, that is what recovery had found (`older.rs`).
+    pub(crate) durable: u64,
     /// Parts appended since the last COMMIT.
     fresh: Vec<Address>,
     /// Bytes that the group will have by estimate, beyond what it has.
@@ -130,6 +133,7 @@ impl AppendState {
             attempt: 0,
             unnamed: Vec::new(),
             committed: Mark { sequence, places: Default::default() },
+            durable: sequence,
             fresh: Vec::new(),
             expected: 0,
             opened: Vec::new(),
@@ -343,7 +347,7 @@ impl Appender<'_> {
     /// The appender can be used: begun, not poisoned, not waiting for a rollback.
     pub(crate) fn check_ready(&self) -> Result<(), Error> {
         self.check_writable()?;
-        if !self.log.begun.load(Ordering::Relaxed) {
+        if !self.log.has_begun() {
             return Err(Error::Misuse { what: "begin comes before the first append" });
         }
         match &self.state.stopped {
@@ -411,7 +415,11 @@ impl Appender<'_> {
         let commit = self.state.streams[Stream::Foreground.index()].offset;
         let sequence = self.write_frame(Stream::Foreground, Some(version))?;
         self.sync_commit(commit)?;
-        self.link(sequence)?;
+        // The first group of an opening is proven, and counts, by its superblock.
+        if self.log.has_begun() {
+            self.link(sequence)?;
+            self.state.durable = sequence;
+        }
         let state = &mut *self.state;
         state.committed.sequence = sequence;
         for (place, stream) in state.committed.places.iter_mut().zip(&state.streams) {
@@ -442,7 +450,7 @@ impl Appender<'_> {
             _ if next == [0; 2] => return Ok(()),
             (Some((home, offset)), _) => (Arc::clone(home), *offset),
             (None, Some(home)) if fits_here => (Arc::clone(home), open.offset),
-            // The first group of an opening has no home.
+            // A rollback may have left none.
             _ => return Ok(()),
         };
         if home.file.open_for_write().is_err() {
@@ -526,7 +534,7 @@ impl Appender<'_> {
             segment: segment.id,
             generation: self.log.segments.generation,
             sequence,
-            durable: state.committed.sequence,
+            durable: state.durable,
             version: commit.unwrap_or(0),
             attempt: state.attempt,
             payload_bytes: 0,

@@ -132,6 +132,42 @@ fn no_room_to_write_a_slot_over_is_a_full_disk_and_no_more() {
     }
 }
 
+/// An opening whose superblock can't be written has written its first group, and says so to nobody:
+/// a second try that a crash cuts short is not taken for an opening that had come to life.
+#[test]
+fn an_opening_that_tried_twice_has_not_come_to_life() {
+    let (mut old, mut new) = (0, 0);
+    for nth in 1..60 {
+        let disk = SimDisk::new();
+        let mut history = History::default();
+        let mut driver = begun(&disk, &mut history);
+        (0..6).for_each(|_| driver.write(&mut history).unwrap());
+        drop(driver);
+        let driver = Driver::open(Arc::new(disk.clone()), &mut history, Random(9)).unwrap();
+        // Settling writes a slot as well, and then the other.
+        let mut failures = 0;
+        for slot in [2, 1] {
+            disk.fail_file("superblock", Op::Write, slot, Fault::Enospc);
+            failures += u32::from(driver.begin().is_err());
+            disk.heal();
+        }
+        assert!(failures > 0 && driver.log.poisoned().is_none());
+        // It is cut short at each of its calls.
+        disk.fail(Op::Write, nth, Fault::ShortWrite);
+        let begun = driver.begin();
+        drop(driver);
+        for choice in [0, 1, 2] {
+            let after = disk.crash(&mut |n| choice.min(n - 1));
+            let mut history = history.clone();
+            let driver = Driver::open(Arc::new(after), &mut history, Random(1)).unwrap();
+            driver.begin().unwrap();
+            driver.check_reads();
+        }
+        (old, new) = (old + u32::from(begun.is_err()), new + u32::from(begun.is_ok()));
+    }
+    assert!(old > 1 && new > 1, "{old} were cut short, {new} were not");
+}
+
 /// With no descriptor left, a writer's store was poisoned, though it had more than it needed.
 #[test]
 fn a_process_without_descriptors_goes_on_when_it_has_some() {
