@@ -6,6 +6,7 @@ mod builder;
 mod catalog;
 mod clean;
 mod ends;
+mod lost;
 mod owned;
 mod range;
 mod removal;

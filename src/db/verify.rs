@@ -9,6 +9,7 @@
 //! - *lost*, which is damage: the log or the memory has a page of it that nobody can come to.
 
 use super::Db;
+use super::lost::{Owner, lost, owner};
 use super::value::Read;
 use crate::damage::{Damage, Remedy};
 use crate::engine::TreeCore;
@@ -16,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::paging::{DurableEngine, Place, fetch, mend, values};
 use crate::verify::{Fault, Reached, Walk, check_tree};
 use delta::{FLAG_SEPARATED, Hashed};
-use mapping::Word;
 use std::collections::BTreeMap;
 use types::{Address, PageId};
 
@@ -121,14 +121,7 @@ pub(super) fn verify(db: &Db) -> Result<VerifyReport> {
             Owner::Tree(_) => suspects.push(id),
         }
     }
-    if !suspects.is_empty() {
-        // A page that a walk brings in may be split, and the one above it: behind the walk's back.
-        // What was there before another walk, and is not reached by that either, is lost. What that
-        // one makes itself is no suspect.
-        let again = reached_now(db)?;
-        suspects.retain(|id| !again.contains(*id));
-    }
-    for id in suspects {
+    for id in lost(db, suspects)? {
         let Owner::Tree(tree) = owner(engine, id) else { continue };
         engine.store.strays().insert(id);
         // It counts the entries of these.
@@ -287,39 +280,29 @@ fn look_twice(
     reached: &mut Reached,
 ) -> Result<Walk> {
     let is_unsound = |id| unsound.contains_key(&id);
-    let walk_once = |reached: &mut Reached| -> Result<(Walk, bool)> {
-        let before = tree.len();
-        let walk = check_tree(engine, tree, is_unsound, what_of_page, reached)?;
-        Ok((walk, tree.len() == before))
-    };
+    let walk_once = |reached| check_tree(engine, tree, is_unsound, what_of_page, reached);
     let mut reached_again = reached.clone();
     // Entries of pages that were written unread are counted as the first walk comes to them.
-    let (mut walk, _) = walk_once(reached)?;
+    let mut walk = walk_once(reached)?;
     let is_known = |fault: &Fault| fault.what.is_none() || is_unsound(fault.page);
     if walk.miscount.is_some() || !walk.faults.iter().all(is_known) {
-        let (again, is_still) = walk_once(&mut reached_again)?;
+        // What is installed before this is counted before it, and behind the walk the same.
+        engine.wait_for_pinned();
+        let before = tree.changes();
+        let again = walk_once(&mut reached_again)?;
+        engine.wait_for_pinned();
+        let is_still = tree.changes() == before;
         let is_there = |fault: &Fault| {
             again.faults.iter().any(|f| f.page == fault.page && f.what == fault.what)
         };
         walk.faults.retain(|fault| is_known(fault) || is_there(fault));
-        walk.miscount = walk.miscount.and(again.miscount).filter(|_| is_still);
+        walk.miscount = again.miscount.filter(|_| is_still);
     }
     Ok(walk)
 }
 
-/// The pages that walks over all trees come to.
-fn reached_now(db: &Db) -> Result<Reached> {
-    let (engine, catalog) = (&db.inner.engine, &db.inner.catalog);
-    let mut reached = Reached::default();
-    let mut walk =
-        |core: &TreeCore| check_tree(engine, core, |_| false, what_of_page, &mut reached).map(drop);
-    catalog.cores().try_for_each(&mut walk)?;
-    catalog.trees(engine)?.iter().try_for_each(|(_, core)| walk(core))?;
-    Ok(reached)
-}
-
 /// What is wrong with a page that cannot be read.
-fn what_of_page(error: &Error) -> Option<String> {
+pub(super) fn what_of_page(error: &Error) -> Option<String> {
     match error {
         Error::Damaged { found } => found.first().map(|damage| damage.what.clone()),
         error => error.is_damage().then(|| error.to_string()),
@@ -404,37 +387,5 @@ fn names(engine: &DurableEngine, tree: u32, key: &[u8], value: Address) -> bool 
         Ok(Some(Read::Separated(now))) => now.current(&engine.store) == value,
         Ok(_) => false,
         Err(_) => true,
-    }
-}
-
-/// Whose an id is that no walk has come to.
-enum Owner {
-    Nobody,
-    /// Its page was merged away.
-    Merged,
-    Dropped,
-    /// The number of its tree, if that is known.
-    Tree(Option<u32>),
-}
-
-fn owner(engine: &DurableEngine, id: PageId) -> Owner {
-    let guard = engine.pin();
-    let place = engine.place_without_lists(id, &guard);
-    let number = match engine.table.load(id, &guard) {
-        Word::Merged { .. } => return Owner::Merged,
-        // Of a page in memory that the log does not have: a commit is the affair of the next sync,
-        // and to be reached is not.
-        Word::Resident(chain) | Word::Capped(chain) | Word::Partial(chain) => chain.page().tree(),
-        // What the table says free is, whatever a commit under way has yet to say about it.
-        Word::Free => return Owner::Nobody,
-        Word::Disk(_) | Word::Unborn => match place {
-            Some(place) if place.is_merged() => return Owner::Merged,
-            Some(place) => place.tree,
-            None => return Owner::Tree(None),
-        },
-    };
-    match engine.store.trees.get(&number) {
-        Some(tree) if tree.is_dropped() => Owner::Dropped,
-        _ => Owner::Tree(Some(number)),
     }
 }

@@ -26,6 +26,16 @@ pub(crate) struct Count {
     pub(crate) uncounted: u32,
 }
 
+/// Bits of a count that are entries; those above them count how often they were changed.
+const ENTRIES_BITS: u32 = 40;
+
+const CHANGE: i64 = 1 << ENTRIES_BITS;
+
+/// The entries of a sum of counts.
+fn entries_of(counted: i64) -> i64 {
+    counted << (64 - ENTRIES_BITS) >> (64 - ENTRIES_BITS)
+}
+
 /// One tree. Its root keeps its page id for as long as the tree is there.
 #[derive(Debug)]
 pub(crate) struct TreeCore {
@@ -75,13 +85,26 @@ impl TreeCore {
         Self { name: name.into(), ..self }
     }
 
-    /// Counts entries that have come (positive) or gone.
+    /// Counts entries that have come (positive) or gone, pinned since these were installed.
     #[inline]
     pub(crate) fn count(&self, net: i64) {
         if net != 0 {
             let count = self.entries.get().map_or(&self.first, |entries| &entries[shard()]);
-            count.fetch_add(net, Ordering::Relaxed);
+            count.fetch_add(net + CHANGE, Ordering::Relaxed);
         }
+    }
+
+    /// The sum of all counts: entries, and how often their number was changed.
+    fn counted(&self) -> i64 {
+        let shards = self.entries.get().into_iter().flat_map(|entries| entries.iter());
+        let counts = shards.map(|shard| shard.load(Ordering::Relaxed));
+        counts.fold(self.first.load(Ordering::Relaxed), i64::wrapping_add)
+    }
+
+    /// How often the number of entries was changed, modulo 2^24.
+    pub(crate) fn changes(&self) -> u64 {
+        let counted = self.counted();
+        counted.wrapping_sub(entries_of(counted)) as u64 >> ENTRIES_BITS
     }
 
     /// The tree has grown by a level: from now on each thread counts for itself.
@@ -114,9 +137,7 @@ impl TreeCore {
     /// How many entries there are, as far as they are counted. Exact when no operation is under way
     /// and every page is counted.
     pub(crate) fn len(&self) -> u64 {
-        let shards = self.entries.get().into_iter().flat_map(|entries| entries.iter());
-        let sum: i64 = shards.map(|shard| shard.load(Ordering::Relaxed)).sum();
-        (sum + self.first.load(Ordering::Relaxed)).max(0) as u64
+        entries_of(self.counted()).max(0) as u64
     }
 
     /// No operation of a user may begin any more: each looks at this under the pin of each attempt,

@@ -16,7 +16,7 @@
 //! is too little, and the page is written once for nothing; from then on it is exact. Which values
 //! apart from it a page has, a commit of it knows; of one that was written to unread each record
 //! may stand in place of a value
-//! ([`PackedPlace::superseded`](super::packed::PackedPlace::superseded)). The sum over all pages is
+//! ([`Reckoned::superseded`](super::packed::Reckoned::superseded)). The sum over all pages is
 //! kept up to date with each location ([`DurableEngine::set_packed`]).
 //!
 //! How long an entry was that a page lost to a record written without reading it, nobody knows: an

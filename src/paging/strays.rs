@@ -2,7 +2,7 @@
 //!
 //! There are none in a store that can be read. An inner page that is damaged is rebuilt, and where
 //! several of the pages below it are damaged as well, one after the other, one of them gets the
-//! keys of all: nothing says where the others begin ([`rebuild`](super::rebuild)). When these keys
+//! keys of all: nothing says where the others begin ([`rebuild`]). When these keys
 //! are given up, the others are left over, with bytes that are live and entries that are counted.
 //!
 //! *Which of them can go.* A stray is evicted, and so it stays what it is: its word has the token

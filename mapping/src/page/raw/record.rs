@@ -170,7 +170,7 @@ impl<'g> Reservation<'g> {
 
     /// Writes the record, once: others may look at it from then on.
     ///
-    /// `mark` is kept in [`Records::Pairs`] only, and at most [`MOST_MARKS`](crate::MOST_MARKS).
+    /// `mark` is kept in [`Records::Pairs`] only, and at most [`MOST_MARKS`].
     ///
     /// # Panics
     /// If `fill` puts more or fewer bytes than were reserved.
