@@ -12,8 +12,9 @@
 //!   checkpoint; one that is prepared does before it is used, and none is used again that has not
 //!   its length.
 //! - *A file that was removed.* Who has it open reads it all the same, and what is live in it is
-//!   saved if it is moved in time ([`Log::check_files`]). If streams write to it, nothing that is
-//!   written there lasts, and the log fails. One that is prepared is not used.
+//!   saved if it is moved in time ([`Log::check_files`]). If streams write to it, or it is the
+//!   superblock, nothing that is written from then on lasts: no commit is acknowledged, and the log
+//!   fails. One that is prepared is not used.
 //!
 //! What an opening after a crash would read besides, [`Log::check_recovery`] reads as it would.
 

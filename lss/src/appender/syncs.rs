@@ -76,10 +76,14 @@ impl Appender<'_> {
             self.state.doubtful_commit = Some((Arc::clone(&segment), commit));
             return Err(self.refuse(error));
         }
-        // What lies in a file that has no name any more is acknowledged to nobody. A look that
-        // fails says nothing.
-        if let Err(error @ Error::Removed { .. }) = segments.check_file(&segment) {
-            return Err(self.log.fail(error));
+        // What lies in a file that has no name any more, or without a superblock, is acknowledged
+        // to nobody. A look that fails says nothing.
+        let written = self.state.open_segments().chain(self.state.opened.iter().map(|it| &**it));
+        let looks = written.map(|segment| segments.check_file(segment));
+        for look in looks.chain([self.log.superblock.check_linked()]) {
+            if let Err(error @ Error::Removed { .. }) = look {
+                return Err(self.log.fail(error));
+            }
         }
         self.state.streams[Stream::Foreground.index()].unsynced = false;
         Ok(())
