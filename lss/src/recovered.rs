@@ -10,7 +10,8 @@ pub struct Recovered {
     pub version: u64,
     /// The caller's data of the last checkpoint.
     pub meta: Vec<u8>,
-    /// The chunks of the last checkpoint, by index; [`Log::chunk_parts`](crate::Log::chunk_parts) reads them.
+    /// The chunks of the last checkpoint, by index, which
+    /// [`Log::chunk_parts`](crate::Log::chunk_parts) reads.
     pub chunks: Vec<RecoveredChunk>,
     /// The parts committed since, in the order in which they were appended to each stream and
     /// committed.

@@ -88,6 +88,11 @@ pub(crate) trait Store: Send + Sync + Sized + 'static {
     /// Gives the ownership behind a handle back.
     fn release(handle: u64);
 
+    /// Bytes that the value behind a handle takes, if that is counted. Its page is there still.
+    fn weight(_handle: u64) -> usize {
+        0
+    }
+
     /// What asks for the memory of a value that is likely to be looked at soon, if values lie
     /// elsewhere than in their pages. Known where this is compiled.
     #[inline]
@@ -138,9 +143,10 @@ pub(crate) trait Meter: Clone + Send + 'static {
     /// Bytes that have gone.
     fn sub(&self, bytes: usize);
 
-    /// Bytes that were taken are garbage now, until they are [`freed`](Self::freed). Says whether
-    /// there is so much of it that it should be handed over at once.
-    fn retire(&self, _bytes: usize) -> bool {
+    /// Bytes that were taken are garbage now, until they are [`freed`](Self::freed). Others, which
+    /// are counted elsewhere, become free with them. Says whether there is so much of it that it
+    /// should be handed over at once.
+    fn retire(&self, _bytes: usize, _others: usize) -> bool {
         false
     }
 
@@ -424,7 +430,8 @@ impl<S: Store> Engine<S> {
     pub(crate) fn retire(&self, page: Unlinked, dropped: Vec<u64>, guard: &Guard) {
         let (bytes, meter) = (page.page().size_bytes(), self.store.meter().clone());
         // A value apart from its page can have any size.
-        let much = meter.retire(bytes) || (S::DURABLE && !dropped.is_empty());
+        let values = dropped.iter().map(|handle| S::weight(*handle)).sum();
+        let much = meter.retire(bytes, values);
         if dropped.is_empty() {
             // Small enough that deferring it allocates nothing.
             page.retire(guard, move || meter.freed(bytes));

@@ -198,13 +198,14 @@ impl Meter for BudgetMeter {
         self.budget.sub(self.category, bytes as u64);
     }
 
-    fn retire(&self, bytes: usize) -> bool {
+    fn retire(&self, bytes: usize, others: usize) -> bool {
         self.budget.add(Category::Garbage, bytes as u64);
         self.budget.sub(self.category, bytes as u64);
         let limit = self.budget.limit_bytes();
-        let mine = RETIRED.get() + bytes as u64;
-        let much = mine >= limit / KEPT_SHARE
-            && self.budget.held_bytes(Category::Garbage) > limit / GARBAGE_SHARE;
+        let mine = RETIRED.get() + (bytes + others) as u64;
+        let is_enough = mine >= limit / KEPT_SHARE;
+        let garbage = || self.budget.held_bytes(Category::Garbage);
+        let much = is_enough && (others > 0 || garbage() > limit / GARBAGE_SHARE);
         RETIRED.set(if much { 0 } else { mine });
         much
     }
@@ -471,7 +472,11 @@ impl DurableEngine {
                 || store.check().is_err()
                 || store.is_closed()
         };
-        // What was retired by this thread may be what is waited for.
+        if is_over() {
+            return;
+        }
+        // What was retired by this thread may be what is waited for. Only then is it handed over
+        // before more has come together: see `KEPT_SHARE`.
         self.pin().flush();
         store.budget.wait_below_unless(store.budget.evict_above_bytes(), store.patience, is_over);
     }
@@ -505,6 +510,10 @@ impl Store for LogStore {
         Separated::release(handle);
     }
 
+    fn weight(handle: u64) -> usize {
+        Separated::from_handle(&handle.to_le_bytes()).weight()
+    }
+
     fn admit(engine: &Engine<Self>) -> Result<()> {
         let store = &engine.store;
         if store.read_only {
@@ -517,8 +526,6 @@ impl Store for LogStore {
             Pressure::Stall => {
                 if let Some(evictor) = store.evictor.get() {
                     evictor.wake();
-                    // What was retired by this thread may be what is waited for.
-                    engine.pin().flush();
                     let limit = store.budget.limit_bytes();
                     let hopeless = || {
                         store.sync_is_failing()
@@ -526,6 +533,10 @@ impl Store for LogStore {
                             || store.is_exhausted()
                             || store.is_closed()
                     };
+                    if !hopeless() {
+                        // What was retired by this thread may be what is waited for.
+                        engine.pin().flush();
+                    }
                     let (mut synced, mut since) = (store.log.counters().syncs, Instant::now());
                     while !store.budget.wait_below_unless(limit, store.patience, hopeless) {
                         store.check()?;

@@ -130,7 +130,7 @@ impl Separated {
     }
 
     /// Bytes of memory that it is counted for.
-    fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         self.len() + size_of::<Self>() + OVERHEAD_BYTES
     }
 
