@@ -330,6 +330,33 @@ fn a_file_that_has_another_name_is_missed() {
     println!("{refused} of 24 closes say so");
 }
 
+/// Whoever moves files elsewhere and leaves symbolic links in their place has a store as before. A
+/// check called them removed, and an opening for writing the superblock.
+#[cfg(unix)]
+#[test]
+fn a_symbolic_link_leads_to_a_file() {
+    let mut random = Random::new(seed("a_symbolic_link_leads_to_a_file"));
+    let (dir, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (db, tree, mut model) = store(dir.path(), 64, &mut random);
+    drop(tree);
+    db.close().unwrap();
+    let mut all = segments(dir.path());
+    all.push(dir.path().join("superblock"));
+    for path in all {
+        let moved = away.path().join(path.file_name().unwrap());
+        fs::rename(&path, &moved).unwrap();
+        std::os::unix::fs::symlink(moved, path).unwrap();
+    }
+    let db = open(dir.path(), 64).unwrap();
+    let tree = db.tree("t").unwrap();
+    for key in 0..KEYS / 2 {
+        put(&tree, &mut model, key, value(&mut random));
+    }
+    db.sync().unwrap();
+    finds_nothing(&db, "links");
+    goes_on(dir.path(), (db, tree, model), &mut random, "links");
+}
+
 /// What is acknowledged can be found again: so not without a superblock, and not in a segment of
 /// either stream that has no name. Syncs said so for as long as the background took no checkpoint.
 #[test]

@@ -193,9 +193,10 @@ impl File for RealFile {
     }
 
     fn is_linked(&self, name: &str) -> io::Result<bool> {
-        // Not by the count of its links: it may have a name elsewhere, and others this one.
+        // Not by the count of its links: it may have a name elsewhere, and others this one. A name
+        // that is a symbolic link leads to what it leads an opening to.
         let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-        match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(&self.directory, name, AtFlags::empty()) {
             Ok(named) => Ok(identity(named) == identity(rustix::fs::fstat(&self.file)?)),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
