@@ -5,13 +5,17 @@ use crate::numbers::{self, count};
 use crate::out::{self, Format, Unit};
 use crate::record::{self, Line, Lines};
 use crate::store;
-use bwtree::{Bytes, Db, Tree};
+use bwtree::{Bytes, Db, Error, Tree};
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// Most bytes of a line: of a key and a value that are as long as they may be, with each byte
+/// written as an escape of JSON, and what stands around them.
+const MAX_LINE_BYTES: u64 = 6 * ((64 << 20) + (4 << 10)) + 1024;
 
 /// Bytes of input between two syncs, so that a failure can tell how far it is safe to skip.
 const SYNC_BYTES: u64 = 2 << 20;
@@ -65,7 +69,7 @@ struct Reached {
     synced: u64,
     /// Entries put.
     entries: u64,
-    /// The next line makes no sense.
+    /// The next line makes no sense, or no store takes it.
     is_bad: bool,
 }
 
@@ -144,12 +148,11 @@ fn fill(
     let mut line = Vec::new();
     let mut unsynced = 0;
     loop {
-        line.clear();
-        let read = input.read_until(b'\n', &mut line).context(format_args!(
+        let read = read_line(&mut input, &mut line, MAX_LINE_BYTES).context(format_args!(
             "cannot read {} after line {}",
             args.input(),
             reached.lines
-        ))? as u64;
+        ))?;
         if read == 0 {
             if tree.is_none() {
                 db.tree(args.default_tree())?;
@@ -171,6 +174,17 @@ fn fill(
     }
 }
 
+/// Reads a line; of one that has more than `most` bytes, that many and one more. Returns how many
+/// bytes it takes.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: u64) -> io::Result<u64> {
+    line.clear();
+    let mut read = input.by_ref().take(most + 1).read_until(b'\n', line)? as u64;
+    if read > most && !line.ends_with(b"\n") {
+        read += input.skip_until(b'\n')? as u64;
+    }
+    Ok(read)
+}
+
 /// More lines are to be passed over than there are: it is another input than the one meant.
 fn too_short(args: &Args, lines: u64) -> Failure {
     let (input, lines, skip) = (args.input(), count(lines), count(args.skip));
@@ -188,7 +202,12 @@ fn take(
     reached: &mut Reached,
 ) -> Outcome {
     let skipped = number <= args.skip;
-    match record::parse(args.format, text) {
+    let parsed = if text.len() as u64 > MAX_LINE_BYTES {
+        Err(format!("the line has more than {} bytes", count(MAX_LINE_BYTES)))
+    } else {
+        record::parse(args.format, text)
+    };
+    match parsed {
         Ok(Line::Tree(name)) => {
             if args.tree.is_some() {
                 let what = "the file names its trees itself; leave out --tree";
@@ -201,7 +220,11 @@ fn take(
                 Some(tree) => tree,
                 None => tree.insert(db.tree(args.default_tree())?),
             };
-            tree.put(&key, Bytes::from(value))?;
+            tree.put(&key, Bytes::from(value)).inspect_err(|error| {
+                // It would be refused again.
+                reached.is_bad =
+                    matches!(error, Error::KeyTooLong { .. } | Error::ValueTooLong { .. });
+            })?;
             reached.entries += 1;
         }
         Err(what) if !skipped => {
@@ -211,4 +234,26 @@ fn take(
         Ok(Line::Entry(..)) | Err(_) => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over_whole() {
+        let mut input = &b"four\nfive5\nsix666\n\nlast"[..];
+        let mut line = Vec::new();
+        for (read, text) in [
+            (5, &b"four\n"[..]),
+            (6, b"five5\n"),
+            (7, b"six666"),
+            (1, b"\n"),
+            (4, b"last"),
+            (0, b""),
+        ] {
+            assert_eq!(read_line(&mut input, &mut line, 5).unwrap(), read);
+            assert_eq!(line, text);
+        }
+    }
 }

@@ -9,6 +9,7 @@
 use crate::failure::Outcome;
 use crate::out::Out;
 use crate::{base64, escape};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -93,29 +94,35 @@ fn parse_tsv(text: &str) -> Result<Line, String> {
     Ok(Line::Entry(escape::unescape(key)?, escape::unescape(value)?))
 }
 
+/// A line of JSON. None of its fields may stand in it twice.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    tree: Option<String>,
+    k: Option<String>,
+    k64: Option<String>,
+    v: Option<String>,
+    v64: Option<String>,
+}
+
 fn parse_json(text: &str) -> Result<Line, String> {
-    let object: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("not a JSON object ({error})"))?;
-    if let (Some(Value::String(name)), 1) = (object.get("tree"), object.len()) {
-        return Ok(Line::Tree(name.clone()));
-    }
-    if let Some(name) = object.keys().find(|name| !matches!(&***name, "k" | "k64" | "v" | "v64")) {
-        return Err(format!(
-            "an unknown field {name}; known are k, k64, v and v64, and tree alone"
-        ));
-    }
-    let field = |name: &str| {
-        let coded = format!("{name}64");
-        match (object.get(name), object.get(&coded)) {
-            (Some(Value::String(text)), None) => Ok(text.as_bytes().to_vec()),
-            (None, Some(Value::String(text))) => {
-                base64::decode(text).ok_or_else(|| format!("{coded} is not padded base64"))
-            }
-            (None, None) => Err(format!("neither {name} nor {coded}")),
-            _ => Err(format!("one of {name} and {coded} is needed, as a string")),
+    let fields: Fields = serde_json::from_str(text)
+        .map_err(|error| format!("not a JSON object of an entry or a tree ({error})"))?;
+    let field = |name, plain: Option<String>, coded: Option<String>| match (plain, coded) {
+        (Some(text), None) => Ok(text.into_bytes()),
+        (None, Some(text)) => {
+            base64::decode(&text).ok_or_else(|| format!("{name}64 is not padded base64"))
         }
+        (None, None) => Err(format!("neither {name} nor {name}64")),
+        (Some(_), Some(_)) => Err(format!("one of {name} and {name}64 is needed")),
     };
-    Ok(Line::Entry(field("k")?, field("v")?))
+    match fields {
+        Fields { tree: Some(name), k: None, k64: None, v: None, v64: None } => Ok(Line::Tree(name)),
+        Fields { tree: Some(_), .. } => Err("tree stands alone".to_owned()),
+        Fields { k, k64, v, v64, tree: None } => {
+            Ok(Line::Entry(field("k", k, k64)?, field("v", v, v64)?))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +169,8 @@ mod tests {
             r#"{"k":"a","v":"b","x":1}"#,
             r#"{"tree":"t","k":"a","v":"b"}"#,
             r#"{"tree":1}"#,
+            r#"{"k":"a","v":"b","k":"c"}"#,
+            r#"{"tree":"t","tree":"u"}"#,
         ] {
             assert!(parse(Lines::Ndjson, bad.as_bytes()).is_err(), "{bad}");
         }
