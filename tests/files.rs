@@ -358,7 +358,7 @@ fn a_symbolic_link_leads_to_a_file() {
 }
 
 /// What is acknowledged can be found again: so not without a superblock, and not in a segment of
-/// either stream that has no name. Syncs said so for as long as the background took no checkpoint.
+/// either stream that has no name. Syncs were content for as long as no checkpoint was taken.
 #[test]
 fn no_sync_is_content_without_its_files() {
     let (seed, mut told) = (seed("no_sync_is_content_without_its_files"), 0);

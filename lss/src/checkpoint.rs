@@ -235,11 +235,8 @@ impl Appender<'_> {
     /// The directory and the files that are written to still have their names. A removal poisons; a
     /// look that fails does not.
     fn check_linked(&self) -> Result<(), Error> {
-        let segments = &self.log.segments;
-        let linked = segments
-            .check_linked()
-            .and_then(|()| self.log.superblock.check_linked())
-            .and_then(|()| self.state.open_segments().try_for_each(|s| segments.check_file(s)));
+        let linked = self.log.segments.check_linked();
+        let linked = linked.and_then(|()| self.look_at_files().collect());
         linked.map_err(|error| self.log.fail_unless_one_group(error))
     }
 

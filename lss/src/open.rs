@@ -249,7 +249,6 @@ impl Opening {
 
     fn look_once(&mut self) -> Result<(Vec<FoundFile>, Replay), Error> {
         let files = self.found()?;
-        self.seen = self.superblock.sequence;
         let replayed = self.replay(&files);
         match &replayed {
             Ok(replayed) => self.check_superblock(&files, replayed.sequence)?,

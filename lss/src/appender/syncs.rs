@@ -4,10 +4,12 @@
 //! made durable. So segments are synced when some have come together, all at the same time if the
 //! disk can do that, or before the COMMIT is written: until then no order among them is needed.
 
+use core::iter::once_with;
 use std::sync::Arc;
 
-use super::Appender;
+use super::{AppendState, Appender};
 use crate::error::Error;
+use crate::open_segment::Segment;
 use crate::part::Stream;
 
 /// So many segments, which their streams have left, are synced together at the most.
@@ -16,7 +18,23 @@ const MAX_TOGETHER: usize = 16;
 /// Each keeps its descriptor until then, so they are no more than one in so many that may be open.
 const OPEN_FILES_EACH: usize = 4;
 
+impl AppendState {
+    /// The segments that the streams write to, and those besides that the open group has filled.
+    fn written_segments(&self) -> impl Iterator<Item = &Segment> {
+        let is_open = |id| self.open_segments().any(|open| open.id == id);
+        let left = self.opened.iter().map(|segment| &**segment);
+        self.open_segments().chain(left.filter(move |segment| !is_open(segment.id)))
+    }
+}
+
 impl Appender<'_> {
+    /// Looks whether the superblock and the files that are written to still have their names.
+    pub(crate) fn look_at_files(&self) -> impl Iterator<Item = Result<(), Error>> {
+        let written = self.state.written_segments();
+        let looks = written.map(|segment| self.log.segments.check_file(segment));
+        once_with(|| self.log.superblock.check_linked()).chain(looks)
+    }
+
     /// Puts the open segment of a stream on the list of those to be synced, if it has anything that
     /// is not durable.
     pub(super) fn leave(&mut self, stream: Stream) {
@@ -78,12 +96,9 @@ impl Appender<'_> {
         }
         // What lies in a file that has no name any more, or without a superblock, is acknowledged
         // to nobody. A look that fails says nothing.
-        let written = self.state.open_segments().chain(self.state.opened.iter().map(|it| &**it));
-        let looks = written.map(|segment| segments.check_file(segment));
-        for look in looks.chain([self.log.superblock.check_linked()]) {
-            if let Err(error @ Error::Removed { .. }) = look {
-                return Err(self.log.fail(error));
-            }
+        let is_removal = |error: &Error| matches!(error, Error::Removed { .. });
+        if let Some(error) = self.look_at_files().filter_map(Result::err).find(is_removal) {
+            return Err(self.log.fail(error));
         }
         self.state.streams[Stream::Foreground.index()].unsynced = false;
         Ok(())

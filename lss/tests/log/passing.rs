@@ -18,6 +18,17 @@ fn begun(disk: &SimDisk, history: &mut History) -> Driver {
     driver
 }
 
+/// The power is cut, in three ways, and the log is opened anew.
+fn crashed(disk: &SimDisk, history: &History) {
+    for choice in [0, 1, 2] {
+        let after = disk.crash(&mut |n| choice.min(n - 1));
+        let mut history = history.clone();
+        let driver = Driver::open(Arc::new(after), &mut history, Random(1)).unwrap();
+        driver.begin().unwrap();
+        driver.check_reads();
+    }
+}
+
 /// One EMFILE, at the creation of a segment, poisoned the log for good.
 #[test]
 fn a_call_that_is_refused_for_now_stops_one_group_and_the_next_goes_on() {
@@ -106,13 +117,7 @@ fn no_room_to_write_a_slot_over_is_a_full_disk_and_no_more() {
                     Err(error) => assert!(slot == 1 && error.is_full(), "{error}"),
                 }
                 assert!(driver.log.poisoned().is_none());
-                for choice in [0, 1, 2] {
-                    let after = disk.crash(&mut |n| choice.min(n - 1));
-                    let mut history = history.clone();
-                    let driver = Driver::open(Arc::new(after), &mut history, Random(1)).unwrap();
-                    driver.begin().unwrap();
-                    driver.check_reads();
-                }
+                crashed(&disk, &history);
                 driver.log.reclaim().unwrap();
                 if round % 3 == 2 {
                     driver.checkpoint().unwrap();
@@ -156,13 +161,7 @@ fn an_opening_that_tried_twice_has_not_come_to_life() {
         disk.fail(Op::Write, nth, Fault::ShortWrite);
         let begun = driver.begin();
         drop(driver);
-        for choice in [0, 1, 2] {
-            let after = disk.crash(&mut |n| choice.min(n - 1));
-            let mut history = history.clone();
-            let driver = Driver::open(Arc::new(after), &mut history, Random(1)).unwrap();
-            driver.begin().unwrap();
-            driver.check_reads();
-        }
+        crashed(&disk, &history);
         (old, new) = (old + u32::from(begun.is_err()), new + u32::from(begun.is_ok()));
     }
     assert!(old > 1 && new > 1, "{old} were cut short, {new} were not");
