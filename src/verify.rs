@@ -312,12 +312,16 @@ fn page_facts<S: Store>(
             return Ok(Err(what.to_string()));
         }
         let absorbed: Vec<PageId> = base.absorbed().collect();
-        let (bytes, area) = (chain.page().size_bytes(), chain.page().area().0);
+        let (bytes, (area, used)) = (chain.page().size_bytes(), chain.page().area());
         let most = engine.limits.largest_page::<S>(&base.shape(&absorbed));
         // A leaf that came back too large from the log has no area, and cannot grow.
         let takes_records = !base.is_leaf() || area >= engine.limits.area_bytes;
         if S::DURABLE && takes_records && bytes > most {
-            return Ok(Err(format!("it has {bytes} bytes, {most} are the most (I15)")));
+            let (base, entries) = (base.byte_len(), base.count());
+            return Ok(Err(format!(
+                "it has {bytes} bytes, {most} are the most (I15); {base} are {entries} entries as \
+                 they were folded, {area} the area for records, of which {used} are used"
+            )));
         }
         let stop = crate::engine::Stop { id, chain, base, parent: PageId::NONE };
         let children = match base.level() {

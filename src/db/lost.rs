@@ -7,9 +7,9 @@
 //! that it was split off links to it, it can be found at every moment.
 //!
 //! What a descent does not lead to may be about to be linked, or given up again, by a thread that
-//! is pinned. When all of these have unpinned it is looked for again: the same page is lost then,
-//! and another one that has got its id meanwhile is of a tree that was not looked at. Once more
-//! than that, since another one may begin with the same key.
+//! is pinned. When all of these have unpinned, or have had the time to, it is looked for again: the
+//! same page is lost then, and another one that has got its id meanwhile is of a tree that was not
+//! looked at. Once more than that, since another one may begin with the same key.
 
 use super::Db;
 use super::verify::what_of_page;
@@ -18,10 +18,15 @@ use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::verify::{Reached, check_tree};
 use mapping::Word;
+use std::time::Duration;
 use types::PageId;
 
 /// So many looks in a row have not found what is lost.
 const LOOKS: usize = 3;
+
+/// How long a check waits, at most, for threads that are pinned to go on. One of them may never, as
+/// that which has a session of a map and leaves it alone.
+pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What identifies the page that an id names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,20 +43,20 @@ enum Identity {
 }
 
 /// Those of these ids, which no walk has come to, whose pages are lost.
-pub(super) fn lost(db: &Db, mut suspects: Vec<PageId>) -> Result<Vec<PageId>> {
-    if suspects.is_empty() {
-        return Ok(suspects);
-    }
+pub(super) fn lost(db: &Db, suspects: Vec<PageId>) -> Result<Vec<PageId>> {
     let engine = &db.inner.engine;
-    // One that cannot be read has no low key, but its parent may name it.
-    let reached = reached_now(db)?;
-    suspects.retain(|id| !reached.contains(*id));
     let mut left = look_for(engine, suspects)?;
+    if left.is_empty() {
+        return Ok(Vec::new());
+    }
+    // One that cannot be read has no low key, and a descent may meet one, but a walk gets by.
+    let reached = reached_now(db)?;
+    left.retain(|(id, _)| !reached.contains(*id));
     for _ in 1..LOOKS {
         if left.is_empty() {
             break;
         }
-        engine.wait_for_pinned();
+        engine.wait_for_pinned_at_most(PATIENCE);
         let again = look_for(engine, left.iter().map(|(id, _)| *id).collect())?;
         left.retain(|before| again.contains(before));
     }

@@ -25,6 +25,7 @@ use crate::error::Result;
 use mapping::Word;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -44,13 +45,20 @@ impl DurableEngine {
     /// Returns when all that are pinned now have unpinned. Only what takes pages away from a tree,
     /// as a whole or one that cannot be read, waits so.
     pub(crate) fn wait_for_pinned(&self) {
+        self.wait_for_pinned_at_most(Duration::MAX);
+    }
+
+    /// The same, and no longer than this. Sessions of maps are pins of the same kind, and the very
+    /// thread that waits may have one.
+    pub(crate) fn wait_for_pinned_at_most(&self, most: Duration) {
+        let begun = Instant::now();
         let (done, waiting) = std::sync::mpsc::channel();
         self.pin().defer(move || {
             let _gone = done.send(());
         });
-        loop {
+        while begun.elapsed() < most {
             self.pin().flush();
-            if waiting.recv_timeout(std::time::Duration::from_millis(1)).is_ok() {
+            if waiting.recv_timeout(Duration::from_millis(1)).is_ok() {
                 return;
             }
         }
