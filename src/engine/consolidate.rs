@@ -291,21 +291,30 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Bytes that a page would have if its records were folded and it cut off that much of each
-    /// key, about; long fences don't count.
-    pub(crate) fn live_bytes(chain: Chain<'_>, prefix_len: usize) -> usize {
-        let base = Base::new(chain.base());
+    /// Bytes that a page would have if its records were folded, as far as the open cuts allow, and
+    /// it cut off that much of each key, about; long fences don't count.
+    pub(crate) fn live_bytes(&self, chain: Chain<'_>, prefix_len: usize, guard: &Guard) -> usize {
+        let (page, base) = (chain.page(), Base::new(chain.base()));
         // What an inner page has behind its base is no area.
-        let used = if base.is_leaf() { chain.page().area().1 } else { 0 };
+        let used = if base.is_leaf() { page.area().1 } else { 0 };
         let count = base.count();
         let longer = base.shape(&[]).prefix().len().saturating_sub(prefix_len);
         let bytes = base.byte_len() - fence_excess(base) + count * longer;
         if !S::DURABLE || count == 0 || used == 0 {
             return bytes + used;
         }
-        let net: i64 = chain.records().map(|record| i64::from(change(record).net)).sum();
+        let cut = self.clock.oldest_open(guard);
+        let (mut net, mut carried) = (0, 0);
+        for record in chain.records() {
+            let version = record.version();
+            if cut.is_some_and(|cut| version == 0 || version > cut) {
+                carried += page.records().bytes(record.payload().len());
+            } else {
+                net += i64::from(change(record).net);
+            }
+        }
         let live = usize::try_from(count as i64 + net).unwrap_or(0);
-        if live < count { bytes * live / count } else { bytes + used }
+        if live < count { bytes * live / count + carried } else { bytes + used }
     }
 
     /// Entries of a leaf's base page that its records can have removed, at the most: known without
@@ -334,7 +343,7 @@ impl<S: Store> Engine<S> {
         count > 0
             && 4 * Self::most_removed(leaf.chain) >= 3 * count
             && self.clock.none_open()
-            && 4 * Self::live_bytes(leaf.chain, usize::MAX)
+            && 4 * self.live_bytes(leaf.chain, usize::MAX, guard)
                 < leaf.base.byte_len() - fence_excess(leaf.base)
     }
 }

@@ -214,7 +214,7 @@ impl DurableEngine {
         let Some(tree) = self.tree(chain.page().tree()).filter(|tree| tree.root != id) else {
             return Ok(());
         };
-        if Self::live_bytes(chain, usize::MAX) >= self.limits.merge_below(0) {
+        if self.live_bytes(chain, usize::MAX, guard) >= self.limits.merge_below(0) {
             return Ok(());
         }
         let stop = Stop { id, chain, base, parent: PageId::NONE };
@@ -278,7 +278,7 @@ impl DurableEngine {
                 let bytes = base.byte_len() - fence_excess(base);
                 let least = bytes / base.count().max(1) * left;
                 let large = least > self.limits.merge_up_to(level);
-                Some(if large { bytes } else { Self::live_bytes(chain, usize::MAX) })
+                Some(if large { bytes } else { self.live_bytes(chain, usize::MAX, guard) })
             }
             // The location of an inner page does not say what it holds.
             Word::Disk(_) if level > 0 => None,

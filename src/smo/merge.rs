@@ -16,17 +16,17 @@
 //! than a copy of two pages. What can be installed after that was reserved before, one record for
 //! each thread at the most.
 //!
-//! Which pages: those that fit one page, with room to spare, so that it does not split at once. A
-//! page with next to nothing in it goes in any case: in memory a leaf without entries and records
-//! with whatever it stands beside, and an inner page with one child if both together are within the
-//! bound; a page that is the only child goes with its parent, and if that is the root, its contents
-//! come up to it ([`lower`](super::lower)). Else the first children of full pages
-//! would stay for good where a queue is emptied from its front, one for each inner page.
+//! Which pages: those that fit one page, with room to spare, so that it does not split at once.
+//! What an open cut keeps from being folded counts as it is, whatever it removes. A page with next
+//! to nothing in it goes in any case: in memory a leaf without entries and records with whatever it
+//! stands beside, and an inner page with one child if both together are within the bound; a page
+//! that is the only child goes with its parent, and if that is the root, its contents come up to it
+//! ([`lower`](super::lower)). Else the first children of full pages would stay for good where a
+//! queue is emptied from its front, one for each inner page.
 //!
-//! L cannot be capped meanwhile, for
-//! that would need an intention on P. L' may be larger than a page should be, for L takes records
-//! until then. It has no area in that case, and the thread that buries R splits it: so the absorb
-//! itself never has to (I15).
+//! L cannot be capped meanwhile, for that would need an intention on P. L' may be larger than a
+//! page should be, for L takes records until then. It has no area in that case, and the thread that
+//! buries R splits it: so the absorb itself never has to (I15).
 
 use crate::engine::{
     Away, Counters, Covering, Engine, FoldLimit, Folded, MAX_ABSORBED, Stop, Store, TreeCore,
@@ -109,7 +109,7 @@ impl<S: Store> Engine<S> {
         } else {
             // A page over both ranges cuts off less of each key.
             let prefix_len = merged.prefix().len();
-            let bytes = [left, right_page].map(|page| Self::live_bytes(page, prefix_len));
+            let bytes = [left, right_page].map(|page| self.live_bytes(page, prefix_len, guard));
             let is_empty = |page: Chain<'_>, base: Base<'_>| {
                 base.is_leaf() && base.count() == 0 && page.page().area().1 == 0
             };
@@ -440,6 +440,34 @@ mod tests {
         assert!(changed && base.child(1) == unknown && base.child(2) == right);
         assert!(matches!(engine.table.load(right, &guard), Word::Resident(_)));
         map.check().unwrap();
+    }
+
+    /// While a commit is under way, keys are put between others and all removed again. What it may
+    /// not fold into a page stays there, and was not counted: if none of the entries of their base
+    /// pages were live, one page took in all that stayed in dozens.
+    #[test]
+    fn what_a_commit_keeps_is_counted() {
+        const APART: u64 = 40;
+        let disk = std::sync::Arc::new(crate::io::MemoryDisk::new());
+        let db = crate::Db::builder("memory").sync_policy(crate::SyncPolicy::Manual);
+        let db = db.open_on(disk).unwrap();
+        let tree = db.tree("t").unwrap();
+        let engine = &db.inner.engine;
+        let all = || (0..500 * APART).rev();
+        let put = |at: u64| tree.put(at.to_be_bytes(), [7; 20]).unwrap();
+        all().filter(|at| at % APART == 0).for_each(put);
+        db.sync().unwrap();
+        let cut = engine.clock.open(&engine.pin());
+        all().filter(|at| at % APART > 0).for_each(put);
+        all().for_each(|at| assert!(tree.remove(at.to_be_bytes()).unwrap().is_some()));
+        let guard = engine.pin();
+        for id in (0..engine.table.id_limit()).map(PageId::new) {
+            let Word::Resident(chain) = engine.table.load(id, &guard) else { continue };
+            let (base, bytes) = (Base::new(chain.base()), chain.page().size_bytes());
+            let most = engine.limits.largest_page::<crate::paging::LogStore>(&base.shape(&[]));
+            assert!(bytes <= most, "{bytes} bytes, {most} are the most");
+        }
+        engine.clock.close(cut, &guard, drop);
     }
 
     #[test]
