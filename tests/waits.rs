@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::io::{MemoryDisk, SimDisk, SlowDisk};
-use bwtree::{Db, SyncPolicy};
+use bwtree::{CleanOptions, Db, Map, SyncPolicy};
 
 /// A value was counted before its writer was let in: the writer waited for memory that it held
 /// itself, and all others with it, for two minutes.
@@ -172,4 +172,38 @@ fn merges_behind_a_commit_keep_no_writer_waiting() {
     assert!(longest < LONGEST, "a writer waited for {longest:?}");
     drop(tree);
     db.close().unwrap();
+}
+
+/// A session of a map is a pin for as long as its thread likes. Stores shared their epoch with
+/// maps: a check, a cleaning or a close that gave a dropped tree back waited for a session, in the
+/// very thread that had it, and what was replaced in the pages stayed in memory.
+#[test]
+fn a_parked_session_of_a_map_keeps_no_store_waiting() {
+    const KEYS: u64 = 10_000;
+    const LONGEST: Duration = Duration::from_secs(20);
+    let map = Map::<u64, u64>::new();
+    let _parked = map.session();
+    let disk = MemoryDisk::new();
+    let builder = Db::builder("memory").memory_budget_bytes(4 << 20);
+    let db = builder.sync_policy(SyncPolicy::EveryMillis(20));
+    let db = db.open_on(Arc::new(disk)).unwrap();
+    let begun = Instant::now();
+    for name in ["dropped", "emptied"] {
+        let tree = db.tree(name).unwrap();
+        for round in 0..4_u8 {
+            for key in 0..KEYS {
+                tree.put(key.to_be_bytes(), vec![round; 300]).unwrap();
+            }
+        }
+    }
+    let memory = db.stats().memory;
+    assert!(memory.total <= memory.budget * 11 / 10, "{memory:?}");
+    assert!(db.drop_tree("dropped").unwrap());
+    db.clean(CleanOptions::default()).unwrap();
+    db.tree("emptied").unwrap().clear().unwrap();
+    assert_eq!(db.verify().unwrap().dropped_pages, 0);
+    assert!(db.drop_tree("emptied").unwrap());
+    db.close().unwrap();
+    let took = begun.elapsed();
+    assert!(took < LONGEST, "{took:?}");
 }

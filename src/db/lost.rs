@@ -7,9 +7,9 @@
 //! that it was split off links to it, it can be found at every moment.
 //!
 //! What a descent does not lead to may be about to be linked, or given up again, by a thread that
-//! is pinned. When all of these have unpinned, or have had the time to, it is looked for again: the
-//! same page is lost then, and another one that has got its id meanwhile is of a tree that was not
-//! looked at. Once more than that, since another one may begin with the same key.
+//! is pinned. When all of these have unpinned it is looked for again: the same page is lost then,
+//! and another one that has got its id meanwhile is of a tree that was not looked at. Once more
+//! than that, since another one may begin with the same key.
 
 use super::Db;
 use super::verify::what_of_page;
@@ -18,15 +18,10 @@ use crate::error::{Error, Result};
 use crate::paging::DurableEngine;
 use crate::verify::{Reached, check_tree};
 use mapping::Word;
-use std::time::Duration;
 use types::PageId;
 
 /// So many looks in a row have not found what is lost.
 const LOOKS: usize = 3;
-
-/// How long a check waits, at most, for threads that are pinned to go on. One of them may never, as
-/// that which has a session of a map and leaves it alone.
-pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What identifies the page that an id names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +51,7 @@ pub(super) fn lost(db: &Db, suspects: Vec<PageId>) -> Result<Vec<PageId>> {
         if left.is_empty() {
             break;
         }
-        engine.wait_for_pinned_at_most(PATIENCE);
+        engine.wait_for_pinned();
         let again = look_for(engine, left.iter().map(|(id, _)| *id).collect())?;
         left.retain(|before| again.contains(before));
     }

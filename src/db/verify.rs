@@ -9,7 +9,7 @@
 //! - *lost*, which is damage: the log or the memory has a page of it that nobody can come to.
 
 use super::Db;
-use super::lost::{Owner, PATIENCE, lost, owner};
+use super::lost::{Owner, lost, owner};
 use super::value::Read;
 use crate::damage::{Damage, Remedy};
 use crate::engine::TreeCore;
@@ -287,10 +287,10 @@ fn look_twice(
     let is_known = |fault: &Fault| fault.what.is_none() || is_unsound(fault.page);
     if walk.miscount.is_some() || !walk.faults.iter().all(is_known) {
         // What is installed before this is counted before it, and behind the walk the same.
-        engine.wait_for_pinned_at_most(PATIENCE);
+        engine.wait_for_pinned();
         let before = tree.changes();
         let again = walk_once(&mut reached_again)?;
-        engine.wait_for_pinned_at_most(PATIENCE);
+        engine.wait_for_pinned();
         let is_still = tree.changes() == before;
         let is_there = |fault: &Fault| {
             again.faults.iter().any(|f| f.page == fault.page && f.what == fault.what)

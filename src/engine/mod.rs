@@ -190,7 +190,7 @@ impl Limits {
                 }
             }
             Layout::Var => {
-                Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048, min_children: 16 }
+                Self { leaf_bytes: 8192, inner_bytes: 8192, area_bytes: 2048, min_children: 24 }
             }
         }
     }
@@ -296,7 +296,7 @@ impl<S: Store> Engine<S> {
             table: std::sync::Arc::new(Table::new()),
             clock: Clock::new(1),
             dirty: DirtyList::new(),
-            epoch: Collector::new(),
+            epoch: if S::DURABLE { Collector::of_stores() } else { Collector::new() },
             limits,
             counters: Counters::default(),
             store,

@@ -25,7 +25,7 @@ use crate::error::Result;
 use mapping::Word;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use sync::epoch::Guard;
 use types::PageId;
 
@@ -42,21 +42,16 @@ pub(crate) struct GivingBack {
 }
 
 impl DurableEngine {
-    /// Returns when all that are pinned now have unpinned. Only what takes pages away from a tree,
-    /// as a whole or one that cannot be read, waits so.
+    /// Returns when all that are pinned now in a store have unpinned: soon, for nobody is while a
+    /// user's code runs or a file is read, and a pin of a map is another thing. Only who takes
+    /// pages away from a tree, as a whole or one that cannot be read, or checks one, waits so.
     pub(crate) fn wait_for_pinned(&self) {
-        self.wait_for_pinned_at_most(Duration::MAX);
-    }
-
-    /// The same, and no longer than this. Sessions of maps are pins of the same kind, and the very
-    /// thread that waits may have one.
-    pub(crate) fn wait_for_pinned_at_most(&self, most: Duration) {
-        let begun = Instant::now();
+        debug_assert!(!self.epoch.is_pinned(), "this thread waits for itself");
         let (done, waiting) = std::sync::mpsc::channel();
         self.pin().defer(move || {
             let _gone = done.send(());
         });
-        while begun.elapsed() < most {
+        loop {
             self.pin().flush();
             if waiting.recv_timeout(Duration::from_millis(1)).is_ok() {
                 return;

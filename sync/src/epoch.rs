@@ -1,8 +1,10 @@
 //! Epochs: what is unlinked is freed only when nobody who was pinned then still is.
 //!
-//! In production this is crossbeam-epoch over one collector of our own, so that other users of
-//! that crate in the process cannot hold our garbage back. A thread that has ended its
-//! thread-locals pins through a handle made for the occasion.
+//! In production this is crossbeam-epoch over collectors of our own, so that other users of that
+//! crate in the process cannot hold our garbage back: one for maps, whose users may stay pinned for
+//! as long as they like (sessions, iterators), and one for stores, where nobody is pinned while a
+//! user's code runs or a file is read, so that what waits for all that are pinned waits shortly. A
+//! thread that has ended its thread-locals pins through a handle made for the occasion.
 //!
 //! Under loom nothing is freed before the model ends: the models look for lost updates and wrong
 //! answers, and a model of its own covers crossbeam-epoch's pin and defer. Under shuttle what was
@@ -15,38 +17,53 @@ mod production {
     use crossbeam_epoch as epoch;
     use std::sync::LazyLock;
 
-    static COLLECTOR: LazyLock<epoch::Collector> = LazyLock::new(epoch::Collector::new);
+    static OF_MAPS: LazyLock<epoch::Collector> = LazyLock::new(epoch::Collector::new);
+    static OF_STORES: LazyLock<epoch::Collector> = LazyLock::new(epoch::Collector::new);
 
     std::thread_local! {
-        static HANDLE: epoch::LocalHandle = COLLECTOR.register();
+        static HANDLE_OF_MAPS: epoch::LocalHandle = OF_MAPS.register();
+        static HANDLE_OF_STORES: epoch::LocalHandle = OF_STORES.register();
     }
 
-    /// The source of pins. All collectors of the process share their epochs.
+    /// The source of pins. All collectors of maps share their epochs, and all of stores.
     #[derive(Debug, Default)]
-    pub struct Collector(());
+    pub struct Collector {
+        is_of_store: bool,
+    }
 
     /// A pin: while it lives, nothing unlinked since it was made is freed.
     pub struct Guard(epoch::Guard);
 
     impl Collector {
-        /// A collector.
+        /// A collector for maps.
         pub fn new() -> Self {
-            Self(())
+            Self { is_of_store: false }
+        }
+
+        /// A collector for stores: pins of maps hold back nothing of theirs.
+        pub fn of_stores() -> Self {
+            Self { is_of_store: true }
         }
 
         /// Pins the current thread. Pins nest; each costs about 10 ns.
         #[inline]
         pub fn pin(&self) -> Guard {
-            Guard(HANDLE.try_with(epoch::LocalHandle::pin).unwrap_or_else(|_| {
+            let (handle, collector) = if self.is_of_store {
+                (&HANDLE_OF_STORES, &OF_STORES)
+            } else {
+                (&HANDLE_OF_MAPS, &OF_MAPS)
+            };
+            Guard(handle.try_with(epoch::LocalHandle::pin).unwrap_or_else(|_| {
                 // The thread is ending and its handle is gone.
-                COLLECTOR.register().pin()
+                collector.register().pin()
             }))
         }
 
-        /// Whether the current thread is pinned, by whatever guard.
+        /// Whether the current thread is pinned, by whatever guard of such a collector.
         #[inline]
         pub fn is_pinned(&self) -> bool {
-            HANDLE.try_with(epoch::LocalHandle::is_pinned).unwrap_or(false)
+            let handle = if self.is_of_store { &HANDLE_OF_STORES } else { &HANDLE_OF_MAPS };
+            handle.try_with(epoch::LocalHandle::is_pinned).unwrap_or(false)
         }
     }
 
@@ -92,6 +109,11 @@ mod modelled {
     impl Collector {
         /// A collector.
         pub fn new() -> Self {
+            Self::default()
+        }
+
+        /// A collector: each has epochs of its own here.
+        pub fn of_stores() -> Self {
             Self::default()
         }
 
@@ -178,6 +200,11 @@ mod scheduled {
     impl Collector {
         /// A collector.
         pub fn new() -> Self {
+            Self::default()
+        }
+
+        /// A collector: each has epochs of its own here.
+        pub fn of_stores() -> Self {
             Self::default()
         }
 
