@@ -83,13 +83,14 @@ pub fn arena_bytes() -> Option<u64> {
 const APART_BYTES: u64 = 4 << 20;
 
 /// Of so many bytes of pages and blocks, those that lie free between them: each takes its share of
-/// what the arena of this process has from the system and nothing uses. At most half of the bytes,
-/// and nothing of what there is however few pages there are: they are not to blame for whole slabs.
+/// what the arena of this process has from the system and nothing uses. At most as many: where
+/// large pages make room for small ones, as much lies free between these. And nothing of what there
+/// is however few pages there are: they are not to blame for whole slabs.
 pub fn arena_slack(bytes: u64) -> u64 {
     let (Some(there), Some(used)) = (from::resident_bytes(), from::used_bytes()) else { return 0 };
     let free = there.saturating_sub(used).saturating_sub(APART_BYTES);
     let share = u128::from(free) * u128::from(bytes.min(used)) / u128::from(used.max(1));
-    (share as u64).min(bytes / 2)
+    (share as u64).min(bytes)
 }
 
 /// Bytes in memory from where pages have theirs: what comes and goes with pages, allocated by one
