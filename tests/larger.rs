@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bwtree::io::{MemoryDisk, SlowDisk};
-use bwtree::{CleanEnd, CleanOptions, CleanProgress, CleaningSchedule, Db, Error};
+use bwtree::{CleanEnd, CleanOptions, CleanProgress, CleaningSchedule, Db, Error, SyncPolicy};
 use bwtree_tests::hooks::{HookedDisk, Moment};
 
 const ENTRIES: u64 = 100_000;
@@ -88,6 +88,27 @@ fn checkpoints_cost_what_has_changed() {
     assert!(live < 1.1, "{live} times what was live: {after:?}");
     drop(tree);
     db.verify().unwrap();
+}
+
+/// An opening has something of each frame behind the checkpoint in memory. Of commits of a few
+/// bytes there were as many as had a quarter of the live data, or 8 MiB.
+#[test]
+fn a_checkpoint_is_taken_for_small_commits() {
+    let builder = Db::builder("").memory_budget_bytes(1 << 20).sync_policy(SyncPolicy::Always);
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    let begun = Instant::now();
+    let before = db.stats();
+    for number in 0..5000 {
+        tree.put(key(number % 10), "small").unwrap();
+    }
+    while db.stats().checkpoints == before.checkpoints {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no checkpoint: {:?}", db.stats());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let stats = db.stats();
+    assert!(stats.commits - before.commits >= 4096, "{stats:?}");
+    assert!(stats.bytes_written < 8 << 20, "{stats:?}");
 }
 
 /// A checkpoint kept the right to append until it was whole, and each sync waited for that.

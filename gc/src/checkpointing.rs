@@ -2,7 +2,8 @@
 //!
 //! What lies behind the last checkpoint is replayed at open, and counts as disk space until then.
 //! A quarter of the live data keeps both in proportion to the store; the bounds keep a small store
-//! from checkpointing all the time, and a large one from replaying for long.
+//! from checkpointing all the time, and a large one from replaying for long. Where commits are
+//! small, it is the number of frames: an opening has each of them in memory.
 
 /// Fewest bytes of log between two checkpoints.
 pub const MIN_INTERVAL_BYTES: u64 = 8 << 20;
@@ -16,10 +17,21 @@ pub fn interval_bytes(live_bytes: u64) -> u64 {
     (live_bytes / 4).clamp(MIN_INTERVAL_BYTES, MAX_INTERVAL_BYTES)
 }
 
-/// Whether a checkpoint is due, `logged_bytes` after the last one.
+/// Fewest frames of log between two checkpoints that their number is a reason for.
+const MIN_FRAMES: u64 = 4096;
+
+/// What an opening has in memory for each frame that it replays, about.
+const BYTES_PER_FRAME: u64 = 256;
+
+/// An opening may take this part of the memory budget for the frames that it replays.
+const REPLAY_SHARE: u64 = 16;
+
+/// Whether a checkpoint is due, `logged_bytes` in so many frames after the last one: an opening
+/// would have to replay them within the memory budget.
 #[must_use]
-pub fn is_due(logged_bytes: u64, live_bytes: u64) -> bool {
-    logged_bytes >= interval_bytes(live_bytes)
+pub fn is_due(logged_bytes: u64, frames: u64, live_bytes: u64, budget_bytes: u64) -> bool {
+    let most_frames = (budget_bytes / REPLAY_SHARE / BYTES_PER_FRAME).max(MIN_FRAMES);
+    logged_bytes >= interval_bytes(live_bytes) || frames >= most_frames
 }
 
 /// Part of the live data that dead segments must amount to before a checkpoint is taken for them.
@@ -70,7 +82,14 @@ mod tests {
 
     #[test]
     fn it_is_due_exactly_at_the_interval() {
-        assert!(!is_due((8 << 20) - 1, 0));
-        assert!(is_due(8 << 20, 0));
+        assert!(!is_due((8 << 20) - 1, 4095, 0, 0));
+        assert!(is_due(8 << 20, 0, 0, 0));
+    }
+
+    #[test]
+    fn frames_are_replayed_within_the_budget() {
+        assert!(is_due(0, 4096, 0, 16 << 20));
+        assert!(!is_due(0, 4096, 0, 64 << 20));
+        assert!(is_due(0, 16384, 0, 64 << 20));
     }
 }

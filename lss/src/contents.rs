@@ -15,6 +15,7 @@ use crate::link::{LINK_BYTES, Link};
 use crate::log::Log;
 use crate::open_segment::Segment;
 use crate::part::{self, FIRST_RESERVED_KIND};
+use crate::recovered::{RecoveredFrame, RecoveredPart};
 use crate::segment;
 
 /// A walk over the frames of a segment, front to back. Costs two small reads a frame.
@@ -38,6 +39,41 @@ impl Log {
         let segment = self.segments.get(segment)?;
         Some(Contents { log: self, segment, at: segment::HEADER_BYTES as u64 })
     }
+
+    /// The parts in a frame that an opening has found, but for the log's own. Costs a small read:
+    /// what is needed of all that lies behind a checkpoint is in memory a frame at a time. For the
+    /// opening, before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`]: it is not there any more. [`Error::Io`], [`Error::Refused`]: see
+    /// [`Contents::next_frame`].
+    pub fn frame_parts(
+        &self,
+        frame: &RecoveredFrame,
+    ) -> Result<impl Iterator<Item = RecoveredPart> + use<>, Error> {
+        let RecoveredFrame { found, version } = *frame;
+        let lost = || {
+            let what = "the frame was there, and is not";
+            Error::corrupt(self.segments.path(found.segment), found.offset.into(), what)
+        };
+        let segment = self.segments.get(found.segment).ok_or_else(lost)?;
+        let len = u64::from(found.header.directory_bytes);
+        let lines = bytes(self, &segment, found.directory(), len)?
+            .and_then(|directory| found.header.lines(found.offset, &directory))
+            .ok_or_else(lost)?;
+        let of_pages = lines.into_iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
+        let part = move |line: part::Line| RecoveredPart {
+            page: line.page,
+            kind: line.kind,
+            tag: line.tag,
+            refs: line.refs,
+            address: Address { segment: found.segment, offset: line.offset, len: line.len },
+            version,
+            sequence: found.header.sequence,
+        };
+        Ok(of_pages.map(part))
+    }
 }
 
 impl Contents<'_> {
@@ -60,10 +96,12 @@ impl Contents<'_> {
     pub fn next_frame(&mut self) -> Result<Option<Pieces<(PageId, Address)>>, Error> {
         loop {
             let Ok(offset) = u32::try_from(self.at) else { return Ok(None) };
-            let Some(bytes) = self.bytes(self.at, HEADER_BYTES as u64)? else { return Ok(None) };
+            let Some(found) = bytes(self.log, &self.segment, self.at, HEADER_BYTES as u64)? else {
+                return Ok(None);
+            };
             let store = self.log.segments.store;
-            let header = Header::decode(&bytes, store, offset);
-            if header.is_none() && Link::decode(&bytes, store, offset).is_some() {
+            let header = Header::decode(&found, store, offset);
+            if header.is_none() && Link::decode(&found, store, offset).is_some() {
                 self.at += LINK_BYTES;
                 continue;
             }
@@ -72,8 +110,8 @@ impl Contents<'_> {
             };
             let directory = self.at + HEADER_BYTES as u64 + u64::from(header.payload_bytes);
             self.at += header.frame_bytes();
-            let lines = self
-                .bytes(directory, u64::from(header.directory_bytes))?
+            let len = u64::from(header.directory_bytes);
+            let lines = bytes(self.log, &self.segment, directory, len)?
                 .and_then(|bytes| header.lines(offset, &bytes));
             // A damaged directory names nothing.
             let Some(lines) = lines else { continue };
@@ -86,26 +124,24 @@ impl Contents<'_> {
             return Ok(Some(of_pages.map(|line| (line.page, address(line))).collect()));
         }
     }
+}
 
-    /// These bytes of the file, or `None` if it has not as many.
-    fn bytes(&self, at: u64, len: u64) -> Result<Option<Vec<u8>>, Error> {
-        if at.checked_add(len).is_none_or(|end| end > self.segment.size) {
-            return Ok(None);
+/// These bytes of the file, or `None` if it has not as many.
+fn bytes(log: &Log, segment: &Segment, at: u64, len: u64) -> Result<Option<Vec<u8>>, Error> {
+    if at.checked_add(len).is_none_or(|end| end > segment.size) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; len as usize];
+    match segment.file.read_at(&mut bytes, at) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        // It was given back meanwhile, and there is nothing in it.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                && log.segments.get(segment.id).is_none() =>
+        {
+            Ok(None)
         }
-        let mut bytes = vec![0; len as usize];
-        match self.segment.file.read_at(&mut bytes, at) {
-            Ok(()) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            // It was given back meanwhile, and there is nothing in it.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    && self.log.segments.get(self.segment.id).is_none() =>
-            {
-                Ok(None)
-            }
-            Err(error) => {
-                Err(Error::of_call("read", self.log.segments.path(self.segment.id), error))
-            }
-        }
+        Err(error) => Err(Error::of_call("read", log.segments.path(segment.id), error)),
     }
 }

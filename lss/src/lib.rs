@@ -88,7 +88,7 @@ pub use open_segment::{SegmentInfo, SegmentState};
 pub use options::Options;
 pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream, live_bytes};
 pub use presence::ChangedFile;
-pub use recovered::{Recovered, RecoveredChunk, RecoveredPart};
+pub use recovered::{Recovered, RecoveredChunk, RecoveredFrame, RecoveredPart};
 pub use superblock::MAX_META_BYTES;
 pub use types::{Address, PageId};
 

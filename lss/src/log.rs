@@ -31,6 +31,8 @@ pub struct Log {
     pub(crate) appender: Turns<AppendState>,
     pub(crate) durable_version: AtomicU64,
     pub(crate) since_checkpoint: AtomicU64,
+    /// Of the last frame.
+    pub(crate) last_sequence: AtomicU64,
     pub(crate) begun: AtomicBool,
     pub(crate) durable: Durable,
     pub(crate) poison: OnceLock<Error>,
@@ -244,6 +246,12 @@ impl Log {
     /// Bytes that recovery would have to follow.
     pub fn bytes_since_checkpoint(&self) -> u64 {
         self.since_checkpoint.load(Ordering::Relaxed)
+    }
+
+    /// Frames that recovery would have to follow: it has some hundred bytes in memory for each.
+    pub fn frames_since_checkpoint(&self) -> u64 {
+        let checkpoint = self.durable.sequence.load(Ordering::Relaxed);
+        self.last_sequence.load(Ordering::Relaxed).saturating_sub(checkpoint)
     }
 
     /// Whether this segment is given back as soon as nothing in it is live, without a checkpoint.

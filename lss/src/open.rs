@@ -305,7 +305,8 @@ impl Opening {
             let path = self.path(found.id);
             let mut window = Window::new(&*found.file, &path, found.size);
             let format = found.header.map_or(FORMAT_VERSION, |header| header.format);
-            for line in frame.lines.iter() {
+            let Some(lines) = frame.lines(&mut window)? else { return Ok(false) };
+            for line in lines.iter() {
                 if !window.holds((format, found.id), line)? {
                     return Ok(false);
                 }
@@ -406,7 +407,7 @@ impl Opening {
         let chunk = |(&index, chunk): (&u32, &Chunk)| RecoveredChunk { index, as_of: chunk.as_of };
         let chunks = list.iter().map(chunk).collect();
         let recovered =
-            Recovered { version: replayed.version, meta, chunks, parts: replayed.parts };
+            Recovered { version: replayed.version, meta, chunks, frames: replayed.frames };
         let state = AppendState::new(&self.options, replayed.sequence, unproven, self.orphans);
         let log = Log {
             options: self.options,
@@ -420,6 +421,7 @@ impl Opening {
             appender: Turns::new(state),
             durable_version: AtomicU64::new(replayed.version),
             since_checkpoint: AtomicU64::new(replayed.bytes),
+            last_sequence: AtomicU64::new(replayed.sequence),
             begun: AtomicBool::new(false),
             poison: OnceLock::new(),
             opener: std::process::id(),

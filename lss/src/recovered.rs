@@ -2,6 +2,8 @@
 
 use types::{Address, PageId};
 
+use crate::scan::Found;
+
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,9 +15,10 @@ pub struct Recovered {
     /// The chunks of the last checkpoint, by index, which
     /// [`Log::chunk_parts`](crate::Log::chunk_parts) reads.
     pub chunks: Vec<RecoveredChunk>,
-    /// The parts committed since, in the order in which they were appended to each stream and
-    /// committed.
-    pub parts: Vec<RecoveredPart>,
+    /// The frames of the parts committed since, which
+    /// [`Log::frame_parts`](crate::Log::frame_parts) reads, in the order in which they were
+    /// appended to each stream and committed.
+    pub frames: Vec<RecoveredFrame>,
 }
 
 /// A chunk of the last checkpoint.
@@ -25,8 +28,16 @@ pub struct RecoveredChunk {
     /// Its index.
     pub index: u32,
     /// It has everything in it that lies in frames up to this sequence. Parts among
-    /// [`Recovered::parts`] that are not newer are in it already.
+    /// those of [`Recovered::frames`] that are not newer are in it already.
     pub as_of: u64,
+}
+
+/// A frame that was committed after the last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveredFrame {
+    pub(crate) found: Found,
+    /// The version of the commit that holds it.
+    pub(crate) version: u64,
 }
 
 /// A part that was committed after the last checkpoint.

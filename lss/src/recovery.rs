@@ -7,11 +7,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use types::Address;
-
 use crate::error::Error;
-use crate::part::FIRST_RESERVED_KIND;
-use crate::recovered::RecoveredPart;
+use crate::recovered::RecoveredFrame;
 use crate::scan::{Found, Scan};
 
 /// The extent of a frame.
@@ -35,7 +32,7 @@ pub(crate) struct Start {
 pub(crate) struct Replay {
     pub(crate) sequence: u64,
     pub(crate) version: u64,
-    pub(crate) parts: Vec<RecoveredPart>,
+    pub(crate) frames: Vec<RecoveredFrame>,
     /// Bytes of all frames taken.
     pub(crate) bytes: u64,
     /// The segments that they lie in.
@@ -63,7 +60,7 @@ pub(crate) fn replay(
     let mut replay = Replay {
         sequence: start.sequence,
         version: start.version,
-        parts: Vec::new(),
+        frames: Vec::new(),
         bytes: 0,
         segments: HashSet::new(),
         unproven: Vec::new(),
@@ -126,17 +123,7 @@ impl Replay {
         if found.header.sequence > durable {
             self.unproven.push(Place { segment: found.segment, offset: found.offset, len });
         }
-        for line in found.lines.iter().filter(|line| line.kind < FIRST_RESERVED_KIND) {
-            self.parts.push(RecoveredPart {
-                page: line.page,
-                kind: line.kind,
-                tag: line.tag,
-                refs: line.refs.clone(),
-                address: Address { segment: found.segment, offset: line.offset, len: line.len },
-                version: self.version,
-                sequence: found.header.sequence,
-            });
-        }
+        self.frames.push(RecoveredFrame { found: *found, version: self.version });
     }
 }
 

@@ -77,13 +77,26 @@ impl<'a> Window<'a> {
     }
 }
 
-/// A frame whose header and directory are whole.
-#[derive(Clone, Debug)]
+/// A frame whose header and directory are whole. What is in the directory is read again when it is
+/// needed: behind a checkpoint there may be more of it than there is memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) header: Header,
     pub(crate) segment: u32,
     pub(crate) offset: u32,
-    pub(crate) lines: Pieces<Line>,
+}
+
+impl Found {
+    /// Where its directory lies.
+    pub(crate) fn directory(&self) -> u64 {
+        u64::from(self.offset) + HEADER_BYTES as u64 + u64::from(self.header.payload_bytes)
+    }
+
+    /// The lines of its directory, or `None` if that is not what it says.
+    pub(crate) fn lines(&self, window: &mut Window<'_>) -> Result<Option<Pieces<Line>>, Error> {
+        let directory = window.get(self.directory(), u64::from(self.header.directory_bytes))?;
+        Ok(directory.and_then(|directory| self.header.lines(self.offset, directory)))
+    }
 }
 
 /// What a scan has found so far, over all segments.
@@ -152,16 +165,13 @@ impl Scan {
         offset: u32,
     ) -> Result<u64, Error> {
         self.durable = self.durable.max(header.durable);
-        let at = u64::from(offset) + HEADER_BYTES as u64 + u64::from(header.payload_bytes);
-        let lines = window
-            .get(at, u64::from(header.directory_bytes))?
-            .and_then(|directory| header.lines(offset, directory));
-        let Some(lines) = lines else {
+        let found = Found { header, segment: id, offset };
+        if found.lines(window)?.is_none() {
             // It may be what a rollback left, half overwritten: what lies inside is looked at.
             self.broken.push((header.sequence, id, u64::from(offset)));
             return Ok(HEADER_BYTES as u64);
-        };
-        self.frames.push(Found { header, segment: id, offset, lines });
+        }
+        self.frames.push(found);
         Ok(header.frame_bytes())
     }
 }

@@ -383,7 +383,9 @@ impl Duties {
         unless_damaged(engine.make_all_disk_room())?;
         let mut drops_done = true;
         unless_damaged(self.catalog.finish_drops(engine).map(|done| drops_done = done))?;
-        let is_due = gc::checkpointing::is_due(log.bytes_since_checkpoint(), log.live_bytes());
+        let (bytes, frames) = (log.bytes_since_checkpoint(), log.frames_since_checkpoint());
+        let budget = engine.store.budget.limit_bytes();
+        let is_due = gc::checkpointing::is_due(bytes, frames, log.live_bytes(), budget);
         if is_due || log.uncopied_bytes() > 0 {
             unless_damaged(engine.checkpoint())?;
         }

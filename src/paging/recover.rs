@@ -16,18 +16,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 use types::{Address, PageId};
 
+/// Locations that are changed before they are put into the table, where they take less memory.
+const CHANGED_AT_ONCE: usize = 1024;
+
 /// What was found of each tree, by its number.
 pub(crate) type Counts = HashMap<u32, Count>;
 
 impl DurableEngine {
     /// Fills the table. Nobody else uses the engine yet.
     ///
-    /// Chunk by chunk, so that the places are in memory once and what they were read from is not
-    /// kept beside them. Unpinned while anything is read: other stores and maps of the process go
-    /// on, and what they give up must not wait for this.
+    /// Chunk by chunk, and frame by frame, so that the places are in memory once and what they were
+    /// read from is not kept beside them. Unpinned while anything is read: other stores of the
+    /// process go on, and what they give up must not wait for this.
     pub(crate) fn recover(&self, recovered: Recovered) -> Result<Counts> {
-        let Recovered { version, chunks, parts, .. } = recovered;
-        self.table.reserve_below(self.id_limit(&chunks, &parts)?)?;
+        let Recovered { version, chunks, frames, .. } = recovered;
+        let mut limit = self.id_limit(&chunks)?;
+        self.table.reserve_below(limit)?;
         let mut as_of = HashMap::new();
         for chunk in chunks {
             as_of.insert(chunk.index, chunk.as_of);
@@ -37,23 +41,26 @@ impl DurableEngine {
                 self.set_place(id, Some(&Place { flushed: version, ..place }), &guard);
             }
         }
-        let guard = self.pin();
         // All that was known already.
         *self.store.changed() = ChangedPages::default();
-        let mut changed: BTreeMap<PageId, Option<Place>> = BTreeMap::new();
-        for part in parts.iter().filter(|part| part.kind != VALUE) {
-            if as_of.get(&chunk_of(part.page)).is_some_and(|&as_of| part.sequence <= as_of) {
-                continue;
+        let mut changed = BTreeMap::new();
+        for frame in &frames {
+            for part in self.store.log.frame_parts(frame)?.filter(|part| part.kind != VALUE) {
+                if as_of.get(&chunk_of(part.page)).is_some_and(|&as_of| part.sequence <= as_of) {
+                    continue;
+                }
+                if part.page.number() >= limit {
+                    limit = part.page.number().saturating_add(1);
+                    self.table.reserve_below(limit)?;
+                }
+                let so_far = || self.place(part.page, &self.pin());
+                apply(changed.entry(part.page).or_insert_with(so_far), &part)?;
+                if changed.len() >= CHANGED_AT_ONCE {
+                    self.set_places(&mut changed, version);
+                }
             }
-            let committed = || self.place(part.page, &guard);
-            apply(changed.entry(part.page).or_insert_with(committed), part)?;
         }
-        drop(parts);
-        for (id, place) in changed {
-            let place = place.map(|place| Place { flushed: version, ..place });
-            self.set_place(id, place.as_ref(), &guard);
-        }
-        drop(guard);
+        self.set_places(&mut changed, version);
         let counts = self.adopt_places(version)?;
         self.clock.advance_to(version + 1);
         if !self.store.read_only {
@@ -63,6 +70,15 @@ impl DurableEngine {
             self.store.log.reclaim()?;
         }
         Ok(counts)
+    }
+
+    /// Puts locations that parts have changed into the table.
+    fn set_places(&self, changed: &mut BTreeMap<PageId, Option<Place>>, version: u64) {
+        let guard = self.pin();
+        for (id, place) in std::mem::take(changed) {
+            let place = place.map(|place| Place { flushed: version, ..place });
+            self.set_place(id, place.as_ref(), &guard);
+        }
     }
 
     /// The locations in a chunk of the last checkpoint.
@@ -79,19 +95,13 @@ impl DurableEngine {
         Ok(places)
     }
 
-    /// One more than the highest id of a page.
-    fn id_limit(&self, chunks: &[RecoveredChunk], parts: &[RecoveredPart]) -> Result<u32> {
-        let mut limit = 0;
-        if let Some(last) = chunks.last() {
-            // An empty one is none that this code has written; the ones before it are lower.
-            let highest = self.chunk_places(last.index)?.keys().last().copied();
-            let first = last.index.saturating_mul(CHUNK_PAGES);
-            limit = highest.map_or(first, |id| id.number().saturating_add(1));
-        }
-        for part in parts {
-            limit = limit.max(part.page.number().saturating_add(1));
-        }
-        Ok(limit)
+    /// One more than the highest id of a page in the checkpoint.
+    fn id_limit(&self, chunks: &[RecoveredChunk]) -> Result<u32> {
+        let Some(last) = chunks.last() else { return Ok(0) };
+        // An empty one is none that this code has written; the ones before it are lower.
+        let highest = self.chunk_places(last.index)?.keys().last().copied();
+        let first = last.index.saturating_mul(CHUNK_PAGES);
+        Ok(highest.map_or(first, |id| id.number().saturating_add(1)))
     }
 
     /// Tells the log what is live, and the table which pages there are; counts the entries.

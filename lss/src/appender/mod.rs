@@ -563,6 +563,7 @@ impl Appender<'_> {
         tally.frames.add(1);
         tally.bytes_written.add(written as u64);
         self.log.since_checkpoint.fetch_add(written as u64, Ordering::Relaxed);
+        self.log.last_sequence.store(sequence, Ordering::Relaxed);
         Ok(sequence)
     }
 

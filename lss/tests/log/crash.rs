@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bwtree_lss::io::{Disk, Fault, Op, SimDisk};
 use bwtree_lss::{Appender, Error, Log, PageId, Stream};
 
-use crate::driver::{Driver, History, KIND, small};
+use crate::driver::{Driver, History, KIND, parts_of, small};
 use crate::random::Random;
 
 /// What was checked.
@@ -170,7 +170,7 @@ fn what_was_rolled_back_never_comes_back() {
         let (log, recovered) = Log::open(Arc::new(disk), small()).unwrap();
         assert!(recovered.version == 2 || (recovered.version == 1 && !committed), "seed {seed}");
         found[recovered.version as usize] += 1;
-        for part in &recovered.parts {
+        for part in parts_of(&log, &recovered) {
             let payload = log.read(part.address, part.page, part.kind).unwrap();
             assert_eq!(payload[0], b'0' + part.version as u8, "seed {seed}");
         }

@@ -12,7 +12,7 @@ use bwtree_lss::{Address, Error, Log, Options, PageId, Stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::directory::{CHILD, run_in_child};
-use crate::driver::{KIND, small};
+use crate::driver::{KIND, parts_of, small};
 
 /// A disk that counts the open files of segments.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ fn a_store_of_many_segments_has_few_files_open() {
     assert_eq!(disk.open.load(Ordering::SeqCst), 0);
 
     let (log, recovered) = Log::open(Arc::new(disk.clone()), options).unwrap();
-    assert_eq!(recovered.parts.len(), SEGMENTS as usize);
+    assert_eq!(parts_of(&log, &recovered).len(), SEGMENTS as usize);
     assert!(addresses.iter().all(|&address| log.adopt(address)));
     log.appender().begin([], b"", recovered.version).unwrap();
     let at_opening = most();
@@ -278,7 +278,7 @@ fn with_few_descriptors(path: &Path) {
     let addresses = fill(&log, SEGMENTS);
     drop(log);
     let (log, recovered) = Log::open(Arc::new(FileDisk::new(path)), small()).unwrap();
-    assert_eq!(recovered.parts.len(), SEGMENTS as usize);
+    assert_eq!(parts_of(&log, &recovered).len(), SEGMENTS as usize);
     assert!(addresses.iter().all(|&address| log.adopt(address)));
     log.appender().begin([], b"", recovered.version).unwrap();
     for round in 0..3 {

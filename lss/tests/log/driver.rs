@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bwtree_lss::io::Disk;
 use bwtree_lss::{
-    Address, Checkpoint, ChunkPart, Error, Log, Options, PageId, Recovered, RecoveredChunk, Stream,
+    Address, Checkpoint, ChunkPart, Error, Log, Options, PageId, Recovered, RecoveredChunk,
+    RecoveredPart, Stream,
 };
 
 use crate::random::Random;
@@ -61,6 +62,20 @@ pub(crate) struct Run {
     saved: BTreeMap<u32, Address>,
 }
 
+/// The parts that an opening found behind the checkpoint.
+pub(crate) fn read_parts(log: &Log, recovered: &Recovered) -> Result<Vec<RecoveredPart>, Error> {
+    let mut parts = Vec::new();
+    for frame in &recovered.frames {
+        parts.extend(log.frame_parts(frame)?);
+    }
+    Ok(parts)
+}
+
+/// The same, of a disk that can be read.
+pub(crate) fn parts_of(log: &Log, recovered: &Recovered) -> Vec<RecoveredPart> {
+    read_parts(log, recovered).unwrap()
+}
+
 /// The table that an opening found.
 pub(crate) fn table_of(log: &Log, recovered: &Recovered) -> Result<BTreeMap<u32, Address>, Error> {
     let mut table = BTreeMap::new();
@@ -75,7 +90,7 @@ pub(crate) fn table_of(log: &Log, recovered: &Recovered) -> Result<BTreeMap<u32,
             }
         }
     }
-    for part in &recovered.parts {
+    for part in read_parts(log, recovered)? {
         assert_eq!(part.kind, KIND);
         assert_eq!(part.tag, u64::from(part.page.number()) * 3);
         assert!(part.version <= recovered.version);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bwtree_lss::io::{Disk, Fault, Op, SimDisk};
 use bwtree_lss::{Address, Appender, Error, Log, PageId, Stream};
 
-use crate::driver::{Driver, History, KIND, read_all, small, whole};
+use crate::driver::{Driver, History, KIND, parts_of, read_all, small, whole};
 use crate::random::Random;
 
 fn begun(disk: &SimDisk, history: &mut History, seed: u64) -> Driver {
@@ -46,11 +46,11 @@ fn a_failed_sync_poisons_and_is_never_tried_again() {
     // What the failed sync left in the cache is found again; beginning makes it durable.
     let (log, recovered) = Log::open(Arc::new(disk.clone()), small()).unwrap();
     assert_eq!(recovered.version, 2);
-    for part in &recovered.parts {
+    for part in parts_of(&log, &recovered) {
         log.adopt(part.address);
     }
     log.appender().begin([(0, whole(1, 1))], b"", 2).unwrap();
-    let second = recovered.parts[1].address;
+    let second = parts_of(&log, &recovered)[1].address;
     drop(log);
     let disk = disk.crash(&mut |_| 0);
     let (log, recovered) = Log::open(Arc::new(disk), small()).unwrap();
@@ -340,7 +340,7 @@ fn a_refused_commit_that_is_on_the_disk_all_the_same_is_wiped_by_the_rollback() 
     }
     appender.commit(3).unwrap();
     let (_, recovered) = Log::open(Arc::new(disk.crash(&mut |n| n - 1)), small()).unwrap();
-    assert_eq!((recovered.version, recovered.parts.len()), (3, 0));
+    assert_eq!((recovered.version, parts_of(&log, &recovered).len()), (3, 0));
 }
 
 /// Another name that came to be, or a removal that took place, though it was said to have failed.
@@ -410,14 +410,15 @@ fn a_sync_that_fails_of_a_segment_of_the_group_stops_the_group_and_nothing_else(
         // disk: who takes it makes all of it durable.
         let killed = disk.kill();
         let (again, recovered) = Log::open(Arc::new(killed.clone()), small()).unwrap();
-        assert!(recovered.parts.iter().all(|part| again.adopt(part.address)));
+        let parts = parts_of(&again, &recovered);
+        assert!(parts.iter().all(|part| again.adopt(part.address)));
         again.appender().begin([(0, whole(1, 1))], b"", recovered.version).unwrap();
         drop(again);
         let crashed = killed.crash(&mut |_| 0);
         let files = crashed.files();
         let (again, known) = Log::open(Arc::new(crashed), small()).unwrap();
         assert_eq!(known.version, recovered.version, "sync {nth}");
-        for part in &recovered.parts {
+        for part in parts {
             assert_eq!(again.read(part.address, part.page, KIND).unwrap().len(), 2000);
             let file = &files[&format!("seg-{:010}.log", part.address.segment)];
             assert!(file.starts_with(b"BWSEG001") && file.len() >= 4096, "sync {nth}");
@@ -427,7 +428,7 @@ fn a_sync_that_fails_of_a_segment_of_the_group_stops_the_group_and_nothing_else(
         let mut random = Random(nth);
         let version_of = |disk: SimDisk| {
             let (log, recovered) = Log::open(Arc::new(disk), small()).unwrap();
-            for part in &recovered.parts {
+            for part in parts_of(&log, &recovered) {
                 let payload = log.read(part.address, part.page, KIND).unwrap();
                 assert_eq!(u64::from(payload[0]), part.version);
             }

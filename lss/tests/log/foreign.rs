@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bwtree_lss::io::{FileDisk, MemoryDisk};
 use bwtree_lss::{Error, Log, Options};
 
-use crate::driver::{Driver, History, small};
+use crate::driver::{Driver, History, parts_of, small};
 use crate::random::Random;
 
 fn open(path: &Path, history: &mut History) -> Driver {
@@ -109,7 +109,9 @@ fn a_segment_of_another_store_is_an_error_only_where_it_is_needed() {
         match Log::open(Arc::new(MemoryDisk::with_files(files)), small()) {
             Ok((log, recovered)) => {
                 // Nothing of it is shown: what lay there is gone, and each part says so.
-                let inside = recovered.parts.iter().filter(|part| part.address.segment == id);
+                let inside = parts_of(&log, &recovered)
+                    .into_iter()
+                    .filter(|part| part.address.segment == id);
                 assert_eq!(inside.count(), 0);
                 assert!(log.segments().iter().all(|s| s.id != id));
             }
