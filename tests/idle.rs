@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bwtree::io::{MemoryDisk, SimDisk};
 use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db, Error, SyncPolicy};
+use bwtree_tests::alone::{all_alone, case};
 
 const MIB: u64 = 1 << 20;
 
@@ -333,4 +334,45 @@ fn long_entries_among_short_ones_are_given_back() {
         let left = tree.iter().map(Result::unwrap).filter(|(_, value)| value.len() == 10).count();
         assert_eq!(left, 384_000, "{way}");
     }
+}
+
+/// Nanoseconds that threads of this name have had a processor.
+#[cfg(target_os = "linux")]
+fn on_processor(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let told = |what: &str, task: &Path| std::fs::read_to_string(task.join(what)).unwrap();
+    let named = tasks.map(|task| task.path()).filter(|task| told("comm", task).trim() == name);
+    named
+        .map(|task| told("schedstat", &task).split(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// After each commit, of one page and of few bytes, the background looked at all pages of the store
+/// for some that could be merged: 35 % of a processor, with 750 MB and five commits a second.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_writes_little_has_not_all_pages_looked_at() {
+    const PAGES: u64 = 4000;
+    if case().is_none() {
+        // Beside no other store.
+        return all_alone("who_writes_little_has_not_all_pages_looked_at", ["alone"], u64::MAX);
+    }
+    let builder = Db::builder("memory").sync_policy(SyncPolicy::EveryMillis(20));
+    let db = builder.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let tree = db.tree("t").unwrap();
+    (0..8 * PAGES as u32).for_each(|n| tree.put(key(n), [7; 900]).unwrap());
+    db.sync().unwrap();
+    rest(&db, Duration::from_secs(20));
+    assert!(db.stats().pages >= PAGES, "{:?}", db.stats());
+    let (before, commits, begun) =
+        (on_processor("bwtree-clean"), db.stats().commits, Instant::now());
+    while db.stats().commits < commits + 100 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no commits: {:?}", db.stats());
+        tree.put(key(7), [8; 900]).unwrap();
+        sleep(Duration::from_millis(5));
+    }
+    let each = (on_processor("bwtree-clean") - before) / 100;
+    println!("{each} ns of the background for each commit");
+    // 17 us, and 790 when it looked at all of them.
+    assert!(each < 200_000, "{each} ns for a commit of one page of {PAGES}");
 }

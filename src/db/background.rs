@@ -393,7 +393,7 @@ impl Duties {
         unless_damaged(self.free_merged(engine))?;
         let settled = self.settle(engine);
         engine.merge_dry()?;
-        let merges_done = !self.sparse.step(engine)?;
+        let merges_done = !self.sparse.step(engine, self.still_since.elapsed())?;
         log.reclaim()?;
         let mut folded = false;
         unless_damaged(self.fold(engine).map(|some| folded = some))?;

@@ -7,6 +7,7 @@ use crate::paging::sparse::SparseWalk;
 use core::fmt;
 use gc::Reach;
 use std::sync::PoisonError;
+use std::time::Duration;
 use sync::atomic::Ordering;
 
 /// Part of the disk that a cleaning writes anew before it wins back what has died by that.
@@ -138,7 +139,7 @@ impl Cleaning<'_, '_> {
         let merges = || engine.counters.merges.load(Ordering::Relaxed);
         for _ in 0..MOST_WALKS {
             let before = merges();
-            while sparse.step(engine)? {
+            while sparse.step(engine, Duration::MAX)? {
                 if !self.ask(0, 0) {
                     return Ok(());
                 }

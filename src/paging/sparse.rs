@@ -14,6 +14,10 @@
 //! The walk makes progress by itself and ends: a round over all trees begins only if there was a
 //! commit since the last one began, and after a round that has merged nothing an idle store has no
 //! commit any more.
+//!
+//! A round looks at each page, so what it costs follows what the store holds. It is to cost what
+//! has changed: it begins when commits have changed a part of all pages, or when nobody has written
+//! for many times as long as the last one took.
 
 use super::packed::PackedPlace;
 use super::store::{DurableEngine, LogStore};
@@ -31,6 +35,13 @@ use types::PageId;
 /// How long one step may take, save for its last page.
 const STEP: Duration = Duration::from_millis(5);
 
+/// A round begins when commits have changed one page in so many.
+const PAGES_PER_CHANGE: u64 = 8;
+
+/// Or when nobody has written for so long, and so many times as long as the last round took.
+const STILL: Duration = Duration::from_millis(300);
+const STILL_PER_ROUND: u32 = 20;
+
 /// Pages that are brought in to merge one leaf behind a commit, at the most.
 const MOST_READ: u32 = 8;
 
@@ -41,21 +52,46 @@ pub(crate) struct SparseWalk {
     trees: Vec<Arc<TreeCore>>,
     /// The tree under way, the level of the inner pages, and the key to go on from.
     at: Option<(Arc<TreeCore>, u8, Vec<u8>)>,
+    /// How long this round has taken so far, or the last one.
+    took: Duration,
+    /// Locations that commits had changed when it began.
+    relocated: u64,
 }
 
 impl SparseWalk {
-    /// Goes on for a moment. Says whether there is more to do at once.
-    pub(crate) fn step(&mut self, engine: &DurableEngine) -> Result<bool> {
+    /// Goes on for a moment, or begins, if it is time to: nobody has written for so long. Says
+    /// whether there is more to do at once.
+    pub(crate) fn step(&mut self, engine: &DurableEngine, still: Duration) -> Result<bool> {
         let _changing = engine.store.at_rest();
         let begun = Instant::now();
-        if self.at.is_none() && self.trees.is_empty() {
-            let durable = engine.store.log.durable_version();
-            // ORDERING: behind `at_rest`, whoever walks.
-            if engine.store.walked.swap(durable, Ordering::Relaxed) == durable {
-                return Ok(false);
-            }
-            self.trees = engine.store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
+        if self.at.is_none() && self.trees.is_empty() && !self.begin(engine, still) {
+            return Ok(false);
         }
+        let more = self.go_on(engine, begun);
+        self.took += begun.elapsed();
+        more
+    }
+
+    /// Begins a round, if it is time to. Called behind `at_rest`.
+    fn begin(&mut self, engine: &DurableEngine, still: Duration) -> bool {
+        let store = &engine.store;
+        let (durable, walked) = (store.log.durable_version(), store.walked.load(Ordering::Relaxed));
+        let relocated = store.relocated.load(Ordering::Relaxed);
+        let changed = (relocated - self.relocated).saturating_mul(PAGES_PER_CHANGE);
+        let is_much = changed >= u64::from(engine.table.id_limit());
+        if durable == walked
+            || !is_much && still < STILL.max(self.took.saturating_mul(STILL_PER_ROUND))
+        {
+            return false;
+        }
+        // ORDERING: behind `at_rest`, whoever walks.
+        store.walked.store(durable, Ordering::Relaxed);
+        (self.took, self.relocated) = (Duration::ZERO, relocated);
+        self.trees = store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
+        true
+    }
+
+    fn go_on(&mut self, engine: &DurableEngine, begun: Instant) -> Result<bool> {
         while let Some((tree, level, key)) = self.next(engine) {
             // While the upkeep is held, no tree goes any further than being dropped.
             if tree.is_dropped() {

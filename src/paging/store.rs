@@ -149,6 +149,8 @@ pub(crate) struct LogStore {
     pub(crate) cutting: AtomicU64,
     /// Commits whose pages can be evicted.
     pub(crate) published: AtomicU64,
+    /// Locations that they have changed.
+    pub(crate) relocated: AtomicU64,
     /// What was durable when the last round of a [`SparseWalk`](super::sparse::SparseWalk) began.
     pub(crate) walked: AtomicU64,
     /// Live bytes, bytes of segments in use, and the version, when a cleaning on demand had nothing
@@ -253,6 +255,7 @@ impl LogStore {
             overdraft: AtomicI64::new(0),
             cutting: AtomicU64::new(0),
             published: AtomicU64::new(0),
+            relocated: AtomicU64::new(0),
             walked: AtomicU64::new(0),
             exhausted: Mutex::new(None),
             superseded: AtomicU64::new(0),
