@@ -17,8 +17,10 @@ pub fn interval_bytes(live_bytes: u64) -> u64 {
     (live_bytes / 4).clamp(MIN_INTERVAL_BYTES, MAX_INTERVAL_BYTES)
 }
 
-/// Fewest frames of log between two checkpoints that their number is a reason for.
-const MIN_FRAMES: u64 = 4096;
+/// Fewest frames of log between two checkpoints that their number is a reason for: 4 MiB in an
+/// opening, whatever the budget. Where commits are scattered over a large store, a checkpoint costs
+/// much of what they have cost.
+const MIN_FRAMES: u64 = 16 << 10;
 
 /// What an opening has in memory for each frame that it replays, about.
 const BYTES_PER_FRAME: u64 = 256;
@@ -82,14 +84,14 @@ mod tests {
 
     #[test]
     fn it_is_due_exactly_at_the_interval() {
-        assert!(!is_due((8 << 20) - 1, 4095, 0, 0));
+        assert!(!is_due((8 << 20) - 1, 16383, 0, 0));
         assert!(is_due(8 << 20, 0, 0, 0));
     }
 
     #[test]
     fn frames_are_replayed_within_the_budget() {
-        assert!(is_due(0, 4096, 0, 16 << 20));
-        assert!(!is_due(0, 4096, 0, 64 << 20));
-        assert!(is_due(0, 16384, 0, 64 << 20));
+        assert!(is_due(0, 16384, 0, 1 << 20));
+        assert!(!is_due(0, 16384, 0, 256 << 20));
+        assert!(is_due(0, 65536, 0, 256 << 20));
     }
 }

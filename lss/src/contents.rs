@@ -14,9 +14,13 @@ use crate::io::File;
 use crate::link::{LINK_BYTES, Link};
 use crate::log::Log;
 use crate::open_segment::Segment;
-use crate::part::{self, FIRST_RESERVED_KIND};
+use crate::part::{self, FIRST_RESERVED_KIND, Stream};
 use crate::recovered::{RecoveredFrame, RecoveredPart};
+use crate::scan::{Found, WINDOW_BYTES};
 use crate::segment;
+
+/// Frames are small of which so many fit what is read at once.
+const SMALL_FRAMES: u64 = 4;
 
 /// A walk over the frames of a segment, front to back. Costs two small reads a frame.
 ///
@@ -40,28 +44,49 @@ impl Log {
         Some(Contents { log: self, segment, at: segment::HEADER_BYTES as u64 })
     }
 
-    /// The parts in a frame that an opening has found, but for the log's own. Costs a small read:
-    /// what is needed of all that lies behind a checkpoint is in memory a frame at a time. For the
-    /// opening, before anything is written.
+    /// Reads the frames that an opening has found. For the opening, before anything is written.
+    pub fn frame_reader(&self) -> FrameReader<'_> {
+        FrameReader { log: self, ahead: Default::default() }
+    }
+}
+
+/// Reads the parts in frames, in their order: what is needed of all that lies behind a checkpoint
+/// is in memory a frame at a time. Of small frames many are read at once.
+#[derive(Debug)]
+pub struct FrameReader<'a> {
+    log: &'a Log,
+    /// Of each stream.
+    ahead: [Option<Ahead>; 2],
+}
+
+/// Some bytes of a segment, from a position on.
+#[derive(Debug)]
+struct Ahead {
+    segment: Arc<Segment>,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl FrameReader<'_> {
+    /// The parts in a frame that are not the log's own.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`]: it is not there any more. [`Error::Io`], [`Error::Refused`]: see
     /// [`Contents::next_frame`].
-    pub fn frame_parts(
-        &self,
+    pub fn parts(
+        &mut self,
         frame: &RecoveredFrame,
     ) -> Result<impl Iterator<Item = RecoveredPart> + use<>, Error> {
         let RecoveredFrame { found, version } = *frame;
-        let lost = || {
-            let what = "the frame was there, and is not";
-            Error::corrupt(self.segments.path(found.segment), found.offset.into(), what)
+        let lines = match self.directory(&found)? {
+            Some(directory) => found.header.lines(found.offset, directory),
+            None => None,
         };
-        let segment = self.segments.get(found.segment).ok_or_else(lost)?;
-        let len = u64::from(found.header.directory_bytes);
-        let lines = bytes(self, &segment, found.directory(), len)?
-            .and_then(|directory| found.header.lines(found.offset, &directory))
-            .ok_or_else(lost)?;
+        let lines = lines.ok_or_else(|| {
+            let what = "the frame was there, and is not";
+            Error::corrupt(self.log.segments.path(found.segment), found.offset.into(), what)
+        })?;
         let of_pages = lines.into_iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
         let part = move |line: part::Line| RecoveredPart {
             page: line.page,
@@ -73,6 +98,29 @@ impl Log {
             sequence: found.header.sequence,
         };
         Ok(of_pages.map(part))
+    }
+
+    fn directory(&mut self, found: &Found) -> Result<Option<&[u8]>, Error> {
+        let ahead = &mut self.ahead[usize::from(found.header.stream == Stream::Background)];
+        let (from, len) = (found.directory(), u64::from(found.header.directory_bytes));
+        let has = |ahead: &Ahead| {
+            let end = ahead.start + ahead.bytes.len() as u64;
+            ahead.segment.id == found.segment && ahead.start <= from && from + len <= end
+        };
+        let is_there = ahead.as_ref().is_some_and(has);
+        if !is_there {
+            let Some(segment) = self.log.segments.get(found.segment) else { return Ok(None) };
+            // Behind a large frame its directory is a small part of what would be read.
+            let many = found.header.frame_bytes() < WINDOW_BYTES / SMALL_FRAMES;
+            let wanted = if many { len.max(WINDOW_BYTES) } else { len };
+            let wanted = wanted.min(segment.size.saturating_sub(from)).max(len);
+            let Some(bytes) = bytes(self.log, &segment, from, wanted)? else { return Ok(None) };
+            *ahead = Some(Ahead { segment, start: from, bytes });
+        }
+        Ok(ahead.as_ref().and_then(|ahead| {
+            let at = (from - ahead.start) as usize;
+            ahead.bytes.get(at..at + len as usize)
+        }))
     }
 }
 

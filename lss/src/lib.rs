@@ -79,7 +79,7 @@ mod turn;
 
 pub use appender::Appender;
 pub use checkpoint::{Checkpoint, ChunkPart, MovedChunks};
-pub use contents::Contents;
+pub use contents::{Contents, FrameReader};
 pub use copies::ChunkSize;
 pub use counters::Counters;
 pub use error::{Error, HeldBack};

@@ -16,7 +16,7 @@ pub struct Recovered {
     /// [`Log::chunk_parts`](crate::Log::chunk_parts) reads.
     pub chunks: Vec<RecoveredChunk>,
     /// The frames of the parts committed since, which
-    /// [`Log::frame_parts`](crate::Log::frame_parts) reads, in the order in which they were
+    /// [`FrameReader`](crate::FrameReader) reads, in the order in which they were
     /// appended to each stream and committed.
     pub frames: Vec<RecoveredFrame>,
 }

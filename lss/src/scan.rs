@@ -14,7 +14,7 @@ use crate::link::Link;
 use crate::part::{self, CHECKSUM_BYTES, Line, Seed};
 
 /// Bytes read at once.
-const WINDOW_BYTES: u64 = 256 << 10;
+pub(crate) const WINDOW_BYTES: u64 = 256 << 10;
 
 /// A file read front to back through a window.
 #[derive(Debug)]

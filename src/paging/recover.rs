@@ -44,8 +44,9 @@ impl DurableEngine {
         // All that was known already.
         *self.store.changed() = ChangedPages::default();
         let mut changed = BTreeMap::new();
+        let mut reader = self.store.log.frame_reader();
         for frame in &frames {
-            for part in self.store.log.frame_parts(frame)?.filter(|part| part.kind != VALUE) {
+            for part in reader.parts(frame)?.filter(|part| part.kind != VALUE) {
                 if as_of.get(&chunk_of(part.page)).is_some_and(|&as_of| part.sequence <= as_of) {
                     continue;
                 }

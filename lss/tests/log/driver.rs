@@ -64,9 +64,9 @@ pub(crate) struct Run {
 
 /// The parts that an opening found behind the checkpoint.
 pub(crate) fn read_parts(log: &Log, recovered: &Recovered) -> Result<Vec<RecoveredPart>, Error> {
-    let mut parts = Vec::new();
+    let (mut parts, mut reader) = (Vec::new(), log.frame_reader());
     for frame in &recovered.frames {
-        parts.extend(log.frame_parts(frame)?);
+        parts.extend(reader.parts(frame)?);
     }
     Ok(parts)
 }

@@ -245,3 +245,28 @@ fn a_large_group_in_a_young_log_opens_few_segments() {
     assert!(syncs <= opened + 2 && of_directory == 1, "{syncs}, {of_directory} for {opened}");
     assert!(opened <= 50, "{opened} segments for 48 MiB");
 }
+
+/// An opening read each frame behind the checkpoint by itself: with 12,000 commits there, on a disk
+/// that takes a millisecond for a read, 13 seconds.
+#[test]
+fn an_opening_reads_many_frames_at_once() {
+    const COMMITS: u64 = 1000;
+    let disk = SimDisk::new();
+    let mut options = small();
+    (options.segment_bytes_min, options.segment_bytes_max) = (1 << 20, 1 << 20);
+    let (log, _) = Log::open(Arc::new(disk.clone()), options).unwrap();
+    log.appender().begin([], b"", 0).unwrap();
+    for version in 1..=COMMITS {
+        let mut appender = log.appender();
+        let stream = [Stream::Foreground, Stream::Background][(version % 2) as usize];
+        appender.append(stream, PageId::new(1), KIND, version, &[], &[1; 40]).unwrap();
+        appender.commit(version).unwrap();
+    }
+    drop(log);
+    let (log, recovered) = Log::open(Arc::new(disk.clone()), options).unwrap();
+    let before = disk.calls(Op::Read);
+    let parts = parts_of(&log, &recovered);
+    assert!(parts.iter().map(|part| part.tag).eq(1..=COMMITS));
+    let reads = disk.calls(Op::Read) - before;
+    assert!(reads < COMMITS / 50, "{reads} reads of {} frames", recovered.frames.len());
+}
