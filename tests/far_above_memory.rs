@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bwtree::{CleaningSchedule, Db, SyncPolicy, Tree};
 use bwtree_tests::alone::{all_alone, alone, case};
-use bwtree_tests::{amount, mix, peak_resident};
+use bwtree_tests::{is_full_size, memory_bound, mix, peak_resident, scattered_key};
 
 const MIB: u64 = 1 << 20;
 const VALUE_BYTES: usize = 200;
@@ -26,18 +26,6 @@ const LEAST_RATE_OF_DELETES: u64 = 25_000;
 /// and beside removals, which make in seconds nine tenths of it garbage.
 const MOST_OF_BOUND: u64 = 125;
 const MOST_BESIDE_REMOVALS: u64 = 200;
-
-fn is_full() -> bool {
-    amount("BWTREE_FULL", 0) != 0
-}
-
-/// Scattered, each once.
-fn key(number: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&mix(number).to_be_bytes());
-    key[8..].copy_from_slice(&number.to_be_bytes());
-    key
-}
 
 /// Writes in tenths, and says how many a second there were in each of them, and where the disk was
 /// at the most, in hundredths of its bound: it looks a thousand times.
@@ -65,7 +53,7 @@ fn tenths(db: &Db, writes: u64, bound: impl Fn(u64) -> u64, write: impl Fn(u64))
 }
 
 fn load_and_empty(budget: u64, discards: bool) {
-    let entries = if is_full() { 3_400_000 } else { 60_000 };
+    let entries = if is_full_size() { 3_400_000 } else { 60_000 };
     let folder = tempfile::tempdir().unwrap();
     let schedule = CleaningSchedule::new();
     let builder = Db::builder(folder.path()).memory_budget_bytes(budget).cleaning(schedule);
@@ -73,17 +61,20 @@ fn load_and_empty(budget: u64, discards: bool) {
     let tree: Tree = db.tree("t").unwrap();
     // What is kept for a full disk is beside what is live.
     let bound = |live| schedule.bound_bytes(live) + db.stats().reserve_bytes;
-    let put = |at: u64| tree.put(key(at), [at as u8; VALUE_BYTES]).unwrap();
+    let put = |at: u64| tree.put(scattered_key(at), [at as u8; VALUE_BYTES]).unwrap();
     let [rates, disks] = tenths(&db, entries, bound, put);
-    assert!(!is_full() || rates.iter().all(|rate| *rate >= LEAST_RATE), "{rates:?}");
-    assert!(!is_full() || disks.iter().all(|part| *part <= MOST_OF_BOUND), "{disks:?}");
+    assert!(!is_full_size() || rates.iter().all(|rate| *rate >= LEAST_RATE), "{rates:?}");
+    assert!(!is_full_size() || disks.iter().all(|part| *part <= MOST_OF_BOUND), "{disks:?}");
     let stats = db.stats();
     let written = stats.bytes_written as f64 / stats.user_bytes_written as f64;
     println!("{written:.2} bytes written for each of the user's");
     assert!(stats.evictions > entries / 100, "it was not far above the memory: {stats:?}");
-    assert!(written <= 4.0 || !is_full(), "{written} bytes written for each of the user's");
+    assert!(written <= 4.0 || !is_full_size(), "{written} bytes written for each of the user's");
     for at in (0..entries).step_by(97) {
-        assert_eq!(tree.get(key(at)).unwrap().unwrap(), [at as u8; VALUE_BYTES].as_slice());
+        assert_eq!(
+            tree.get(scattered_key(at)).unwrap().unwrap(),
+            [at as u8; VALUE_BYTES].as_slice()
+        );
     }
     let report = db.verify().unwrap();
     println!("{report:?}");
@@ -91,14 +82,14 @@ fn load_and_empty(budget: u64, discards: bool) {
     let number = |at: u64| at * 9_999_991 % entries;
     let [rates, disks] = tenths(&db, entries / 10 * 9, bound, |at| {
         if discards {
-            tree.discard(key(number(at))).unwrap();
+            tree.discard(scattered_key(number(at))).unwrap();
         } else {
-            assert!(tree.delete(key(number(at))).unwrap());
+            assert!(tree.delete(scattered_key(number(at))).unwrap());
         }
     });
     let least = if discards { LEAST_RATE } else { LEAST_RATE_OF_DELETES };
-    assert!(!is_full() || rates.iter().all(|rate| *rate >= least), "{rates:?}");
-    assert!(!is_full() || disks.iter().all(|part| *part <= MOST_BESIDE_REMOVALS), "{disks:?}");
+    assert!(!is_full_size() || rates.iter().all(|rate| *rate >= least), "{rates:?}");
+    assert!(!is_full_size() || disks.iter().all(|part| *part <= MOST_BESIDE_REMOVALS), "{disks:?}");
     assert_eq!(tree.len(), entries - entries / 10 * 9);
     db.verify().unwrap();
 }
@@ -110,8 +101,8 @@ fn load_and_empty(budget: u64, discards: bool) {
 #[test]
 fn an_opening_after_a_kill_keeps_to_the_budget() {
     const NAME: &str = "an_opening_after_a_kill_keeps_to_the_budget";
-    let budget = if is_full() { 64 * MIB } else { 8 * MIB };
-    let (entries, updates) = if is_full() { (3_400_000, 900_000) } else { (300_000, 90_000) };
+    let budget = if is_full_size() { 64 * MIB } else { 8 * MIB };
+    let (entries, updates) = if is_full_size() { (3_400_000, 900_000) } else { (300_000, 90_000) };
     if let Some(case) = case() {
         let (step, path) = case.split_once(' ').unwrap();
         let path = Path::new(path);
@@ -121,7 +112,9 @@ fn an_opening_after_a_kill_keeps_to_the_budget() {
         let tree = db.tree("t").unwrap();
         match step {
             "killed" => {
-                let put = |at: u64, len| tree.put(key(at % entries), vec![at as u8; len]).unwrap();
+                let put = |at: u64, len| {
+                    tree.put(scattered_key(at % entries), vec![at as u8; len]).unwrap();
+                };
                 (0..entries).for_each(|at| put(at, VALUE_BYTES));
                 db.checkpoint().unwrap();
                 (0..updates).for_each(|at| put(mix(at), 8));
@@ -138,23 +131,23 @@ fn an_opening_after_a_kill_keeps_to_the_budget() {
         std::process::exit(0);
     }
     let folder = tempfile::tempdir().unwrap();
-    let most = budget + budget / 10 + 16 * MIB;
+    let most = memory_bound(budget);
     let [_, killed, _, closed] = ["killed", "opened", "closed", "opened"].map(|step| {
         let peak = alone(NAME, &format!("{step} {}", folder.path().display())).unwrap();
         assert!(peak <= most, "{step}: {peak} bytes in memory of {most}");
         fs::read_to_string(folder.path().join("peak")).unwrap().parse::<u64>().unwrap()
     });
     println!("{killed} bytes in memory behind a kill, {closed} behind a close");
-    assert!(is_full() || killed <= closed + 3 * MIB, "{killed} behind a kill, {closed} else");
+    assert!(is_full_size() || killed <= closed + 3 * MIB, "{killed} behind a kill, {closed} else");
 }
 
 #[test]
 fn ten_times_the_memory_is_loaded_and_emptied() {
-    let budget = if is_full() { 64 * MIB } else { 4 * MIB };
+    let budget = if is_full_size() { 64 * MIB } else { 4 * MIB };
     if let Some(case) = case() {
         return load_and_empty(budget, case == "discards");
     }
     let cases = ["discards", "deletes"];
-    let most = budget + budget / 10 + 16 * MIB;
+    let most = memory_bound(budget);
     all_alone("ten_times_the_memory_is_loaded_and_emptied", cases, most);
 }

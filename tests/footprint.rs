@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use bwtree::{Db, Tree};
-use bwtree_tests::{mix, peak_resident};
+use bwtree_tests::{memory_bound, mix, peak_resident, scattered_key};
 
 /// The directory of the store, in a process that does one step.
 const DIRECTORY: &str = "BWTREE_FOOTPRINT_DIRECTORY";
@@ -21,10 +21,6 @@ const STEP: &str = "BWTREE_FOOTPRINT_STEP";
 const SIZES: &str = "BWTREE_FOOTPRINT";
 const MIB: u64 = 1 << 20;
 const VALUE_BYTES: usize = 200;
-/// What the program and its threads take, with small memory that was freed and that the allocator
-/// keeps for the thread that freed it.
-const APART: u64 = 16 * MIB;
-
 /// The steps, in their order. Those that write come last. The short run leaves most reading out,
 /// and values apart, which come to within a MiB of so small a bound.
 const STEPS: [&str; 10] = [
@@ -48,24 +44,17 @@ fn sizes() -> (u64, u64) {
     (mib(budget), mib(data) / (VALUE_BYTES as u64 + 16))
 }
 
-fn key(number: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&mix(number).to_be_bytes());
-    key[8..].copy_from_slice(&number.to_be_bytes());
-    key
-}
-
 fn do_step(step: &str, tree: &Tree, entries: u64) {
     let put = |number: u64, round: u64| {
-        tree.put(key(number), vec![(number + round) as u8; VALUE_BYTES]).unwrap();
+        tree.put(scattered_key(number), vec![(number + round) as u8; VALUE_BYTES]).unwrap();
     };
     match step {
         "load" => (0..entries).for_each(|number| put(number, 0)),
-        "open" => assert!(tree.contains_key(key(1)).unwrap()),
+        "open" => assert!(tree.contains_key(scattered_key(1)).unwrap()),
         "scan" => assert_eq!(tree.iter().flatten().count() as u64, entries),
         "reads" | "read only" => {
             for number in (0..entries / 2).map(|number| mix(number) % entries) {
-                assert_eq!(tree.get(key(number)).unwrap().unwrap()[0], number as u8);
+                assert_eq!(tree.get(scattered_key(number)).unwrap().unwrap()[0], number as u8);
             }
         }
         "dump" => {
@@ -80,7 +69,7 @@ fn do_step(step: &str, tree: &Tree, entries: u64) {
         "updates" => (0..entries / 3).for_each(|number| put(mix(number) % entries, 1)),
         "removals" => {
             for number in (0..entries).filter(|number| number % 10 != 0) {
-                assert!(tree.delete(key(number)).unwrap());
+                assert!(tree.delete(scattered_key(number)).unwrap());
             }
         }
         "values" => thread::scope(|scope| {
@@ -89,7 +78,7 @@ fn do_step(step: &str, tree: &Tree, entries: u64) {
                     for number in 0..entries / 2 {
                         let len = 1000 + mix(number ^ thread) % 2000;
                         let number = mix(number + thread) % (entries / 8);
-                        tree.put(key(number), vec![number as u8; len as usize]).unwrap();
+                        tree.put(scattered_key(number), vec![number as u8; len as usize]).unwrap();
                     }
                 });
             }
@@ -141,7 +130,7 @@ fn run(step: &str, directory: &Path) -> u64 {
 #[test]
 fn a_store_stays_within_its_budget_as_the_system_sees_it() {
     let (budget, entries) = sizes();
-    let bound = budget + budget / 10 + APART;
+    let bound = memory_bound(budget);
     let directory = tempfile::tempdir().unwrap();
     let mut over = Vec::new();
     let short = std::env::var(SIZES).is_err();

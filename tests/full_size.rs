@@ -17,22 +17,13 @@ use std::time::{Duration, Instant};
 use bwtree::io::{FileDisk, MemoryDisk, SlowDisk};
 use bwtree::{CleaningSchedule, Db, SyncPolicy, Tree};
 use bwtree_tests::alone::{all_alone, case};
-use bwtree_tests::{amount, mix, resident};
+use bwtree_tests::{amount, is_full_size, memory_bound, mix, processor_nanos, resident};
 
 const MIB: u64 = 1 << 20;
 
-fn is_full() -> bool {
-    amount("BWTREE_FULL", 0) != 0
-}
-
 /// The size of this run.
 fn size(usual: u64, full: u64) -> u64 {
-    if is_full() { full } else { usual }
-}
-
-/// A budget, a tenth of it, and 16 MiB for the program and its threads.
-fn memory_bound(budget: u64) -> u64 {
-    budget + budget / 10 + 16 * MIB
+    if is_full_size() { full } else { usual }
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -66,8 +57,7 @@ fn bytes_passed() -> u64 {
 
 /// Nanoseconds that this thread has had a processor.
 fn on_processor() -> u64 {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    told.split(' ').next().unwrap().parse().unwrap()
+    processor_nanos(Path::new("/proc/thread-self"))
 }
 
 /// Nanoseconds that all threads of this process have had one, in hundredths of a second.
@@ -95,7 +85,7 @@ fn slow_disks() {
         }
     }
     let in_short = ["20 1 4".to_owned(), "300 0 1".to_owned()];
-    let cases = if is_full() { &cases[..] } else { &in_short };
+    let cases = if is_full_size() { &cases[..] } else { &in_short };
     all_alone("slow_disks", cases.iter().map(String::as_str), memory_bound(BUDGET));
 }
 
@@ -195,7 +185,7 @@ fn put_sync_and_evict() {
         assert!(pages <= 3 * needed + 4, "{pages} pages where {needed} are needed");
         let writing = |tenth: usize| steps[tenth].0.max(5);
         let slower = writing(8).min(writing(9)) >= 3 * writing(1);
-        assert!(!(is_full() && slower), "it becomes slower: {steps:?}");
+        assert!(!(is_full_size() && slower), "it becomes slower: {steps:?}");
         let more = bytes[8].min(bytes[9]) >= 2 * bytes[1];
         assert!(!more, "more is written for a round: {bytes:?}");
     }
@@ -370,7 +360,7 @@ fn what_was_removed_is_given_back_in_five_seconds() {
     println!("{case}: {written} bytes written then, the last after {rest:?}");
     assert_eq!(kept.len(), entries / 10);
     db.verify().unwrap();
-    if is_full() {
+    if is_full_size() {
         assert!(disk <= bound(), "{disk} bytes on disk, {live} live");
         assert!(written < 8192, "{written} bytes written at rest");
     }
@@ -437,7 +427,7 @@ fn a_window_that_moves() {
     // all that it has left to do is a large part of it.
     let times = size(4, 2);
     assert!(most <= times * needed, "{most} pages where {needed} are needed");
-    if is_full() {
+    if is_full_size() {
         assert!(rates.iter().all(|&rate| rate >= 50_000), "{rates:?}");
     }
 }

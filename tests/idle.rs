@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bwtree::io::{MemoryDisk, SimDisk};
 use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db, Error, SyncPolicy};
 use bwtree_tests::alone::{all_alone, case};
+use bwtree_tests::processor_nanos;
 
 const MIB: u64 = 1 << 20;
 
@@ -339,12 +340,9 @@ fn long_entries_among_short_ones_are_given_back() {
 /// Nanoseconds that threads of this name have had a processor.
 #[cfg(target_os = "linux")]
 fn on_processor(name: &str) -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let told = |what: &str, task: &Path| std::fs::read_to_string(task.join(what)).unwrap();
-    let named = tasks.map(|task| task.path()).filter(|task| told("comm", task).trim() == name);
-    named
-        .map(|task| told("schedstat", &task).split(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let is_named = |task: &Path| std::fs::read_to_string(task.join("comm")).unwrap().trim() == name;
+    tasks.filter(|task| is_named(task)).map(|task| processor_nanos(&task)).sum()
 }
 
 /// After each commit, of one page and of few bytes, the background looked at all pages of the store

@@ -14,13 +14,8 @@ use crate::io::File;
 use crate::link::{LINK_BYTES, Link};
 use crate::log::Log;
 use crate::open_segment::Segment;
-use crate::part::{self, FIRST_RESERVED_KIND, Stream};
-use crate::recovered::{RecoveredFrame, RecoveredPart};
-use crate::scan::{Found, WINDOW_BYTES};
+use crate::part::{self, FIRST_RESERVED_KIND};
 use crate::segment;
-
-/// Frames are small of which so many fit what is read at once.
-const SMALL_FRAMES: u64 = 4;
 
 /// A walk over the frames of a segment, front to back. Costs two small reads a frame.
 ///
@@ -42,85 +37,6 @@ impl Log {
     pub fn contents(&self, segment: u32) -> Option<Contents<'_>> {
         let segment = self.segments.get(segment)?;
         Some(Contents { log: self, segment, at: segment::HEADER_BYTES as u64 })
-    }
-
-    /// Reads the frames that an opening has found. For the opening, before anything is written.
-    pub fn frame_reader(&self) -> FrameReader<'_> {
-        FrameReader { log: self, ahead: Default::default() }
-    }
-}
-
-/// Reads the parts in frames, in their order: what is needed of all that lies behind a checkpoint
-/// is in memory a frame at a time. Of small frames many are read at once.
-#[derive(Debug)]
-pub struct FrameReader<'a> {
-    log: &'a Log,
-    /// Of each stream.
-    ahead: [Option<Ahead>; 2],
-}
-
-/// Some bytes of a segment, from a position on.
-#[derive(Debug)]
-struct Ahead {
-    segment: Arc<Segment>,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl FrameReader<'_> {
-    /// The parts in a frame that are not the log's own.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`]: it is not there any more. [`Error::Io`], [`Error::Refused`]: see
-    /// [`Contents::next_frame`].
-    pub fn parts(
-        &mut self,
-        frame: &RecoveredFrame,
-    ) -> Result<impl Iterator<Item = RecoveredPart> + use<>, Error> {
-        let RecoveredFrame { found, version } = *frame;
-        let lines = match self.directory(&found)? {
-            Some(directory) => found.header.lines(found.offset, directory),
-            None => None,
-        };
-        let lines = lines.ok_or_else(|| {
-            let what = "the frame was there, and is not";
-            Error::corrupt(self.log.segments.path(found.segment), found.offset.into(), what)
-        })?;
-        let of_pages = lines.into_iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
-        let part = move |line: part::Line| RecoveredPart {
-            page: line.page,
-            kind: line.kind,
-            tag: line.tag,
-            refs: line.refs,
-            address: Address { segment: found.segment, offset: line.offset, len: line.len },
-            version,
-            sequence: found.header.sequence,
-        };
-        Ok(of_pages.map(part))
-    }
-
-    fn directory(&mut self, found: &Found) -> Result<Option<&[u8]>, Error> {
-        let ahead = &mut self.ahead[usize::from(found.header.stream == Stream::Background)];
-        let (from, len) = (found.directory(), u64::from(found.header.directory_bytes));
-        let has = |ahead: &Ahead| {
-            let end = ahead.start + ahead.bytes.len() as u64;
-            ahead.segment.id == found.segment && ahead.start <= from && from + len <= end
-        };
-        let is_there = ahead.as_ref().is_some_and(has);
-        if !is_there {
-            let Some(segment) = self.log.segments.get(found.segment) else { return Ok(None) };
-            // Behind a large frame its directory is a small part of what would be read.
-            let many = found.header.frame_bytes() < WINDOW_BYTES / SMALL_FRAMES;
-            let wanted = if many { len.max(WINDOW_BYTES) } else { len };
-            let wanted = wanted.min(segment.size.saturating_sub(from)).max(len);
-            let Some(bytes) = bytes(self.log, &segment, from, wanted)? else { return Ok(None) };
-            *ahead = Some(Ahead { segment, start: from, bytes });
-        }
-        Ok(ahead.as_ref().and_then(|ahead| {
-            let at = (from - ahead.start) as usize;
-            ahead.bytes.get(at..at + len as usize)
-        }))
     }
 }
 
@@ -144,12 +60,10 @@ impl Contents<'_> {
     pub fn next_frame(&mut self) -> Result<Option<Pieces<(PageId, Address)>>, Error> {
         loop {
             let Ok(offset) = u32::try_from(self.at) else { return Ok(None) };
-            let Some(found) = bytes(self.log, &self.segment, self.at, HEADER_BYTES as u64)? else {
-                return Ok(None);
-            };
+            let Some(bytes) = self.bytes(self.at, HEADER_BYTES as u64)? else { return Ok(None) };
             let store = self.log.segments.store;
-            let header = Header::decode(&found, store, offset);
-            if header.is_none() && Link::decode(&found, store, offset).is_some() {
+            let header = Header::decode(&bytes, store, offset);
+            if header.is_none() && Link::decode(&bytes, store, offset).is_some() {
                 self.at += LINK_BYTES;
                 continue;
             }
@@ -158,8 +72,8 @@ impl Contents<'_> {
             };
             let directory = self.at + HEADER_BYTES as u64 + u64::from(header.payload_bytes);
             self.at += header.frame_bytes();
-            let len = u64::from(header.directory_bytes);
-            let lines = bytes(self.log, &self.segment, directory, len)?
+            let lines = self
+                .bytes(directory, u64::from(header.directory_bytes))?
                 .and_then(|bytes| header.lines(offset, &bytes));
             // A damaged directory names nothing.
             let Some(lines) = lines else { continue };
@@ -172,24 +86,26 @@ impl Contents<'_> {
             return Ok(Some(of_pages.map(|line| (line.page, address(line))).collect()));
         }
     }
-}
 
-/// These bytes of the file, or `None` if it has not as many.
-fn bytes(log: &Log, segment: &Segment, at: u64, len: u64) -> Result<Option<Vec<u8>>, Error> {
-    if at.checked_add(len).is_none_or(|end| end > segment.size) {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; len as usize];
-    match segment.file.read_at(&mut bytes, at) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        // It was given back meanwhile, and there is nothing in it.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound
-                && log.segments.get(segment.id).is_none() =>
-        {
-            Ok(None)
+    /// These bytes of the file, or `None` if it has not as many.
+    fn bytes(&self, at: u64, len: u64) -> Result<Option<Vec<u8>>, Error> {
+        if at.checked_add(len).is_none_or(|end| end > self.segment.size) {
+            return Ok(None);
         }
-        Err(error) => Err(Error::of_call("read", log.segments.path(segment.id), error)),
+        let mut bytes = vec![0; len as usize];
+        match self.segment.file.read_at(&mut bytes, at) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            // It was given back meanwhile, and there is nothing in it.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.log.segments.get(self.segment.id).is_none() =>
+            {
+                Ok(None)
+            }
+            Err(error) => {
+                Err(Error::of_call("read", self.log.segments.path(self.segment.id), error))
+            }
+        }
     }
 }

@@ -79,7 +79,7 @@ mod turn;
 
 pub use appender::Appender;
 pub use checkpoint::{Checkpoint, ChunkPart, MovedChunks};
-pub use contents::{Contents, FrameReader};
+pub use contents::Contents;
 pub use copies::ChunkSize;
 pub use counters::Counters;
 pub use error::{Error, HeldBack};
@@ -88,7 +88,7 @@ pub use open_segment::{SegmentInfo, SegmentState};
 pub use options::Options;
 pub use part::{FIRST_RESERVED_KIND, MAX_PART_BYTES, MAX_REFS, Stream, live_bytes};
 pub use presence::ChangedFile;
-pub use recovered::{Recovered, RecoveredChunk, RecoveredFrame, RecoveredPart};
+pub use recovered::{FrameReader, Recovered, RecoveredChunk, RecoveredFrame, RecoveredPart};
 pub use superblock::MAX_META_BYTES;
 pub use types::{Address, PageId};
 

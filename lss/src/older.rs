@@ -37,8 +37,7 @@ pub(crate) fn check(
         let wanted =
             Wanted { store: superblock.store, generation: header.generation, after: taken };
         let mut scan = Scan { durable, ..Scan::default() };
-        let path = path(found.id);
-        let mut window = Window::new(&*found.file, &path, found.size);
+        let mut window = Window::new(&found.file, path(found.id), found.size);
         scan.segment(&mut window, found.id, HEADER_BYTES as u64, wanted)?;
         if scan.durable > durable {
             durable = scan.durable;

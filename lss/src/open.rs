@@ -277,8 +277,7 @@ impl Opening {
         let durable = superblock.sequence + u64::from(superblock.durable_behind);
         let mut scan = Scan { durable, ..Scan::default() };
         for found in files {
-            let path = self.path(found.id);
-            let mut window = Window::new(&*found.file, &path, found.size);
+            let mut window = Window::new(&found.file, self.path(found.id), found.size);
             let start = match &found.header {
                 Some(header) => self.scan_start(header),
                 // Its creation was cut short, or it is none of this store; or a header was damaged.
@@ -302,8 +301,7 @@ impl Opening {
             else {
                 return Ok(false);
             };
-            let path = self.path(found.id);
-            let mut window = Window::new(&*found.file, &path, found.size);
+            let mut window = Window::new(&found.file, self.path(found.id), found.size);
             let format = found.header.map_or(FORMAT_VERSION, |header| header.format);
             let Some(lines) = frame.lines(&mut window)? else { return Ok(false) };
             for line in lines.iter() {
@@ -360,8 +358,7 @@ impl Opening {
     fn is_blank(&self, found: &FoundFile, end: u64) -> Result<bool, Error> {
         let start = end.saturating_sub(FRAME_END_BYTES).max(HEADER_BYTES as u64);
         let Some(len) = end.checked_sub(start).filter(|&len| len > 0) else { return Ok(false) };
-        let path = self.path(found.id);
-        let mut window = Window::new(&*found.file, &path, end);
+        let mut window = Window::new(&found.file, self.path(found.id), end);
         let bytes = window.get(start, len)?;
         Ok(bytes.is_none_or(|bytes| bytes.iter().all(|&byte| byte == 0)))
     }

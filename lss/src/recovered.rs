@@ -2,7 +2,10 @@
 
 use types::{Address, PageId};
 
-use crate::scan::Found;
+use crate::error::Error;
+use crate::log::Log;
+use crate::part::{FIRST_RESERVED_KIND, Line};
+use crate::scan::{Found, Window};
 
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,4 +61,65 @@ pub struct RecoveredPart {
     pub version: u64,
     /// The sequence of the frame that holds it.
     pub sequence: u64,
+}
+
+/// Reads the parts in the frames that an opening has found, in their order, before anything is
+/// written. What is needed of all that lies behind a checkpoint is in memory a frame at a time; of
+/// small frames many are read at once.
+#[derive(Debug)]
+pub struct FrameReader<'a> {
+    log: &'a Log,
+    /// Of each stream, the segment that it was in last.
+    windows: [Option<(u32, Window)>; 2],
+}
+
+impl Log {
+    /// A reader of the frames of [`Recovered::frames`].
+    pub fn frame_reader(&self) -> FrameReader<'_> {
+        FrameReader { log: self, windows: [None, None] }
+    }
+}
+
+impl FrameReader<'_> {
+    /// The parts in a frame that are not the log's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`]: it is not there any more. [`Error::Io`]: the system refused to read;
+    /// [`Error::Refused`]: it did for now.
+    pub fn parts(
+        &mut self,
+        frame: &RecoveredFrame,
+    ) -> Result<impl Iterator<Item = RecoveredPart> + use<>, Error> {
+        let RecoveredFrame { found, version } = *frame;
+        let lines = self.window(&found).map_or(Ok(None), |window| found.lines(window))?;
+        let lines = lines.ok_or_else(|| {
+            let what = "the frame was there, and is not";
+            Error::corrupt(self.log.segments.path(found.segment), found.offset.into(), what)
+        })?;
+        let of_pages = lines.into_iter().filter(|line| line.kind < FIRST_RESERVED_KIND);
+        Ok(of_pages.map(move |line: Line| RecoveredPart {
+            page: line.page,
+            kind: line.kind,
+            tag: line.tag,
+            refs: line.refs,
+            address: Address { segment: found.segment, offset: line.offset, len: line.len },
+            version,
+            sequence: found.header.sequence,
+        }))
+    }
+
+    /// The segment of a frame; `None` if it is not there.
+    fn window(&mut self, found: &Found) -> Option<&mut Window> {
+        let window = &mut self.windows[found.header.stream.index()];
+        if window.as_ref().is_none_or(|(segment, _)| *segment != found.segment) {
+            let segments = &self.log.segments;
+            let segment = segments.get(found.segment);
+            *window = segment.map(|segment| {
+                let path = segments.path(found.segment);
+                (found.segment, Window::new(&segment.file, path, segment.size))
+            });
+        }
+        window.as_mut().map(|(_, window)| window)
+    }
 }

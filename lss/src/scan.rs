@@ -4,6 +4,7 @@
 //! bad one was durable, and then it is damage and not a torn tail. So may a link.
 
 use std::io;
+use std::sync::Arc;
 
 use types::Pieces;
 
@@ -12,24 +13,25 @@ use crate::frame::{HEADER_BYTES, Header};
 use crate::io::File;
 use crate::link::Link;
 use crate::part::{self, CHECKSUM_BYTES, Line, Seed};
+use crate::pool::PooledFile;
 
 /// Bytes read at once.
-pub(crate) const WINDOW_BYTES: u64 = 256 << 10;
+const WINDOW_BYTES: u64 = 256 << 10;
 
 /// A file read front to back through a window.
 #[derive(Debug)]
-pub(crate) struct Window<'a> {
-    file: &'a dyn File,
-    path: &'a str,
+pub(crate) struct Window {
+    file: Arc<PooledFile>,
+    path: String,
     len: u64,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl<'a> Window<'a> {
+impl Window {
     /// The first `len` bytes of a file that has at least as many.
-    pub(crate) fn new(file: &'a dyn File, path: &'a str, len: u64) -> Self {
-        Self { file, path, len, start: 0, bytes: Vec::new() }
+    pub(crate) fn new(file: &Arc<PooledFile>, path: String, len: u64) -> Self {
+        Self { file: Arc::clone(file), path, len, start: 0, bytes: Vec::new() }
     }
 
     /// `n` bytes from `offset`, or `None` if the file ends before.
@@ -46,7 +48,7 @@ impl<'a> Window<'a> {
                 if error.kind() == io::ErrorKind::UnexpectedEof {
                     return Ok(None);
                 }
-                return Err(Error::of_call("read", self.path, error));
+                return Err(Error::of_call("read", &self.path, error));
             }
         }
         let at = (offset - self.start) as usize;
@@ -87,14 +89,12 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Where its directory lies.
-    pub(crate) fn directory(&self) -> u64 {
-        u64::from(self.offset) + HEADER_BYTES as u64 + u64::from(self.header.payload_bytes)
-    }
-
     /// The lines of its directory, or `None` if that is not what it says.
-    pub(crate) fn lines(&self, window: &mut Window<'_>) -> Result<Option<Pieces<Line>>, Error> {
-        let directory = window.get(self.directory(), u64::from(self.header.directory_bytes))?;
+    pub(crate) fn lines(&self, window: &mut Window) -> Result<Option<Pieces<Line>>, Error> {
+        let (payload_bytes, directory_bytes) =
+            (u64::from(self.header.payload_bytes), u64::from(self.header.directory_bytes));
+        let at = u64::from(self.offset) + HEADER_BYTES as u64 + payload_bytes;
+        let directory = window.get(at, directory_bytes)?;
         Ok(directory.and_then(|directory| self.header.lines(self.offset, directory)))
     }
 }
@@ -124,7 +124,7 @@ impl Scan {
     /// Adds the frames of one segment, from `offset` on.
     pub(crate) fn segment(
         &mut self,
-        window: &mut Window<'_>,
+        window: &mut Window,
         id: u32,
         offset: u64,
         wanted: Wanted,
@@ -159,7 +159,7 @@ impl Scan {
     /// Takes a frame whose header is whole; returns how far to go on.
     fn frame(
         &mut self,
-        window: &mut Window<'_>,
+        window: &mut Window,
         header: Header,
         id: u32,
         offset: u32,

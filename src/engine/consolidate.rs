@@ -306,6 +306,7 @@ impl<S: Store> Engine<S> {
         let cut = self.clock.oldest_open(guard);
         let (mut net, mut carried) = (0, 0);
         for record in chain.records() {
+            // What has no version yet gets one above the cut.
             let version = record.version();
             if cut.is_some_and(|cut| version == 0 || version > cut) {
                 carried += page.records().bytes(record.payload().len());

@@ -273,9 +273,7 @@ impl Cut<'_, '_> {
         let mut dead_values = take(&mut self.new_values);
         let mut values: Vec<Address> = Vec::new();
         let mut dry = engine.store.dry();
-        let mut relocated = 0;
         for (at, (id, packed)) in self.places.iter().enumerate() {
-            relocated = at as u64 + 1;
             if at % PUBLISHED_UNDER_A_PIN == PUBLISHED_UNDER_A_PIN - 1 {
                 guard.repin();
             }
@@ -292,7 +290,7 @@ impl Cut<'_, '_> {
             values.extend(new.values);
         }
         drop(dry);
-        engine.store.relocated.fetch_add(relocated, Ordering::Relaxed);
+        engine.store.relocated.fetch_add(self.places.len() as u64, Ordering::Relaxed);
         engine.store.published.fetch_add(1, Ordering::Release);
         for id in take(&mut self.gone) {
             let old = engine.place(id, &guard).unwrap_or_default();

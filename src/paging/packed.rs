@@ -59,6 +59,11 @@ const PIECE_BYTES: usize = 32 << 10;
 const MAX_SPARE_PIECES: usize = 64;
 
 impl PackedPlaces {
+    /// How many pages have one.
+    pub(crate) fn len(&self) -> usize {
+        self.found.len()
+    }
+
     /// Sets the location of a page. One that it had takes memory still.
     pub(crate) fn insert(&mut self, id: PageId, place: &Place) {
         let is_full = |piece: &Vec<u8>| piece.len() > PIECE_BYTES - PIECE_BYTES / 16;

@@ -42,6 +42,9 @@ const PAGES_PER_CHANGE: u64 = 8;
 const STILL: Duration = Duration::from_millis(300);
 const STILL_PER_ROUND: u32 = 20;
 
+/// Before the first round of a store that was opened, for which it is as if something had changed.
+pub(super) const NEVER_WALKED: u64 = u64::MAX;
+
 /// Pages that are brought in to merge one leaf behind a commit, at the most.
 const MOST_READ: u32 = 8;
 
@@ -54,8 +57,6 @@ pub(crate) struct SparseWalk {
     at: Option<(Arc<TreeCore>, u8, Vec<u8>)>,
     /// How long this round has taken so far, or the last one.
     took: Duration,
-    /// Locations that commits had changed when it began.
-    relocated: u64,
 }
 
 impl SparseWalk {
@@ -75,18 +76,16 @@ impl SparseWalk {
     /// Begins a round, if it is time to. Called behind `at_rest`.
     fn begin(&mut self, engine: &DurableEngine, still: Duration) -> bool {
         let store = &engine.store;
-        let (durable, walked) = (store.log.durable_version(), store.walked.load(Ordering::Relaxed));
         let relocated = store.relocated.load(Ordering::Relaxed);
-        let changed = (relocated - self.relocated).saturating_mul(PAGES_PER_CHANGE);
-        let is_much = changed >= u64::from(engine.table.id_limit());
-        if durable == walked
-            || !is_much && still < STILL.max(self.took.saturating_mul(STILL_PER_ROUND))
-        {
+        // ORDERING: behind `at_rest`, whoever walks.
+        let changed = relocated.wrapping_sub(store.walked.load(Ordering::Relaxed));
+        let is_much = changed.saturating_mul(PAGES_PER_CHANGE) >= engine.table.id_limit().into();
+        let is_still = still >= STILL.max(self.took.saturating_mul(STILL_PER_ROUND));
+        if changed == 0 || !is_much && !is_still {
             return false;
         }
-        // ORDERING: behind `at_rest`, whoever walks.
-        store.walked.store(durable, Ordering::Relaxed);
-        (self.took, self.relocated) = (Duration::ZERO, relocated);
+        store.walked.store(relocated, Ordering::Relaxed);
+        self.took = Duration::ZERO;
         self.trees = store.trees.iter().map(|tree| Arc::clone(&tree)).collect();
         true
     }

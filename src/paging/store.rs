@@ -151,7 +151,7 @@ pub(crate) struct LogStore {
     pub(crate) published: AtomicU64,
     /// Locations that they have changed.
     pub(crate) relocated: AtomicU64,
-    /// What was durable when the last round of a [`SparseWalk`](super::sparse::SparseWalk) began.
+    /// How many, when the last round of a [`SparseWalk`](super::sparse::SparseWalk) began.
     pub(crate) walked: AtomicU64,
     /// Live bytes, bytes of segments in use, and the version, when a cleaning on demand had nothing
     /// more to gain, and the bits of what it aimed at.
@@ -256,7 +256,7 @@ impl LogStore {
             cutting: AtomicU64::new(0),
             published: AtomicU64::new(0),
             relocated: AtomicU64::new(0),
-            walked: AtomicU64::new(0),
+            walked: AtomicU64::new(super::sparse::NEVER_WALKED),
             exhausted: Mutex::new(None),
             superseded: AtomicU64::new(0),
             unknown: AtomicU64::new(0),

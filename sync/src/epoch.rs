@@ -16,9 +16,12 @@ mod production {
     use core::fmt;
     use crossbeam_epoch as epoch;
     use std::sync::LazyLock;
+    use std::thread::LocalKey;
 
-    static OF_MAPS: LazyLock<epoch::Collector> = LazyLock::new(epoch::Collector::new);
-    static OF_STORES: LazyLock<epoch::Collector> = LazyLock::new(epoch::Collector::new);
+    type Source = LazyLock<epoch::Collector>;
+
+    static OF_MAPS: Source = LazyLock::new(epoch::Collector::new);
+    static OF_STORES: Source = LazyLock::new(epoch::Collector::new);
 
     std::thread_local! {
         static HANDLE_OF_MAPS: epoch::LocalHandle = OF_MAPS.register();
@@ -48,11 +51,7 @@ mod production {
         /// Pins the current thread. Pins nest; each costs about 10 ns.
         #[inline]
         pub fn pin(&self) -> Guard {
-            let (handle, collector) = if self.is_of_store {
-                (&HANDLE_OF_STORES, &OF_STORES)
-            } else {
-                (&HANDLE_OF_MAPS, &OF_MAPS)
-            };
+            let (handle, collector) = self.source();
             Guard(handle.try_with(epoch::LocalHandle::pin).unwrap_or_else(|_| {
                 // The thread is ending and its handle is gone.
                 collector.register().pin()
@@ -62,8 +61,16 @@ mod production {
         /// Whether the current thread is pinned, by whatever guard of such a collector.
         #[inline]
         pub fn is_pinned(&self) -> bool {
-            let handle = if self.is_of_store { &HANDLE_OF_STORES } else { &HANDLE_OF_MAPS };
-            handle.try_with(epoch::LocalHandle::is_pinned).unwrap_or(false)
+            self.source().0.try_with(epoch::LocalHandle::is_pinned).unwrap_or(false)
+        }
+
+        #[inline]
+        fn source(&self) -> (&'static LocalKey<epoch::LocalHandle>, &'static Source) {
+            if self.is_of_store {
+                (&HANDLE_OF_STORES, &OF_STORES)
+            } else {
+                (&HANDLE_OF_MAPS, &OF_MAPS)
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! | `random` | one seed, printed, repeats a run |
 //! | `alone` | a case in a process of its own, its memory looked at from outside |
 //! | `resident` | how much memory the process has |
+//! | `processor` | how long threads have had a processor |
 //! | `rest` | until the background has given back what was dropped |
 //! | `history` | what each thread did, saw, and when |
 //! | `linearizability` | is there an order that explains a history |
@@ -24,6 +25,7 @@ pub mod hooks;
 pub mod lanes;
 pub mod linearizability;
 pub mod model;
+pub mod processor;
 pub mod random;
 pub mod resident;
 pub mod rest;
@@ -33,6 +35,7 @@ pub mod whole;
 pub use history::{Event, History, Operation, Outcome, Recorder, Scribe};
 pub use linearizability::{Checked, Violation, check};
 pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
-pub use random::{Random, amount, mix, seed};
-pub use resident::{peak_resident, resident};
+pub use processor::processor_nanos;
+pub use random::{Random, amount, is_full_size, mix, scattered_key, seed};
+pub use resident::{memory_bound, peak_resident, resident};
 pub use rest::rest;

@@ -115,6 +115,21 @@ fn split_mix(state: &mut u64) -> u64 {
     mix(*state)
 }
 
+/// Whether a test is to have its full size: `BWTREE_FULL=1`.
+#[must_use]
+pub fn is_full_size() -> bool {
+    amount("BWTREE_FULL", 0) != 0
+}
+
+/// Keys of which neighbours in number lie anywhere, each once.
+#[must_use]
+pub fn scattered_key(number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&mix(number).to_be_bytes());
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
 /// A number for each number, in no order, one to one: keys that are all different.
 #[must_use]
 pub fn mix(number: u64) -> u64 {

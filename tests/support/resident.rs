@@ -12,6 +12,14 @@ pub fn peak_resident() -> u64 {
     of_status("VmHWM:")
 }
 
+/// The bytes that a store with this budget may have its process take: the budget, a tenth of it,
+/// and 16 MiB for the program and its threads, with small memory that was freed and that the
+/// allocator keeps for the thread that freed it.
+#[must_use]
+pub const fn memory_bound(budget: u64) -> u64 {
+    budget + budget / 10 + (16 << 20)
+}
+
 fn of_status(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(what));

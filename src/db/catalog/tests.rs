@@ -9,8 +9,7 @@ use lss::io::MemoryDisk;
 #[test]
 fn numbers_of_trees_are_used_again_when_all_were() {
     let disk = MemoryDisk::new();
-    let open = || Db::builder("unused").tiny().without_background();
-    let db = open().open_on(Arc::new(disk.clone())).unwrap();
+    let db = options().open_on(Arc::new(disk.clone())).unwrap();
     let first = db.tree("first").unwrap();
     first.put("k", "first").unwrap();
     db.inner.catalog.lock().last_id = CATALOG_COPY - 3;
@@ -31,7 +30,7 @@ fn numbers_of_trees_are_used_again_when_all_were() {
     db.verify().unwrap();
     drop(first);
     db.close().unwrap();
-    let db = open().open_on(Arc::new(disk)).unwrap();
+    let db = options().open_on(Arc::new(disk)).unwrap();
     db.tree("f").unwrap().put("k", "f").unwrap();
     assert_eq!(numbers(&db), [last - 1, last, 3, 4, 2, 1]);
     for name in ["a", "b", "d", "e", "f", "first"] {
@@ -43,8 +42,7 @@ fn numbers_of_trees_are_used_again_when_all_were() {
 /// Cleaning wrote what it moved of the catalog to the stream in which its copy lay.
 #[test]
 fn the_catalog_and_its_copy_share_no_segment() {
-    let db = Db::builder("unused").tiny().without_background();
-    let db = db.open_on(Arc::new(MemoryDisk::new())).unwrap();
+    let db = options().open_on(Arc::new(MemoryDisk::new())).unwrap();
     let engine = &db.inner.engine;
     let segments = |number: u32| -> std::collections::HashSet<u32> {
         let ids = (1..engine.table.id_limit()).map(PageId::new);
