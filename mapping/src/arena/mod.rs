@@ -28,7 +28,8 @@
 //!    has become roomy begins anew before it comes to what was never touched: so a few pages that
 //!    are rewritten all the time do not make all of a slab resident.
 //! 4. A shard whose slabs are exhausted holds the *lowest* roomy slab next. Pages of a tree that
-//!    is written are rewritten all the time; so they move down, and high slabs run empty.
+//!    is written are rewritten all the time; so they move down, and high slabs run empty. Slabs
+//!    that were trimmed (5) come behind all that have their memory.
 //! 5. Pages that nobody rewrites stay where they are. In a slab that is not held, and that falls
 //!    below a half, a quarter, an eighth .. in use, whole free pages of the system are given back
 //!    (*trimmed*).

@@ -177,10 +177,16 @@ impl<M: Memory> Pool<M> {
     /// The next slab of a shard, with room for so many units at least.
     fn next(&self, shard: &mut Shard, number: usize, units: u32) -> Option<Held> {
         let opened = self.opened.load(Ordering::Acquire) as usize;
-        for set in [&self.roomy, &self.spare, &self.vacant] {
+        // What has memory first: a page that comes to lie where memory was just given back takes
+        // it from the system again, and what is given back elsewhere for it goes the same way.
+        let sets = [(&self.roomy, true), (&self.spare, false)];
+        for (set, whole) in sets.into_iter().chain([(&self.roomy, false), (&self.vacant, false)]) {
             let mut from = 0;
             while let Some(slab) = set.next(from, opened) {
                 from = slab + 1;
+                if whole && self.slab(slab).has_gaps() {
+                    continue;
+                }
                 if let Some(mut held) = self.try_hold(slab, shard, number) {
                     if held.has(self.slab(slab), units) {
                         return Some(held);

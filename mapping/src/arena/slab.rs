@@ -70,6 +70,12 @@ impl Slab {
         self.absent.swap(pages, Ordering::Relaxed)
     }
 
+    /// Whether some pages of the system have no memory, about.
+    pub(super) fn has_gaps(&self) -> bool {
+        // ORDERING: Relaxed: a hint to who looks for a slab.
+        self.absent.load(Ordering::Relaxed) > 0
+    }
+
     /// Gives the slab up. Says whether nothing in it is in use, which nobody else may have noticed.
     pub(super) fn let_go(&self) -> bool {
         // ORDERING: either this read-modify-write of the count comes after that of whoever frees

@@ -202,3 +202,22 @@ fn pages_that_are_rewritten_all_the_time_touch_little_more_than_they_need() {
     // 7,000 units are in use, and 2,048 are free before a sweep begins anew.
     assert!(most < 14_000, "{most} units were touched");
 }
+
+/// What had just given its memory back was filled first, and took it from the system again.
+#[test]
+fn slabs_that_were_trimmed_come_last() {
+    const PER_SLAB: usize = 8;
+    let pool = Pool::with(Owners::new(), SIZES);
+    let home = Cell::new(0);
+    let one = || take(&pool, SIZES.page_units, 1, &home).unwrap();
+    let pages: Vec<Place> = (0..6 * PER_SLAB).map(|_| one()).collect();
+    let of_slab = |slab: usize| pages.iter().filter(move |page| page.slab == slab).copied();
+    for slab in 1..4 {
+        of_slab(slab).take(3).for_each(|page| free(&pool, page, 1));
+    }
+    // Less than a half is in use now, and there is more memory than a quarter too much.
+    of_slab(0).take(5).for_each(|page| free(&pool, page, 1));
+    assert!(pool.slab(0).has_gaps());
+    let slabs: Vec<usize> = (0..10).map(|_| one().slab).collect();
+    assert_eq!(slabs, [1, 1, 1, 2, 2, 2, 3, 3, 3, 0]);
+}
