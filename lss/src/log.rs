@@ -93,12 +93,31 @@ impl Log {
     ///
     /// As [`read`](Self::read).
     pub fn read_any(&self, address: Address, page: PageId, kinds: &[u8]) -> Result<Bytes, Error> {
+        let mut payload = Vec::new();
+        self.read_into(address, page, kinds, (&mut payload, 0))?;
+        payload.truncate(address.len as usize);
+        Ok(Bytes::from(payload))
+    }
+
+    /// Reads a committed part that is of one of these kinds to this place in a buffer, which is
+    /// made longer if need be: behind the part its checksum is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_into(
+        &self,
+        address: Address,
+        page: PageId,
+        kinds: &[u8],
+        to: (&mut Vec<u8>, usize),
+    ) -> Result<(), Error> {
         let segment = self.segments.get(address.segment).ok_or(Error::Gone { address })?;
-        let payload = read_part(&self.segments, &segment, address, page, kinds)?;
+        read_part_into(&self.segments, &segment, address, (page, kinds), to)?;
         let tally = &self.segments.tally;
         tally.reads.add(1);
         tally.bytes_read.add(u64::from(address.len));
-        Ok(payload)
+        Ok(())
     }
 
     /// Waits for the right to append and takes it. Threads get it in the order in which they ask.
@@ -493,15 +512,32 @@ pub(crate) fn read_part(
     page: PageId,
     kinds: &[u8],
 ) -> Result<Bytes, Error> {
+    let mut payload = Vec::new();
+    read_part_into(segments, segment, address, (page, kinds), (&mut payload, 0))?;
+    payload.truncate(address.len as usize);
+    Ok(Bytes::from(payload))
+}
+
+/// The same, to this place in a buffer.
+fn read_part_into(
+    segments: &Segments,
+    segment: &Segment,
+    address: Address,
+    (page, kinds): (PageId, &[u8]),
+    (buffer, at): (&mut Vec<u8>, usize),
+) -> Result<(), Error> {
     let offset = u64::from(address.offset);
     let wrong = |what: &str| Error::corrupt(segments.path(segment.id), offset, what);
-    let bytes = address.len as usize + CHECKSUM_BYTES;
+    let end = at + address.len as usize + CHECKSUM_BYTES;
     // Looked at before any memory is taken for it (R10).
     if part::end(address) > segment.size {
         return Err(wrong("a part reaches beyond the end of its segment"));
     }
-    let mut payload = vec![0; bytes];
-    segment.file.read_at(&mut payload, offset).map_err(|e| {
+    if buffer.len() < end {
+        buffer.resize(end, 0);
+    }
+    let read = &mut buffer[at..end];
+    segment.file.read_at(read, offset).map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound && segments.get(segment.id).is_none() {
             // It was removed since the segment was found, and had not been open.
             Error::Gone { address }
@@ -511,16 +547,16 @@ pub(crate) fn read_part(
             Error::of_call("read", segments.path(segment.id), e)
         }
     })?;
-    let stored = payload.split_off(address.len as usize);
+    let (payload, stored) = read.split_at(address.len as usize);
     let seed = Seed::of(segment.format, segment.id, address.offset);
-    let is_of = |kind| stored == part::checksum(seed, page, kind, &payload).to_le_bytes();
+    let is_of = |kind| stored == part::checksum(seed, page, kind, payload).to_le_bytes();
     if !kinds.iter().copied().any(is_of) {
         let kind = kinds[0];
         return Err(wrong(&format!(
             "the checksum of the part of page {page}, kind {kind}, is wrong"
         )));
     }
-    Ok(Bytes::from(payload))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::value::Read;
 use crate::damage::{Damage, Remedy};
 use crate::engine::TreeCore;
 use crate::error::{Error, Result};
+use crate::paging::parts::Parts;
 use crate::paging::{DurableEngine, Place, fetch, mend, values};
 use crate::verify::{Fault, Reached, Walk, check_tree};
 use delta::{FLAG_SEPARATED, Hashed};
@@ -353,7 +354,7 @@ fn check_page(
     place: &Place,
     found: &mut Vec<Damage>,
 ) -> Result<()> {
-    let parts = fetch::parts(engine, id, place)?;
+    let parts = Parts::read(engine, id, place)?;
     let mut keys: Vec<(Address, Vec<u8>)> = Vec::new();
     let count = fetch::decoded(id, &parts, |shape, entries| {
         let separated = entries.iter().filter(|entry| entry.flags & FLAG_SEPARATED != 0);

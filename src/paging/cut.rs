@@ -45,12 +45,12 @@ pub(crate) struct Cut<'e, 'a> {
     /// which recovery knows no order.
     pub(crate) stream: Stream,
     /// Everything goes to one stream: on a full disk one segment must do.
-    is_tight: bool,
+    pub(super) is_tight: bool,
     /// Pages still to be visited.
     pub(crate) work: VecDeque<PageId>,
     /// Serial of each page at its visit: a page with the same one has nothing new for this cut.
     pub(crate) visited: HashMap<PageId, u32>,
-    /// New places; ordered, so that the same history does the same steps.
+    /// New places, in the order of the visits, so that the same history does the same steps.
     pub(crate) places: PackedPlaces,
     /// Separated values that were appended, by the address of what is behind the handle.
     pub(crate) values: HashMap<usize, (Arc<Separated>, Address)>,

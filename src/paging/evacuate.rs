@@ -38,12 +38,12 @@
 
 use super::cut::Cut;
 use super::fetch;
+use super::parts::Parts;
 use super::place::Place;
 use super::store::{BLIND, DELTA, DurableEngine, IMAGE};
 use super::values::VALUE;
 use super::visit::with_pointers;
 use crate::error::{Error, Result};
-use bytes::Bytes;
 use delta::{Entry, FLAG_SEPARATED, Op, Record};
 use lss::{Appender, SegmentState, Stream};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -400,8 +400,8 @@ impl DurableEngine {
         id: PageId,
         place: &Place,
     ) -> Result<(i32, HashSet<Address>)> {
-        let parts = fetch::parts(self, id, place)?;
-        let image = delta::decode_image(&parts[0])
+        let parts = Parts::read(self, id, place)?;
+        let image = delta::decode_image(parts.image())
             .map_err(|error| Error::Corrupt { what: format!("page {id}: {error}") })?;
         let image_count = image.entries().len() as i32;
         let named =
@@ -440,7 +440,7 @@ impl Cut<'_, '_> {
         if !has_values && !shrinks {
             return self.move_parts(id);
         }
-        let parts = fetch::parts(self.engine, id, &place);
+        let parts = Parts::read(self.engine, id, &place);
         match parts.and_then(|parts| self.write_anew(id, place, &parts, bytes, moved)) {
             Err(error) if error.is_damage() => {
                 self.leave_in_place(id);
@@ -457,7 +457,7 @@ impl Cut<'_, '_> {
         &mut self,
         id: PageId,
         mut place: Place,
-        parts: &[Bytes],
+        parts: &Parts,
         part_bytes: u64,
         moved: &mut HashMap<Address, Address>,
     ) -> Result<()> {
@@ -484,7 +484,7 @@ impl Cut<'_, '_> {
             let count = if shape.level == 0 { entries.len() as i32 } else { 0 };
             let new = |entry: &Entry<'_>| value_of(entry).and_then(|old| moved.get(&old)).copied();
             let pointers: Vec<_> = entries.iter().map(|e| new(e).map(Address::encode)).collect();
-            let entries = with_pointers(entries, &pointers);
+            let entries = with_pointers(&entries, &pointers);
             delta::encode_image(shape, &entries, image);
             let changed = || entries.iter().zip(&pointers).filter(|(_, pointer)| pointer.is_some());
             let keys: Vec<Vec<u8>> = changed().map(|(entry, _)| entry.key.to_vec()).collect();

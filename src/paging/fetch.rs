@@ -9,13 +9,13 @@
 //! it is, and is split at once; unless it is no larger than a page in memory is with its area, for
 //! a read should write nothing. Then its next writer splits it.
 
+use super::parts::Parts;
 use super::place::Place;
-use super::store::{DELTAS, DurableEngine, IMAGES};
+use super::store::DurableEngine;
 use super::token::Token;
 use super::values::Separated;
 use crate::engine::{Counters, MISLED, Span, Vacancy, Versioned, within};
 use crate::error::{Error, Result};
-use bytes::Bytes;
 use delta::{Contents, Entry, FLAG_SEPARATED, Op, Record, Shape};
 use mapping::{Birth, Chain, PageBox, Word};
 use std::collections::HashMap;
@@ -95,7 +95,7 @@ pub(crate) fn bring(engine: &DurableEngine, id: PageId) -> Result<()> {
                 _ => return Ok(()),
             }
         };
-        let parts = match parts(engine, id, &place) {
+        let parts = match Parts::read(engine, id, &place) {
             Err(Error::Log(lss::Error::Gone { .. })) if moved(engine, id, &place) => continue,
             result => result?,
         };
@@ -112,7 +112,7 @@ fn land(
     id: PageId,
     token: Token,
     place: &Place,
-    parts: &[Bytes],
+    parts: &Parts,
 ) -> Result<bool> {
     loop {
         let guard = engine.pin();
@@ -203,7 +203,7 @@ pub(crate) fn vacant(
         }
     };
     let Some((token, place)) = away() else { return Ok(None) };
-    let parts = match parts(engine, id, &place) {
+    let parts = match Parts::read(engine, id, &place) {
         Err(Error::Log(lss::Error::Gone { .. })) if moved(engine, id, &place) => return Ok(None),
         parts => parts?,
     };
@@ -215,31 +215,18 @@ pub(crate) fn vacant(
     Ok(vacancy.filter(|_| away() == Some((token, place))))
 }
 
-/// The bytes of the parts of a page.
-pub(crate) fn parts(engine: &DurableEngine, id: PageId, place: &Place) -> Result<Vec<Bytes>> {
-    let log = &engine.store.log;
-    let mut parts = vec![log.read_any(place.image, id, IMAGES)?];
-    for delta in &place.deltas {
-        parts.push(log.read_any(*delta, id, DELTAS)?);
-    }
-    Ok(parts)
-}
-
 /// Decodes the parts of a page, checks all of it, and calls `with` with what the page is.
 pub(crate) fn decoded<R>(
     id: PageId,
-    parts: &[Bytes],
-    with: impl FnOnce(&Shape<'_>, &[Entry<'_>]) -> R,
+    parts: &Parts,
+    with: impl FnOnce(&Shape<'_>, Vec<Entry<'_>>) -> R,
 ) -> Result<R> {
     let wrong = |what: String| Error::Corrupt { what: format!("page {id}: {what}") };
-    let Some((image, deltas)) = parts.split_first() else {
-        return Err(wrong("no image".into()));
-    };
-    let image = delta::decode_image(image).map_err(|e| wrong(e.to_string()))?;
+    let image = delta::decode_image(parts.image()).map_err(|e| wrong(e.to_string()))?;
     let shape = Shape { absorbed: &[], ..image.shape() };
     // Newest first: the last part, and in it any order, since a part has each key once.
     let mut records: Vec<Record<'_>> = Vec::new();
-    for part in deltas.iter().rev() {
+    for part in parts.deltas().rev() {
         let part = delta::decode_records(part).map_err(|e| wrong(e.to_string()))?;
         if part.iter().any(|record| !record.fits(&shape)) {
             return Err(wrong("a record that does not belong to it".into()));
@@ -253,7 +240,7 @@ pub(crate) fn decoded<R>(
     if !entries.iter().all(pointer) {
         return Err(wrong("a separated value without an address".into()));
     }
-    Ok(with(&shape, &entries))
+    Ok(with(&shape, entries))
 }
 
 /// A page of these entries, which are those of its parts, and of records that the log does not hold
@@ -261,28 +248,23 @@ pub(crate) fn decoded<R>(
 fn built(
     engine: &DurableEngine,
     id: PageId,
-    (shape, entries): (&Shape<'_>, &[Entry<'_>]),
+    (shape, mut entries): (&Shape<'_>, Vec<Entry<'_>>),
     place: &Place,
     partial: Option<Chain<'_>>,
 ) -> (PageBox, usize) {
-    let handles: Vec<Option<[u8; 8]>> = entries
-        .iter()
-        .map(|entry| {
-            let address = Address::decode(entry.value);
-            let address = address.filter(|_| entry.flags & FLAG_SEPARATED != 0)?;
+    // By their positions.
+    let separated = entries.iter().enumerate().filter(|(_, e)| e.flags & FLAG_SEPARATED != 0);
+    let handles: Vec<(usize, [u8; 8])> = separated
+        .filter_map(|(at, entry)| {
+            let address = Address::decode(entry.value)?;
             let moving = engine.store.moving.get(&address).map(|value| Arc::clone(&value));
             let fresh = || Separated::at(address, engine.store.value_meter());
-            Some(moving.unwrap_or_else(fresh).into_handle())
+            Some((at, moving.unwrap_or_else(fresh).into_handle()))
         })
         .collect();
-    let entries: Vec<Entry<'_>> = entries
-        .iter()
-        .zip(&handles)
-        .map(|(entry, handle)| match handle {
-            Some(handle) => Entry { value: handle, ..*entry },
-            None => *entry,
-        })
-        .collect();
+    for (at, handle) in &handles {
+        entries[*at].value = handle;
+    }
     let mut records =
         partial.map_or_else(Vec::new, |chain| engine.unflushed(id, chain, place.flushed));
     let count = if shape.level == 0 { count_on(&entries, &mut records) } else { 0 };

@@ -49,10 +49,10 @@
 
 use super::fetch;
 use super::packed::Reckoned;
+use super::parts::Parts;
 use super::place::Place;
 use super::store::DurableEngine;
 use crate::error::Result;
-use bytes::Bytes;
 use delta::Contents;
 use lss::Stream;
 use std::collections::HashMap;
@@ -226,7 +226,7 @@ impl DurableEngine {
                 (packed.unpack(), reckoned)
             };
             passed -= distance;
-            let parts = match fetch::parts(self, id, &place) {
+            let parts = match Parts::read(self, id, &place) {
                 // Given back meanwhile; or who reads it for a user tells.
                 Err(error) if error.is_damage() => continue,
                 parts => parts?,
@@ -251,13 +251,14 @@ impl DurableEngine {
     }
 
     /// What one image of these parts would be; `None` if they are damaged.
-    fn as_image(&self, id: PageId, parts: &[Bytes]) -> Option<AsImage> {
-        let of_parts: usize = parts.iter().map(Bytes::len).sum();
+    fn as_image(&self, id: PageId, parts: &Parts) -> Option<AsImage> {
+        let of_parts = parts.bytes();
         let decoded = fetch::decoded(id, parts, |shape, entries| {
-            let in_memory = Contents::Entries(entries.to_vec()).base_bytes(shape);
+            let bytes = delta::image_bytes(shape, &entries).min(of_parts) as u64;
             let bound = self.limits.split_above(shape) + self.limits.area_bytes;
-            let would_split = shape.level == 0 && entries.len() > 1 && in_memory > bound;
-            let bytes = delta::image_bytes(shape, entries).min(of_parts) as u64;
+            let may_split = shape.level == 0 && entries.len() > 1;
+            let in_memory = Contents::Entries(entries).base_bytes(shape);
+            let would_split = may_split && in_memory > bound;
             AsImage { parts_bytes: of_parts as u64, bytes, would_split }
         });
         decoded.ok()
@@ -303,7 +304,7 @@ impl DurableEngine {
                 read += reckoned.bytes;
                 packed.unpack()
             };
-            let parts = match fetch::parts(self, id, &place) {
+            let parts = match Parts::read(self, id, &place) {
                 // A part may have been given back meanwhile; and who reads it for a user tells.
                 Err(error) if error.is_damage() => continue,
                 parts => parts?,
@@ -340,7 +341,7 @@ impl DurableEngine {
         Ok((next, read, written))
     }
 
-    fn write_folded(&self, pages: &[(PageId, Place, Vec<Bytes>)]) -> Result<u64> {
+    fn write_folded(&self, pages: &[(PageId, Place, Parts)]) -> Result<u64> {
         self.store.check()?;
         let mut appender = self.store.log.appender();
         appender.rollback()?;

@@ -8,6 +8,7 @@
 //! | `visit` | one page of a cut: a delta part or an image, and what a closed commit needs beside |
 //! | `dropped` | the pages of a tree that was dropped are given back |
 //! | `fetch` | a page comes back from the log |
+//! | `parts` | the bytes that it comes back from |
 //! | `partial` | a page that is away takes records without being read |
 //! | `token` | what the word of a page that is away says of it |
 //! | `empty` | the leaves of a range that is removed, by one CAS each |
@@ -44,6 +45,7 @@ pub(crate) mod folding;
 pub(crate) mod mend;
 mod packed;
 pub(crate) mod partial;
+pub(crate) mod parts;
 mod place;
 mod rebuild;
 mod reckon;

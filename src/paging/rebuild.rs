@@ -22,6 +22,7 @@
 
 use super::fetch;
 use super::mend::{Fences, level_of_root, retrying};
+use super::parts::Parts;
 use super::store::DurableEngine;
 use crate::engine::{Covering, TreeCore};
 use crate::error::{Error, Result};
@@ -259,16 +260,14 @@ pub(super) fn read(engine: &DurableEngine, id: PageId) -> Result<Option<Said>> {
                 _ => return Ok(None),
             }
         };
-        match fetch::parts(engine, id, &place) {
+        match Parts::read(engine, id, &place) {
             // It was moved: look again.
             Err(Error::Log(lss::Error::Gone { .. })) => {}
             parts => {
-                let children = |shape: &Shape<'_>, entries: &[Entry<'_>]| {
+                let all = |shape: &Shape<'_>, entries: Vec<Entry<'_>>| {
                     let inner = entries.iter().filter(|_| shape.level > 0);
-                    inner.map(|entry| delta::child_of(shape.layout, entry.value)).collect()
-                };
-                let all = |shape: &Shape<'_>, entries: &[Entry<'_>]| {
-                    said(shape, children(shape, entries))
+                    let child = |entry: &Entry<'_>| delta::child_of(shape.layout, entry.value);
+                    said(shape, inner.map(child).collect())
                 };
                 return fetch::decoded(id, &parts?, all).map(Some);
             }
