@@ -24,8 +24,7 @@ use crate::paging::folding::Folding;
 use crate::paging::sparse::SparseWalk;
 use gc::pacing::{LogUse, Progress, goal_bytes, relocation_bytes};
 use gc::{
-    Budget, Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Swept, Wake,
-    Worker,
+    Category, CleaningSchedule, Failure, Next, Pressure, Reach, Sweeper, Swept, Wake, Worker,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,16 +60,12 @@ const MAX_OWN_COMMITS: u32 = 16;
 /// Turns over all pages of an idle store, after which there is nothing left to fold.
 const IDLE_TURNS: u64 = 2;
 
+/// Bytes that one turn of cleaning is to win at most, or half of what the disk is above its bound
+/// by. Between two turns the other duties have theirs, and a checkpoint is one of them.
+const TURN_BYTES: u64 = 64 << 20;
+
 /// Least cost at which one step of cleaning is put down, so that steps that do nothing end too.
 const MIN_STEP_COST_BYTES: u64 = 64 << 10;
-
-/// What the streams' frames and the lists of a commit are counted for: one part in so many of the
-/// memory budget, and no more than they take at most, about.
-const LOG_SHARE: u64 = 10;
-const MAX_LOG_BYTES: u64 = 4 << 20;
-
-/// What lies free between pages is counted by no more than this part of the budget at a tick.
-const SLACK_STEP_SHARE: u64 = 32;
 
 /// After a turn that found too little, the evictor rests this many times as long as it took, if
 /// nothing happens.
@@ -79,9 +74,6 @@ const FRUITLESS_REST: u32 = 8;
 /// When memory runs short, a sync is asked for once writes of this part of the budget are not
 /// durable: what a commit covers stays in memory until it is over, and writers go on meanwhile.
 const DIRTY_SHARE: u64 = 32;
-
-/// Part of the memory budget that the table is counted for at most.
-const MOST_TABLE_SHARE: f64 = 0.75;
 
 /// The threads of a store.
 #[derive(Debug)]
@@ -321,6 +313,7 @@ fn start_cleaner(
         user_before: 0,
         overspent: 0,
         progress: Progress::default(),
+        cleans_on: false,
         clock_before: 0,
         last_written: 0,
         still_since: Instant::now(),
@@ -352,6 +345,8 @@ struct Duties {
     /// Bytes that were moved beyond what was allowed.
     overspent: u64,
     progress: Progress,
+    /// The last turn of cleaning has left something for the next.
+    cleans_on: bool,
     /// The clock at the last look at pages.
     clock_before: u64,
     /// What users had written when more than that was last found, and when that was.
@@ -397,11 +392,12 @@ impl Duties {
         log.reclaim()?;
         let mut folded = false;
         unless_damaged(self.fold(engine).map(|some| folded = some))?;
-        if asked || folded || self.last_clean.elapsed() >= self.schedule.interval {
+        if asked || folded || self.cleans_on || self.last_clean.elapsed() >= self.schedule.interval
+        {
             self.last_clean = Instant::now();
             unless_damaged(self.clean(engine))?;
         }
-        let done = drops_done && settled && merges_done && !folded;
+        let done = drops_done && settled && merges_done && !folded && !self.cleans_on;
         Ok(if done { Next::Wait } else { Next::Again })
     }
 
@@ -508,6 +504,7 @@ impl Duties {
     }
 
     fn clean(&mut self, engine: &DurableEngine) -> Result<()> {
+        self.cleans_on = false;
         let log = &engine.store.log;
         let moved = engine.store.cleaning_bytes.load(Ordering::Relaxed);
         let written = log.counters().bytes_written.saturating_sub(moved);
@@ -529,22 +526,27 @@ impl Duties {
         let bytes_before = log.counters().bytes_written;
         // At rest the bound holds with the reserve: there is time to make room for it elsewhere.
         let on_disk = log.disk_bytes().saturating_sub(log.held_bytes());
+        let bound = self.schedule.bound_bytes(now.live_bytes);
         let taken = if by_users > 0 { now.disk_bytes } else { on_disk };
         let goal = goal_bytes(taken, now.live_bytes, &self.schedule);
         let allowed = relocation_bytes(LogUse { disk_bytes: taken, ..now }, &self.schedule);
         let budget = allowed.saturating_sub(self.overspent);
         self.overspent = self.overspent.saturating_sub(allowed);
+        let excess = taken.saturating_sub(bound);
+        let turn = TURN_BYTES.max(excess / 2);
         let wanted = goal > 0 && (budget > 0 || now.written_bytes > 0);
         let wanted = wanted && self.progress.goes_on(now);
         let cleaned = if wanted {
-            engine.clean(goal, budget, Reach::Worthwhile, |_| engine.store.check_open().is_ok())?
+            engine.clean(goal.min(turn), budget, Reach::Worthwhile, |_| {
+                engine.store.check_open().is_ok()
+            })?
         } else {
             Cleaned::default()
         };
+        self.cleans_on = goal > turn && cleaned.segments > 0;
         // A step is moved whole, however little of it was allowed: the next ones pay for it.
         self.overspent += cleaned.moved_bytes.saturating_sub(budget);
         let waiting = cleaned.waiting_bytes.max(engine.gain_after_checkpoint());
-        let excess = taken.saturating_sub(self.schedule.bound_bytes(now.live_bytes));
         let nothing_else = cleaned.moved_bytes == 0;
         if gc::checkpointing::is_worthwhile(waiting, now.live_bytes, excess, nothing_else) {
             engine.checkpoint()?;
@@ -555,40 +557,5 @@ impl Duties {
             self.progress.moved(cost.max(MIN_STEP_COST_BYTES), by_users);
         }
         Ok(())
-    }
-}
-
-impl DurableEngine {
-    /// Brings up to date what the budget holds of the mapping table and its places, and of what
-    /// lies free between pages, and of the log.
-    pub(crate) fn count_table(&self) {
-        let budget = &self.store.budget;
-        let places = self.table.place_bytes().held;
-        // Pages must have room, or nothing can be done at all: what is more than this is not
-        // counted, and is above the budget.
-        let most = (budget.limit_bytes() as f64 * MOST_TABLE_SHARE) as u64;
-        set_held(budget, Category::Table, (self.table.memory_bytes() as u64 + places).min(most));
-        let of_arena = [Category::Pages, Category::Values, Category::Garbage];
-        let pages = of_arena.map(|category| budget.held_bytes(category)).iter().sum();
-        // Little by little, so that pages are evicted for it as it comes; and it is not what takes
-        // the budget above its limit. When everybody waits they do so mostly for an epoch to pass,
-        // after which garbage is what lies free.
-        let room = budget.limit_bytes().saturating_sub(budget.total());
-        let step = room.min(budget.limit_bytes() / SLACK_STEP_SHARE);
-        let most = budget.held_bytes(Category::Slack) + step;
-        set_held(budget, Category::Slack, mapping::arena_slack(pages).min(most));
-        if !self.store.read_only {
-            let log = (budget.limit_bytes() / LOG_SHARE).min(MAX_LOG_BYTES);
-            set_held(budget, Category::Log, log);
-        }
-    }
-}
-
-/// Makes what a category holds so many bytes. Called by the evictor alone.
-fn set_held(budget: &Budget, category: Category, bytes: u64) {
-    let held = budget.held_bytes(category);
-    match bytes.checked_sub(held) {
-        Some(more) => budget.add(category, more),
-        None => budget.sub(category, held - bytes),
     }
 }

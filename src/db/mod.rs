@@ -6,6 +6,7 @@ mod builder;
 mod catalog;
 mod clean;
 mod ends;
+mod held;
 mod lost;
 mod owned;
 mod range;

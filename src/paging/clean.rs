@@ -15,7 +15,7 @@ use crate::error::Result;
 use gc::policy::choose;
 use gc::{Reach, SegmentUse};
 use lss::{SegmentState, Stream};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use sync::atomic::Ordering;
 use types::{Address, PageId};
@@ -39,6 +39,12 @@ const LEAST_STEP_BYTES: u64 = 512 << 10;
 /// The same of the steps of a cleaning that somebody waits for.
 const LONG_STEP_BYTES: u64 = 4 << 20;
 const LONG_STEP_SHARE: u64 = 16;
+
+/// Segments of so many bytes are given back together while more are being emptied.
+const GIVEN_BACK_BYTES: u64 = 64 << 20;
+
+/// Parts of a segment of whose pages the locations are found together.
+const LOCATED_AT_ONCE: usize = 64;
 
 impl LogStore {
     /// Bytes that one step of a checkpoint or of cleaning writes at most, about.
@@ -128,17 +134,28 @@ impl DurableEngine {
             cleaned: Cleaned::default(),
         };
         let (mut emptied, mut goes_on) = (Vec::new(), true);
+        let segments = self.store.log.segments().into_iter();
+        let sizes: HashMap<u32, u64> = segments.map(|s| (s.id, s.size)).collect();
+        let (mut given_back, mut bytes) = (0, 0);
         for victim in victims {
             goes_on = cleaning.empty(victim)?;
             if !goes_on {
                 break;
             }
             emptied.push(victim);
+            bytes += sizes.get(&victim).copied().unwrap_or(0);
+            if bytes >= GIVEN_BACK_BYTES {
+                goes_on = cleaning.end_step()?;
+                if !goes_on {
+                    break;
+                }
+                self.give_back(&emptied[given_back..])?;
+                (given_back, bytes) = (emptied.len(), 0);
+            }
         }
         let whole = goes_on && cleaning.end_step()?;
         let mut cleaned = cleaning.cleaned;
-        self.leave(&emptied);
-        self.store.log.reclaim()?;
+        self.give_back(&emptied[given_back..])?;
         if whole {
             cleaned.segments = emptied.len() as u64;
             let infos = self.store.log.segments();
@@ -146,6 +163,13 @@ impl DurableEngine {
             cleaned.waiting_bytes = waiting.map(|s| s.size).sum();
         }
         Ok(cleaned)
+    }
+
+    /// Gives back segments that were emptied, as many as need no checkpoint for it.
+    fn give_back(&self, emptied: &[u32]) -> Result<()> {
+        self.leave(emptied);
+        self.store.log.reclaim()?;
+        Ok(())
     }
 
     /// Bytes that emptying every segment within reach would give back.
@@ -202,15 +226,21 @@ impl<P: FnMut(&Cleaned) -> bool> Cleaning<'_, P> {
         while left > 0
             && let Some(parts) = contents.next_frame()?
         {
-            let guard = self.engine.pin();
-            for (page, address) in parts {
-                let Some(place) = self.engine.place(page, &guard) else { continue };
-                if place.image == address || place.deltas.contains(&address) {
-                    left = left.saturating_sub(lss::live_bytes(address));
-                    self.add(page, &place);
+            let mut parts = parts.into_iter().peekable();
+            while parts.peek().is_some() {
+                // Most of them are dead, and most of the time goes into finding the locations of
+                // their pages in memory: many at once, the processor waits for all of them at once.
+                let guard = self.engine.pin();
+                let located = parts.by_ref().take(LOCATED_AT_ONCE).filter_map(|(page, part)| {
+                    Some((page, part, self.engine.packed_place(page, &guard)?))
+                });
+                let located: Vec<_> = located.collect();
+                for (page, part, place) in located.into_iter().filter(|(_, p, at)| at.has_part(*p))
+                {
+                    left = left.saturating_sub(lss::live_bytes(part));
+                    self.add(page, &place.unpack());
                 }
             }
-            drop(guard);
             if self.step.bytes >= self.step_bytes && !self.end_step()? {
                 return Ok(false);
             }

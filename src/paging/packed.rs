@@ -7,10 +7,11 @@
 
 use super::place::Place;
 use super::visit::is_crowded;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
-use types::PageId;
 use types::varint::{put, put_address, take, take_address, unzigzag, zigzag};
+use types::{Address, PageId};
 
 /// Added to the number of delta parts if the entries are not counted.
 const UNCOUNTED: u64 = 1 << 20;
@@ -21,15 +22,24 @@ pub(crate) struct PackedPlace<'a> {
     bytes: &'a [u8],
 }
 
-/// Packed locations of pages, in ascending order of these.
+/// Packed locations of pages, in the order in which these came first.
 #[derive(Debug, Default)]
 pub(crate) struct PackedPlaces {
     /// In pieces: see [`Pieces`](types::Pieces). Behind the last that is in use come empty ones.
     pieces: Vec<Vec<u8>>,
     /// How many of them are in use.
     used: usize,
-    /// In which piece, and where in it.
-    found: BTreeMap<PageId, (u32, Range<u32>)>,
+    found: Vec<Found>,
+    /// Where in `found` a page is.
+    index: HashMap<PageId, u32>,
+}
+
+/// In which piece the location of a page is, and where in it.
+#[derive(Debug)]
+struct Found {
+    id: PageId,
+    piece: u32,
+    range: Range<u32>,
 }
 
 /// What is known of the bytes that the log has of a page, without reading it.
@@ -55,8 +65,9 @@ const LONGER_IN_MEMORY: u64 = 4;
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// Empty pieces that are kept: 2 MiB.
+/// Empty pieces that are kept: 2 MiB; and pages for which the lists have room when they are.
 const MAX_SPARE_PIECES: usize = 64;
+const MAX_SPARE_PAGES: usize = 1 << 15;
 
 impl PackedPlaces {
     /// How many pages have one.
@@ -77,27 +88,37 @@ impl PackedPlaces {
         let piece = &mut self.pieces[at];
         let start = piece.len() as u32;
         PackedPlace::write(place, piece);
-        self.found.insert(id, (at as u32, start..piece.len() as u32));
+        let found = Found { id, piece: at as u32, range: start..piece.len() as u32 };
+        match self.index.entry(id) {
+            Entry::Occupied(old) => self.found[*old.get() as usize] = found,
+            Entry::Vacant(new) => {
+                new.insert(self.found.len() as u32);
+                self.found.push(found);
+            }
+        }
     }
 
     /// Forgets all of them; their memory is kept for the next ones, up to a bound.
     pub(crate) fn clear(&mut self) {
         self.found.clear();
+        self.found.shrink_to(MAX_SPARE_PAGES);
+        self.index.clear();
+        self.index.shrink_to(MAX_SPARE_PAGES);
         self.pieces.truncate(MAX_SPARE_PIECES);
         self.pieces.iter_mut().for_each(Vec::clear);
         self.used = 0;
     }
 
     pub(crate) fn get(&self, id: PageId) -> Option<PackedPlace<'_>> {
-        self.found.get(&id).map(|found| self.at(found))
+        self.index.get(&id).map(|at| self.at(&self.found[*at as usize]))
     }
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PageId, PackedPlace<'_>)> {
-        self.found.iter().map(|(id, found)| (*id, self.at(found)))
+        self.found.iter().map(|found| (found.id, self.at(found)))
     }
 
-    fn at(&self, (piece, range): &(u32, Range<u32>)) -> PackedPlace<'_> {
+    fn at(&self, Found { piece, range, .. }: &Found) -> PackedPlace<'_> {
         let bytes = &self.pieces[*piece as usize];
         PackedPlace { bytes: &bytes[range.start as usize..range.end as usize] }
     }
@@ -172,6 +193,13 @@ impl<'a> PackedPlace<'a> {
         head.unwrap_or_default()
     }
 
+    /// Whether this is a part of the page.
+    pub(crate) fn has_part(self, part: Address) -> bool {
+        let (mut bytes, mut segment) = (self.bytes, 0);
+        let deltas = head(&mut bytes).map_or(0, |(_, deltas, _)| deltas);
+        (0..=deltas).map_while(|_| take_address(&mut bytes, &mut segment)).any(|at| at == part)
+    }
+
     /// What is known of the bytes of a page without reading it.
     pub(crate) fn reckoned(self) -> Reckoned {
         let mut bytes = self.bytes;
@@ -243,7 +271,6 @@ fn head(bytes: &mut &[u8]) -> Option<(Place, usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::Address;
 
     fn number(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
@@ -282,6 +309,9 @@ mod tests {
             packed.insert(id, &place);
             let packed = packed.get(id).unwrap();
             assert_eq!(packed.unpack(), place);
+            for part in place.parts().chain([Address { segment: 1, offset: 2, len: 3 }]) {
+                assert_eq!(packed.has_part(part), place.has_part(part));
+            }
             let lists = (Vec::new(), Vec::new());
             let without = Place { deltas: lists.0, values: lists.1, ..place };
             assert_eq!(packed.without_lists(), without);
