@@ -12,7 +12,7 @@
 //! Nothing newer than the cut slips in, and nothing is published before it is durable. If the
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
-use super::packed::PackedPlaces;
+use super::packed::{PackedPlace, PackedPlaces};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine, FREED};
 use super::values::Separated;
 use crate::error::Result;
@@ -277,13 +277,15 @@ impl Cut<'_, '_> {
             if at % PUBLISHED_UNDER_A_PIN == PUBLISHED_UNDER_A_PIN - 1 {
                 guard.repin();
             }
-            let wanted = || packed.is_small(engine.limits.merge_below(0)) || packed.wants_reading();
+            let new = packed.unpack();
+            let wanted = || new.is_small(engine.limits.merge_below(0)) || new.wants_reading();
             if dry.len() < MAX_DRY && wanted() {
                 dry.push(id);
             }
-            let old = engine.place(id, &guard).unwrap_or_default();
+            // Most have got one more part, and nothing of them has died.
+            let old = engine.packed_place(id, &guard).filter(|old| !old.goes_on_in(packed));
+            let old = old.map(PackedPlace::unpack).unwrap_or_default();
             engine.set_packed(id, Some(packed), &guard);
-            let new = packed.unpack();
             // After the place is set: who finds a part gone finds its new address by looking again.
             old.parts().filter(|part| !new.has_part(*part)).for_each(|part| log.retire(part));
             dead_values.extend(old.values);

@@ -6,9 +6,8 @@
 //! `mapping/src/places.rs`.
 
 use super::place::Place;
-use super::visit::is_crowded;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use types::varint::{put, put_address, take, take_address, unzigzag, zigzag};
 use types::{Address, PageId};
@@ -195,9 +194,33 @@ impl<'a> PackedPlace<'a> {
 
     /// Whether this is a part of the page.
     pub(crate) fn has_part(self, part: Address) -> bool {
-        let (mut bytes, mut segment) = (self.bytes, 0);
+        let mut bytes = self.bytes;
         let deltas = head(&mut bytes).map_or(0, |(_, deltas, _)| deltas);
-        (0..=deltas).map_while(|_| take_address(&mut bytes, &mut segment)).any(|at| at == part)
+        listed(bytes).take(1 + deltas).any(|at| at == part)
+    }
+
+    /// Whether the image of the page, a delta part, or a value that they name lies in one of these
+    /// segments.
+    pub(crate) fn lies_in(self, segments: &HashSet<u32>) -> bool {
+        let mut bytes = self.bytes;
+        head(&mut bytes).is_some()
+            && listed(bytes).any(|at| !at.is_none() && segments.contains(&at.segment))
+    }
+
+    /// Whether such a value does.
+    pub(crate) fn has_values_in(self, segments: &HashSet<u32>) -> bool {
+        let mut bytes = self.bytes;
+        let (deltas, values) =
+            head(&mut bytes).map_or((0, 0), |(_, deltas, values)| (deltas, values));
+        values > 0 && listed(bytes).skip(1 + deltas).any(|at| segments.contains(&at.segment))
+    }
+
+    /// Whether the other one, which comes after it, has all of its parts, and neither has values:
+    /// then nothing of the page has died between the two. May say no where that is not so.
+    pub(crate) fn goes_on_in(self, newer: Self) -> bool {
+        let (mut bytes, mut newer) = (self.bytes, newer.bytes);
+        let no_values = |bytes: &mut &[u8]| head(bytes).is_some_and(|(_, _, values)| values == 0);
+        no_values(&mut bytes) && no_values(&mut newer) && newer.starts_with(bytes)
     }
 
     /// What is known of the bytes of a page without reading it.
@@ -238,17 +261,12 @@ impl<'a> PackedPlace<'a> {
     pub(crate) fn bytes(self) -> &'a [u8] {
         self.bytes
     }
+}
 
-    /// Whether it is the location of a page with less than so many live bytes: a leaf, perhaps.
-    pub(crate) fn is_small(self, bytes: usize) -> bool {
-        let place = self.without_lists();
-        !place.is_merged() && place.live_bytes() < bytes
-    }
-
-    /// Whether the page was written to without being read until it has more parts than it should.
-    pub(crate) fn wants_reading(self) -> bool {
-        self.without_lists().uncounted && is_crowded(&self.unpack())
-    }
+/// The addresses behind the head of a location.
+fn listed(mut bytes: &[u8]) -> impl Iterator<Item = Address> {
+    let mut segment = 0;
+    core::iter::from_fn(move || take_address(&mut bytes, &mut segment))
 }
 
 /// The numbers in front of the addresses, and how many delta parts and values there are.
@@ -312,6 +330,32 @@ mod tests {
             for part in place.parts().chain([Address { segment: 1, offset: 2, len: 3 }]) {
                 assert_eq!(packed.has_part(part), place.has_part(part));
             }
+            let last = place.addresses().last();
+            for at in [image].into_iter().chain(last).filter(|at| !at.is_none()) {
+                let segment = at.segment;
+                let inside = |at: Address| at.segment == segment;
+                let segments = HashSet::from([segment]);
+                assert_eq!(packed.lies_in(&segments), place.addresses().any(inside));
+                let values = place.values.iter().copied().any(inside);
+                assert_eq!(packed.has_values_in(&segments), values);
+            }
+            // One more part, another image, and one part less.
+            let mut next = PackedPlaces::default();
+            let mut goes_on = |change: &dyn Fn(&mut Place)| {
+                let mut newer = Place { flushed: one(), count: one() as i32, ..place.clone() };
+                change(&mut newer);
+                next.insert(id, &newer);
+                packed.goes_on_in(next.get(id).unwrap())
+            };
+            let alike = place.values.is_empty();
+            assert_eq!(goes_on(&|place| place.deltas.push(Address { segment: 9, ..image })), alike);
+            assert_eq!(goes_on(&|_| ()), alike);
+            assert!(!goes_on(&|place| place.image = Address { len: image.len ^ 1, ..image }));
+            assert!(
+                !goes_on(&|place| place.deltas.truncate(place.deltas.len().wrapping_sub(1)))
+                    || place.deltas.is_empty()
+            );
+            assert!(!goes_on(&|place| place.values.push(image)));
             let lists = (Vec::new(), Vec::new());
             let without = Place { deltas: lists.0, values: lists.1, ..place };
             assert_eq!(packed.without_lists(), without);

@@ -2,6 +2,7 @@
 
 use super::packed::{PackedPlace, Reckoned};
 use super::store::DurableEngine;
+use super::visit::is_crowded;
 use crate::engine::{Engine, Store};
 use mapping::PageRef;
 use sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,16 @@ impl Place {
     /// Whether the log knows that the page was merged away.
     pub(crate) fn is_merged(&self) -> bool {
         self.merged_into.is_some()
+    }
+
+    /// Whether it is that of a page with less than so many live bytes: a leaf, perhaps.
+    pub(crate) fn is_small(&self, bytes: usize) -> bool {
+        !self.is_merged() && self.live_bytes() < bytes
+    }
+
+    /// Whether the page was written to without being read until it has more parts than it should.
+    pub(crate) fn wants_reading(&self) -> bool {
+        self.uncounted && is_crowded(self)
     }
 
     /// Whether a delta part is not enough for this page.

@@ -19,7 +19,6 @@
 //! has changed: it begins when commits have changed a part of all pages, or when nobody has written
 //! for many times as long as the last one took.
 
-use super::packed::PackedPlace;
 use super::store::{DurableEngine, LogStore};
 use crate::engine::{Away, Covering, FoldLimit, Stop, Store, TreeCore, fence_excess};
 use crate::error::{Error, Result};
@@ -275,7 +274,7 @@ impl DurableEngine {
 
     /// Whether the page is to be read, or was, since it has more parts than it should.
     fn wants_reading(&self, id: PageId, guard: &Guard) -> bool {
-        self.packed_place(id, guard).is_some_and(PackedPlace::wants_reading)
+        self.place(id, guard).is_some_and(|place| place.wants_reading())
     }
 
     fn merge_at(

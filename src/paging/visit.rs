@@ -43,7 +43,7 @@ const MAX_DELTAS: usize = 32;
 /// The same for a page that is brought back for each write: it costs a read for each of its parts
 /// then. For removals in a store of ten times its memory 32 made 40,000 a second, 8 made 51,000 and
 /// wrote a tenth more, 5 made 53,000 and wrote a sixth more.
-pub(super) const MAX_READ_DELTAS: usize = 6;
+pub(super) const MAX_READ_DELTAS: usize = 8;
 /// Most delta parts of a page that is written to without being read. Those that have more than they
 /// should are brought in by their next writer, or behind the commit, which is not to wait for them,
 /// nor to hold them in memory.
@@ -208,8 +208,11 @@ impl Cut<'_, '_> {
 
     /// What the log will hold of a page once this cut is committed.
     fn place(&self, id: PageId, guard: &Guard) -> Option<Place> {
-        let written = self.places.get(id).map(PackedPlace::unpack);
-        written.or_else(|| self.engine.place(id, guard))
+        self.packed_place(id, guard).map(PackedPlace::unpack)
+    }
+
+    fn packed_place<'g>(&'g self, id: PageId, guard: &'g Guard) -> Option<PackedPlace<'g>> {
+        self.places.get(id).or_else(|| self.engine.packed_place(id, guard))
     }
 
     /// Sets what the log will hold of a page.
@@ -224,8 +227,7 @@ impl Cut<'_, '_> {
     }
 
     fn has_image(&self, id: PageId, guard: &Guard) -> bool {
-        let written = self.places.get(id).map(PackedPlace::without_lists);
-        let place = written.or_else(|| self.engine.place_without_lists(id, guard));
+        let place = self.packed_place(id, guard).map(PackedPlace::without_lists);
         place.is_some_and(|place| !place.image.is_none())
     }
 
@@ -260,15 +262,15 @@ impl Cut<'_, '_> {
     }
 
     fn lies_in_victims(&self, id: PageId, guard: &Guard) -> bool {
-        let lies = |place: Place| place.addresses().any(|a| self.victims.contains(&a.segment));
-        !self.victims.is_empty() && self.place(id, guard).is_some_and(lies)
+        let lies = |place: PackedPlace<'_>| place.lies_in(&self.victims);
+        !self.victims.is_empty() && self.packed_place(id, guard).is_some_and(lies)
     }
 
     /// Whether separated values of the page lie in segments to be emptied: their addresses stand in
     /// its parts, so it is written anew.
     fn has_values_in_victims(&self, id: PageId, guard: &Guard) -> bool {
-        let inside = |place: Place| place.values.iter().any(|a| self.victims.contains(&a.segment));
-        !self.victims.is_empty() && self.place(id, guard).is_some_and(inside)
+        let inside = |place: PackedPlace<'_>| place.has_values_in(&self.victims);
+        !self.victims.is_empty() && self.packed_place(id, guard).is_some_and(inside)
     }
 
     /// A capped page is merged to its end, and its absorber stands for it.
