@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bwtree::io::{MemoryDisk, SimDisk};
 use bwtree::{CleanEnd, CleanOptions, CleaningSchedule, Db, Error, SyncPolicy};
 use bwtree_tests::alone::{all_alone, case};
-use bwtree_tests::processor_nanos;
+use bwtree_tests::{processor_nanos, still};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,18 +28,9 @@ fn bytes_on_disk(path: &Path) -> u64 {
 /// Waits until the store has not written for two seconds; returns what it wrote until then.
 fn rest(db: &Db, patience: Duration) -> u64 {
     let started = Instant::now();
-    let before = db.stats().bytes_written;
-    let (mut last, mut since) = (before, Instant::now());
-    while since.elapsed() < Duration::from_secs(2) {
-        assert!(started.elapsed() < patience, "it writes and writes: {:?}", db.stats());
-        sleep(Duration::from_millis(50));
-        let now = db.stats().bytes_written;
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-    }
-    println!("at rest after {:?}: {} bytes written", started.elapsed(), last - before);
-    last - before
+    let written = still(db, Duration::from_secs(2), patience);
+    println!("at rest after {:?}: {written} bytes written", started.elapsed());
+    written
 }
 
 /// Keys that come in no order.

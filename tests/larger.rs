@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bwtree::io::{MemoryDisk, SlowDisk};
 use bwtree::{CleanEnd, CleanOptions, CleanProgress, CleaningSchedule, Db, Error, SyncPolicy};
 use bwtree_tests::hooks::{HookedDisk, Moment};
+use bwtree_tests::still;
 
 const ENTRIES: u64 = 100_000;
 const VALUE_BYTES: usize = 200;
@@ -343,21 +344,14 @@ fn values_that_were_replaced_are_in_the_log_once_when_there_is_time() {
             assert!(begun.elapsed().as_secs() < 10, "reads: {reads}, {:?}", db.stats());
             thread::sleep(Duration::from_millis(20));
         }
-        // Also the segments that are kept for a full disk are there, each with its header.
-        let at_rest = || {
-            let mut before = 0;
-            while db.stats().bytes_written != before {
-                assert!(begun.elapsed().as_secs() < 30, "it never rests: {:?}", db.stats());
-                before = db.stats().bytes_written;
-                thread::sleep(Duration::from_millis(600));
-            }
-            before
-        };
-        at_rest();
+        let quiet = Duration::from_millis(600);
+        still(&db, quiet, Duration::from_secs(20).saturating_sub(begun.elapsed()));
         let report = db.clean(CleanOptions::default()).unwrap();
         // Pages are not full, and an eighth of each may be superseded.
         assert!(report.disk_bytes < NEEDED * 17 / 10 + SLACK, "reads: {reads}, {report:?}");
-        let before = at_rest();
+        // The segments that are kept for a full disk are there too, each with its header.
+        still(&db, quiet, Duration::from_secs(10));
+        let before = db.stats().bytes_written;
         let again = db.clean(CleanOptions::default()).unwrap();
         let written = db.stats().bytes_written;
         assert_eq!((again.moved_bytes, written), (0, before), "{report:?}, then {again:?}");
@@ -393,13 +387,9 @@ fn reads_write_nothing_once_there_was_time() {
         db.close().unwrap();
         let db = open();
         let tree = db.tree("t").unwrap();
-        let begun = Instant::now();
-        let mut before = u64::MAX;
         // Ascending keys leave nothing to do.
-        while random && db.stats().bytes_written != before {
-            assert!(begun.elapsed().as_secs() < 20, "it never rests: {:?}", db.stats());
-            before = db.stats().bytes_written;
-            thread::sleep(Duration::from_millis(1200));
+        if random {
+            still(&db, Duration::from_millis(1200), Duration::from_secs(20));
         }
         let before = db.stats();
         let (mut from, step) = (0, 7919);

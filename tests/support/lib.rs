@@ -7,7 +7,7 @@
 //! | `alone` | a case in a process of its own, its memory looked at from outside |
 //! | `resident` | how much memory the process has |
 //! | `processor` | how long threads have had a processor |
-//! | `rest` | until the background has given back what was dropped |
+//! | `rest` | until the background has given back what was dropped, or is still |
 //! | `history` | what each thread did, saw, and when |
 //! | `linearizability` | is there an order that explains a history |
 //! | `whole` | the same, where an operation sees the whole map |
@@ -38,4 +38,4 @@ pub use model::{Ask, Mix, Ordered, Pull, Side, Tally, drive, pull};
 pub use processor::processor_nanos;
 pub use random::{Random, amount, is_full_size, mix, scattered_key, seed};
 pub use resident::{memory_bound, peak_resident, resident};
-pub use rest::rest;
+pub use rest::{rest, still};
