@@ -16,8 +16,9 @@ use bytes::Bytes;
 use types::{Address, PageId};
 
 use crate::error::Error;
-use crate::log::{Log, read_part};
+use crate::log::Log;
 use crate::part::{DIRECTORY_KINDS, KIND_CHUNK};
+use crate::read::read_part;
 
 /// Where a part of the log's own lies: twice, each time in another segment, so that one bad place
 /// on the disk costs none of them.

@@ -67,6 +67,7 @@ mod options;
 mod part;
 mod pool;
 mod presence;
+mod read;
 mod readers;
 mod recovered;
 mod recovery;

@@ -11,10 +11,11 @@ use crate::chunks::Chunks;
 use crate::copies::Copied;
 use crate::counters::Counters;
 use crate::error::{Error, HeldBack};
-use crate::io::{DiskLock, File, Registration};
-use crate::open_segment::{Segment, SegmentInfo, SegmentState};
+use crate::io::{DiskLock, Registration};
+use crate::open_segment::{SegmentInfo, SegmentState};
 use crate::options::Options;
-use crate::part::{self, CHECKSUM_BYTES, Seed};
+use crate::part;
+use crate::read::{read_part_into, whole};
 use crate::reserve::Claim;
 use crate::segments::Segments;
 use crate::superblock::{FILE_BYTES, Superblock, SuperblockFile};
@@ -93,10 +94,7 @@ impl Log {
     ///
     /// As [`read`](Self::read).
     pub fn read_any(&self, address: Address, page: PageId, kinds: &[u8]) -> Result<Bytes, Error> {
-        let mut payload = Vec::new();
-        self.read_into(address, page, kinds, (&mut payload, 0))?;
-        payload.truncate(address.len as usize);
-        Ok(Bytes::from(payload))
+        whole(address, |to| self.read_into(address, page, kinds, to))
     }
 
     /// Reads a committed part that is of one of these kinds to this place in a buffer, which is
@@ -502,61 +500,6 @@ impl Log {
         *directory = superblock.directory;
         durable.uncopied.store(uncopied, Ordering::Relaxed);
     }
-}
-
-/// Reads a part from its segment and checks it.
-pub(crate) fn read_part(
-    segments: &Segments,
-    segment: &Segment,
-    address: Address,
-    page: PageId,
-    kinds: &[u8],
-) -> Result<Bytes, Error> {
-    let mut payload = Vec::new();
-    read_part_into(segments, segment, address, (page, kinds), (&mut payload, 0))?;
-    payload.truncate(address.len as usize);
-    Ok(Bytes::from(payload))
-}
-
-/// The same, to this place in a buffer.
-fn read_part_into(
-    segments: &Segments,
-    segment: &Segment,
-    address: Address,
-    (page, kinds): (PageId, &[u8]),
-    (buffer, at): (&mut Vec<u8>, usize),
-) -> Result<(), Error> {
-    let offset = u64::from(address.offset);
-    let wrong = |what: &str| Error::corrupt(segments.path(segment.id), offset, what);
-    let end = at + address.len as usize + CHECKSUM_BYTES;
-    // Looked at before any memory is taken for it (R10).
-    if part::end(address) > segment.size {
-        return Err(wrong("a part reaches beyond the end of its segment"));
-    }
-    if buffer.len() < end {
-        buffer.resize(end, 0);
-    }
-    let read = &mut buffer[at..end];
-    segment.file.read_at(read, offset).map_err(|e| {
-        if e.kind() == std::io::ErrorKind::NotFound && segments.get(segment.id).is_none() {
-            // It was removed since the segment was found, and had not been open.
-            Error::Gone { address }
-        } else if e.kind() == std::io::ErrorKind::UnexpectedEof {
-            wrong("the file ends inside a part")
-        } else {
-            Error::of_call("read", segments.path(segment.id), e)
-        }
-    })?;
-    let (payload, stored) = read.split_at(address.len as usize);
-    let seed = Seed::of(segment.format, segment.id, address.offset);
-    let is_of = |kind| stored == part::checksum(seed, page, kind, payload).to_le_bytes();
-    if !kinds.iter().copied().any(is_of) {
-        let kind = kinds[0];
-        return Err(wrong(&format!(
-            "the checksum of the part of page {page}, kind {kind}, is wrong"
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

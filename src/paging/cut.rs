@@ -12,7 +12,7 @@
 //! Nothing newer than the cut slips in, and nothing is published before it is durable. If the
 //! commit fails because the disk is full, the log is rolled back, and the pages are listed again.
 
-use super::packed::{PackedPlace, PackedPlaces};
+use super::packed::{MAX_SPARE_PAGES, PackedPlace, PackedPlaces};
 use super::store::{CATALOG, CATALOG_COPY, DurableEngine, FREED};
 use super::values::Separated;
 use crate::error::Result;
@@ -26,9 +26,6 @@ use types::{Address, PageId, Pieces};
 /// Most leaves that are noted as nearly empty, or to be read: where no background work takes them,
 /// they are few.
 const MAX_DRY: usize = 1 << 16;
-
-/// Pages for which a list of those visited has room when it is kept for the next cut.
-const MAX_SPARE_VISITED: usize = 1 << 15;
 
 /// Places that are published before the pin is renewed: memory of those that they replace goes on
 /// the way, or there would be twice as much of it at the end of a large commit.
@@ -83,7 +80,7 @@ impl Drop for Cut<'_, '_> {
     fn drop(&mut self) {
         let (mut visited, mut places) = (take(&mut self.visited), take(&mut self.places));
         visited.clear();
-        visited.shrink_to(MAX_SPARE_VISITED);
+        visited.shrink_to(MAX_SPARE_PAGES);
         places.clear();
         *self.engine.store.cut_lists() = CutLists { visited, places };
     }

@@ -66,7 +66,7 @@ const PIECE_BYTES: usize = 32 << 10;
 
 /// Empty pieces that are kept: 2 MiB; and pages for which the lists have room when they are.
 const MAX_SPARE_PIECES: usize = 64;
-const MAX_SPARE_PAGES: usize = 1 << 15;
+pub(super) const MAX_SPARE_PAGES: usize = 1 << 15;
 
 impl PackedPlaces {
     /// How many pages have one.
